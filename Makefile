@@ -1,0 +1,38 @@
+# Two commands: `make demo` trains on real handwritten digits and writes a report; `make test` runs the whole suite.
+PYTHON ?= python3
+BIN := .venv/bin
+DEMO := runs/demo
+
+.PHONY: demo test slow lint clean
+demo: .venv/installed
+	rm -rf $(DEMO)
+	$(BIN)/ppl-vae train --data digits --latent-dim 8 --hidden 256 256 --epochs 200 --out $(DEMO)
+
+test: .venv/installed-test
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/python -m pytest
+
+slow: .venv/installed-test
+	$(BIN)/python -m pytest -m slow
+
+lint: .venv/installed-test
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[lint]'
+	$(BIN)/pyright ppl_vae
+
+clean:
+	rm -rf .venv build dist *.egg-info
+
+.venv/created:
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info[:2] < (3, 14))' \
+		|| (echo "ppl_vae needs Python 3.11 to 3.13; say which with make PYTHON=python3.12" >&2; exit 1)
+	$(PYTHON) -m venv .venv
+	touch $@
+
+.venv/installed: pyproject.toml | .venv/created
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e .
+	touch $@
+
+.venv/installed-test: pyproject.toml | .venv/created
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -e '.[test]'
+	touch .venv/installed $@

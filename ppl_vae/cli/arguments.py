@@ -1,0 +1,178 @@
+"""Arguments: the command line as flags and their words, through argparse, with one-line errors and nearest matches."""
+
+from __future__ import annotations
+
+import argparse
+import shutil
+import textwrap
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NoReturn
+
+from . import catalog
+from .catalog import ROLES, did_you_mean
+from .flags import FLAGS, SUMMARIES, Flag, load_options, objective, option_flags, train_flags
+from .kinds import Kind
+
+
+class UsageError(ValueError):
+    """What a user typed cannot be used; the message is one sentence."""
+
+
+class _Parser(argparse.ArgumentParser):
+    """argparse without its usage dump and without its guesses at abbreviated flags."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        width = min(shutil.get_terminal_size().columns, 120)
+        super().__init__(
+            allow_abbrev=False,
+            argument_default=argparse.SUPPRESS,
+            formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=30, width=width),
+            **kwargs,
+        )
+
+    appendix: Callable[[], str] = staticmethod(str)
+    """More help, made only when it is printed."""
+
+    def format_help(self) -> str:
+        more = self.appendix()
+        return super().format_help() + (f"\n{more}\n" if more else "")
+
+    def error(self, message: str) -> NoReturn:
+        raise UsageError(message.replace("argument --", "--").replace("argument ", ""))
+
+
+def flags_of(command: str) -> dict[str, Flag]:
+    """Flags of a command by name, without the parts' own options."""
+    return train_flags() if command == "train" else {flag.name: flag for flag in FLAGS[command]}
+
+
+def words(command: str, argv: Sequence[str]) -> dict[str, list[str]]:
+    """The flags given on a command line and the words behind each.
+
+    Raises:
+        UsageError: an unknown flag or one without its words.
+        SystemExit: after ``--help``.
+    """
+    parser = _parser(command)
+    namespace, extra = parser.parse_known_args(argv)
+    if extra:
+        known = [*flags_of(command), *(option_flags() if command == "train" else ())]
+        raise UsageError(_unknown(command, extra[0].partition("=")[0], known))
+    return {name: [value] if isinstance(value, str) else value for name, value in vars(namespace).items()}
+
+
+def read(flag: str, kind: Kind, given: Sequence[str]) -> Any:
+    """Value of a flag's words.
+
+    Raises:
+        UsageError: naming the flag, what it takes and what it was given.
+    """
+    try:
+        return kind.read(given)
+    except ValueError as error:
+        raise UsageError(f"--{flag} {error}") from None
+
+
+def values(command: str, argv: Sequence[str]) -> dict[str, Any]:
+    """Every flag's value, for a command other than train."""
+    given = words(command, argv)
+    return {
+        name: read(name, flag.kind, given[name]) if name in given else flag.default
+        for name, flag in flags_of(command).items()
+    }
+
+
+def _unknown(command: str, flag: str, known: Sequence[str]) -> str:
+    if not flag.startswith("-"):
+        return f"{flag!r} is one word too many for ppl-vae {command}; every flag starts with --"
+    name = flag.lstrip("-")
+    role, dot, _ = name.partition(".")
+    if dot and role in (*ROLES, "data", "objective"):
+        own = sorted(f"--{other}" for other in known if other.startswith(f"{role}."))
+        close = did_you_mean(flag, own)
+        return f"{flag} is unknown; " + (f"choose from {', '.join(own)}{close}" if own else f"{role} has no options")
+    close = did_you_mean(flag, [f"--{other}" for other in known])
+    return f"{flag} is unknown{close}; ppl-vae {command} --help lists the flags"
+
+
+def top_help() -> str:
+    """What ``ppl-vae --help`` prints."""
+    rows = "\n".join(f"  {name:<12} {text}" for name, text in SUMMARIES.items())
+    return (
+        "usage: ppl-vae COMMAND ...\n\nVariational autoencoders as probabilistic programs in Pyro.\n\n"
+        f"commands:\n{rows}\n\nppl-vae COMMAND --help says more; ppl-vae --version gives the version.\n"
+        "To begin: ppl-vae train --data digits --out runs/digits\n"
+    )
+
+
+def _parser(command: str) -> _Parser:
+    parser = _Parser(prog=f"ppl-vae {command}", description=SUMMARIES[command].capitalize() + ".")
+    groups: dict[str, Any] = {}
+    for flag in flags_of(command).values():
+        if flag.group == "positional":
+            parser.add_argument(flag.name, metavar=flag.name.upper(), help=flag.help)
+            continue
+        group = groups.setdefault(flag.group, None) or parser.add_argument_group(flag.group)
+        groups[flag.group] = group
+        _add(group, flag)
+    if command == "train":
+        for name in option_flags():
+            parser.add_argument(f"--{name}", dest=name, nargs="*", help=argparse.SUPPRESS)
+        parser.usage = "ppl-vae train [--data DATA] [--out DIR] [flags]"
+        parser.appendix = parts_help
+    return parser
+
+
+def _add(group: Any, flag: Flag) -> None:
+    default = "" if flag.default is None or flag.is_switch else f" (default: {shown(flag.default)})"
+    help_text = (flag.help + default).replace("%", "%%")
+    if flag.is_switch:
+        help_text = f"do not {help_text}" if flag.default else help_text
+        on, off = (argparse.SUPPRESS, help_text) if flag.default else (help_text, argparse.SUPPRESS)
+        group.add_argument(f"--{flag.name}", dest=flag.name, action="store_const", const=["true"], help=on)
+        group.add_argument(f"--no-{flag.name}", dest=flag.name, action="store_const", const=["false"], help=off)
+    else:
+        nargs = "*" if flag.kind.many else None
+        group.add_argument(f"--{flag.name}", dest=flag.name, nargs=nargs, metavar=_metavar(flag.kind), help=help_text)
+
+
+def _metavar(kind: Kind) -> str:
+    if kind.choices and not kind.types - {"none"}:
+        return "WORD"
+    return "N" if "int" in kind.types and "float" not in kind.types else "X" if "float" in kind.types else "WORD"
+
+
+def shown(value: Any) -> str:
+    """A value as a user would type it."""
+    if isinstance(value, bool) or value is None:
+        return str(value).lower()
+    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def parts_help() -> str:
+    """Every part with its own options, their defaults and first docstring lines."""
+    width = max(min(shutil.get_terminal_size().columns, 120) - 2, 40)
+    lines = ["data (--data):", *_wrapped(", ".join(catalog.constant("data", "NAMES") or ()), 2, width)]
+    lines += _options("data", load_options(), width)
+    for role in ROLES:
+        lines += ["", f"{ROLES[role] if role != 'beta' else 'beta schedules'} (--{role}):"]
+        for entry in catalog.parts(role).values():
+            lines += _wrapped(f"{entry.name:<22} {entry.summary}", 2, width, hang=25)
+            lines += _options(role, entry.options, width)
+            if role == "model":
+                lines += _options("objective", objective(entry).options, width)
+    return "\n".join(lines)
+
+
+def _options(role: str, options: Mapping[str, catalog.Option], width: int) -> list[str]:
+    lines = []
+    for name, option in options.items():
+        default = "" if option.required or option.default is None else f" (default: {shown(option.default)})"
+        text = option.help.rstrip(".") or (option.kind.describe() if option.kind else "")
+        lines += _wrapped(f"--{role}.{name}  {text}{default}", 6, width, hang=10)
+    return lines
+
+
+def _wrapped(text: str, indent: int, width: int, hang: int | None = None) -> list[str]:
+    hang = indent if hang is None else hang
+    return textwrap.wrap(text, width, initial_indent=" " * indent, subsequent_indent=" " * hang) or [""]

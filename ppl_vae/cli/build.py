@@ -1,0 +1,137 @@
+"""Build: settings -> data, model and objective. Everything here imports torch, so commands import it late.
+
+Parts are made by their constructors' argument names: ``dim``, ``shape``, ``network``, ... come from the rest of the
+model, everything else from flags. A new part needs nothing here.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+from torch.distributions import constraints
+
+from .. import data as data_module
+from . import catalog
+from .catalog import Entry
+from .flags import FIT_BUILT, LOAD_FLAGS, objective
+from .settings import Settings
+
+
+def load_data(settings: Settings) -> data_module.Data:
+    """The data set that the flags name."""
+    flags = {name: settings[name] for name in LOAD_FLAGS if name in settings.values}
+    return data_module.load(settings["data"], root=settings["data-root"], **flags, **settings.options("data"))
+
+
+def build_objective(settings: Settings, data: data_module.Data) -> nn.Module:
+    """The model and its objective, initialised from the seed; the process's random state is left alone.
+
+    The decoder starts at the mean of the training data.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(settings["seed"])
+        return _objective(settings, data.train)
+
+
+def fit_arguments(settings: Settings) -> dict[str, Any]:
+    """Keyword arguments of ``fit`` that flags set."""
+    offered = catalog.function("training", "fit").arguments
+    return {o.argument: settings[o.name] for o in offered if o.argument not in FIT_BUILT and o.kind is not None}
+
+
+def natural_likelihood(train: data_module.Split) -> str:
+    """The likelihood for data when none is named: bernoulli for images in [0, 1] and for binary data, else normal."""
+    train = train if len(train.shape) == 3 and train.levels is None else train.resolve(None)
+    return "bernoulli" if _holds(train, constraints.boolean) else "normal"
+
+
+def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
+    shape, dim = tuple(train.shape), settings["latent-dim"]
+    network = settings.entry("network")
+    hidden = _hidden(network) if settings["hidden"] is None else settings["hidden"]
+    cls, own = _class("networks", network), settings.options("network")
+    activation = settings["activation"]
+    encoder = cls(shape, hidden, activation, **own)
+    decoder = cls.decoder(dim, [*reversed(hidden)], shape, activation, **own)
+    known = {"dim": dim, "shape": shape, "encoder": encoder, "decoder": decoder}
+    model = settings.entry("model")
+    if "prior" in model.structural:
+        known["prior"] = _make("priors", settings.entry("prior"), known, settings.options("prior"))
+    if "posterior" in model.structural:
+        around = known | {"network": encoder}
+        known["posterior"] = _make("posteriors", settings.entry("posterior"), around, settings.options("posterior"))
+    if "likelihood" in model.structural:
+        known["likelihood"] = _likelihood(settings, train, known | {"network": decoder})
+    options = settings.options("model")
+    if options.get("output") == "sigmoid" and "model.output" not in settings.given:
+        options["output"] = "sigmoid" if _holds(train.resolve(None), constraints.unit_interval) else "identity"
+    known["model"] = _make("models", model, known, options)
+    known["beta"] = _beta(settings)
+    if settings.entry("estimator"):
+        known["estimator"] = _make("estimators", settings.entry("estimator"), known, settings.options("estimator"))
+    return _make("objectives", objective(model), known, settings.options("objective"))
+
+
+def _likelihood(settings: Settings, train: data_module.Split, known: Mapping[str, Any]) -> nn.Module:
+    name = settings["likelihood"] or natural_likelihood(train)
+    made = _make("likelihoods", catalog.parts("likelihood")[name], known, settings.options("likelihood"))
+    return made.start_at(train.resolve(made.support).mean())
+
+
+def _beta(settings: Settings) -> Any:
+    schedule = settings.entry("beta")
+    return _make("handlers", schedule, {}, settings.options("beta")) if schedule else settings.values.get("beta")
+
+
+def _make(folder: str, entry: Entry, known: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+    """An instance of a part from what the model knows and what flags say."""
+    given = {name: known[name] for name in entry.structural if name in known}
+    return _class(folder, entry)(**given, **options)
+
+
+def _class(folder: str, entry: Entry) -> type:
+    return getattr(importlib.import_module(f"ppl_vae.{folder}"), entry.cls)
+
+
+def _hidden(network: Entry) -> Any:
+    return next(option.default for option in network.arguments if option.argument == "hidden")
+
+
+def _holds(split: data_module.Split, support: constraints.Constraint) -> bool:
+    try:
+        split.check(support)
+    except ValueError:
+        return False
+    return True
+
+
+def compatible_pairs() -> list[tuple[str, str]]:
+    """Names of the priors and the posteriors that live on the same support, found by building small ones.
+
+    Example:
+        >>> ("normal", "multivariate-normal") in compatible_pairs()
+        True
+    """
+    from ppl_vae import networks
+
+    with torch.random.fork_rng(devices=[]):
+        known = {"dim": 2, "shape": (4,), "network": networks.MLP(4, [2])}
+        supports = {
+            role: {name: _support(folder, entry, known) for name, entry in catalog.parts(role).items()}
+            for role, folder in (("prior", "priors"), ("posterior", "posteriors"))
+        }
+    return [
+        (prior, posterior)
+        for prior, lives in supports["prior"].items()
+        for posterior, on in supports["posterior"].items()
+        if lives == on
+    ]
+
+
+def _support(folder: str, entry: Entry, known: Mapping[str, Any]) -> str:
+    least = {option.argument: 2 for option in entry.options.values() if option.required}
+    return repr(_make(folder, entry, known, least).support)

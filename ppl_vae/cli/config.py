@@ -1,0 +1,97 @@
+"""Configuration files: the flags of ``ppl-vae train`` written down, as YAML or JSON.
+
+The keys are the flags' names with hyphens or underscores; a part's options are nested beside its ``name`` or dotted:
+
+    prior: {name: mixture-of-gaussians, components: 10}          prior: mixture-of-gaussians
+                                                                 prior.components: 10
+
+A run folder's config.json serves as well: its section "shell" is such a mapping.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Set
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from .arguments import UsageError
+from .catalog import did_you_mean
+
+
+def words_of(path: str, known: Set[str], switches: Set[str]) -> dict[str, list[str]]:
+    """The flags that a file sets and the words behind each, as if they had been typed.
+
+    Args:
+        path: the file.
+        known: names of all flags, dotted ones included.
+        switches: the flags among them that may be written ``no-<flag>``.
+
+    Raises:
+        UsageError: the file cannot be parsed, or sets something unknown.
+        OSError: the file cannot be read.
+    """
+    given: dict[str, list[str]] = {}
+    for name, value in _flat(_load(path)):
+        if name.removeprefix("no-") in switches and name not in known:
+            name, value = name.removeprefix("no-"), not value if isinstance(value, bool) else value
+        if name not in known:
+            raise UsageError(f"{path} sets {name}, which is unknown{did_you_mean(name, sorted(known))}")
+        if name in ("config", "print-config"):
+            if value:
+                raise UsageError(f"{path} sets {name}, which belongs on the command line")
+            continue
+        if value is not None:
+            given[name] = [_word(item) for item in (value if isinstance(value, list) else [value])]
+    return given
+
+
+def to_yaml(values: Mapping[str, Any]) -> str:
+    """Flags as YAML that ``--config`` reads back.
+
+    Example:
+        >>> print(to_yaml({"prior": "normal", "lr": 0.001, "hidden": [200, 200]}), end="")
+        prior: normal
+        lr: 0.001
+        hidden: [200, 200]
+    """
+    lines = []
+    for name, value in values.items():
+        plain = list(value) if isinstance(value, tuple) else value
+        text = yaml.safe_dump(plain, default_flow_style=True, width=float("inf")).partition("\n")[0]
+        lines.append(f"{name}: {text}\n")
+    return "".join(lines)
+
+
+def _load(path: str) -> Mapping[str, Any]:
+    try:
+        text = Path(path).read_text(encoding="utf-8")
+        content = json.loads(text) if Path(path).suffix == ".json" else yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise UsageError(f"--config {path} is neither YAML nor JSON: {reason}") from None
+    if isinstance(content, dict) and "ppl_vae" in content:
+        content = content.get("shell")
+        if not content:
+            raise UsageError(f"--config {path} belongs to a run that was not made by ppl-vae train, so it has no flags")
+    if not isinstance(content, dict):
+        raise UsageError(f"--config {path} must be a mapping of flags to values, such as 'prior: normal'")
+    return content
+
+
+def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    """Dotted names and values; ``{prior: {name: normal}}`` is ``prior: normal``."""
+    for key, value in content.items():
+        name = str(key).replace("_", "-")
+        if isinstance(value, dict):
+            yield from _flat(value, f"{prefix}{name}.")
+        else:
+            yield (prefix.removesuffix(".") if prefix and name == "name" else prefix + name), value
+
+
+def _word(value: Any) -> str:
+    if value is None:
+        return "none"
+    return str(value).lower() if isinstance(value, bool) else str(value)

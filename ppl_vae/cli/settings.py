@@ -1,0 +1,152 @@
+"""Settings of ``ppl-vae train``: command line over configuration file over defaults, checked against the chosen parts.
+
+The result is complete and JSON-able: what ``--print-config`` prints and config.json keeps.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from . import catalog
+from .arguments import UsageError, read, words
+from .catalog import ROLES, Entry, Option, nearest
+from .config import words_of
+from .flags import DEFAULT_PARTS, load_options, objective, option_flags, train_flags
+
+NOT_KEPT = frozenset(("config", "print-config", "out", "resume", "report", "progress", "quiet"))
+"""Flags that say nothing about the model and its training."""
+
+Words = Mapping[str, Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Every flag's value, by name.
+
+    Attributes:
+        values: all flags; ``role.option`` for the options of the chosen parts and of the data.
+        given: the flags that the user set, here or in a file.
+    """
+
+    values: dict[str, Any]
+    given: frozenset[str]
+
+    def __getitem__(self, name: str) -> Any:
+        return self.values[name]
+
+    def entry(self, role: str) -> Entry | None:
+        """The part chosen for a role; None where the model takes none or beta is a number."""
+        name = self.values.get(role)
+        return catalog.parts(role).get(name) if isinstance(name, str) else None
+
+    def options(self, role: str) -> dict[str, Any]:
+        """Constructor arguments of a part that flags set."""
+        prefix = f"{role}."
+        return {
+            name.removeprefix(prefix).replace("-", "_"): value
+            for name, value in self.values.items()
+            if name.startswith(prefix)
+        }
+
+    def kept(self) -> dict[str, Any]:
+        """What config.json keeps, and ``--config`` reads back: everything that shapes the run."""
+        return {name: value for name, value in self.values.items() if name not in NOT_KEPT}
+
+
+def settings(argv: Sequence[str]) -> Settings:
+    """Settings of a command line.
+
+    Raises:
+        UsageError: unknown names, words of the wrong kind, options that the chosen part does not have.
+
+    Example:
+        >>> chosen = settings(["--prior", "normal", "--prior.learned", "true", "--epochs", "3"])
+        >>> chosen["prior"], chosen.options("prior"), chosen["epochs"], chosen["latent-dim"]
+        ('normal', {'learned': True}, 3, 16)
+    """
+    given = words("train", argv)
+    if "config" in given:
+        known = {*train_flags(), *option_flags()}
+        switches = {name for name, flag in train_flags().items() if flag.is_switch}
+        given = _over(words_of(given["config"][0], known, switches), given)
+    values = {
+        name: read(name, flag.kind, given[name]) if name in given else flag.default
+        for name, flag in train_flags().items()
+    }
+    _choose(values, given)
+    _add_options(values, given)
+    return Settings(values, frozenset(given))
+
+
+def _over(file: Words, line: Words) -> dict[str, Sequence[str]]:
+    """The command line over the file; a part named anew on the line comes without the file's options for the old."""
+    replaced = {role for role in ROLES if role in line and role in file and line[role] != file[role]}
+    return {name: value for name, value in file.items() if name.partition(".")[0] not in replaced} | dict(line)
+
+
+def _choose(values: dict[str, Any], given: Words) -> None:
+    """Replace the parts' names by their canonical ones; drop roles that the model does not have."""
+    for role in DEFAULT_PARTS:
+        if values[role] is not None:
+            values[role] = _named(role, values[role]).name
+    values["beta"] = _beta(str(values["beta"]))
+    model = catalog.parts("model")[values["model"]]
+    taken = {*model.structural, *objective(model).structural, "model", "network"}
+    for role in [role for role in ROLES if role not in taken]:
+        named = next((name for name in given if name.partition(".")[0] == role), None)
+        if named is not None:
+            raise UsageError(f"--{named} has no meaning for --model {model.name}, which has no {role}")
+        del values[role]
+
+
+def _named(role: str, name: str) -> Entry:
+    entry = catalog.lookup(role, name)
+    if entry is None:
+        raise UsageError(f"--{role} {name} is unknown; {nearest(name, catalog.parts(role))}")
+    return entry
+
+
+def _beta(word: str) -> float | str:
+    try:
+        return float(word)
+    except ValueError:
+        pass
+    entry = catalog.lookup("beta", word)
+    if entry is None:
+        raise UsageError(f"--beta {word} is neither a number nor a schedule; {nearest(word, catalog.parts('beta'))}")
+    return entry.name
+
+
+def _add_options(values: dict[str, Any], given: Words) -> None:
+    """Add ``role.option`` for every option of the chosen parts; refuse those that they do not have."""
+    offered = {"data": (values["data"], load_options())}
+    for role in (*ROLES, "objective"):
+        if role == "objective":
+            entry = objective(catalog.parts("model")[values["model"]])
+        else:
+            entry = catalog.parts(role).get(values.get(role))
+        chosen = entry.name if entry else values.get(role)
+        whose = f"--{role} {chosen}" if chosen is not None else f"--{role}, which is not given"
+        offered[role] = (whose, entry.options if entry else {})
+    for name in given:
+        role, dot, option = name.partition(".")
+        if dot and option not in offered[role][1]:
+            raise UsageError(f"--{name} is no option of {_whose(role, option, *offered[role])}")
+    for role, (whose, options) in offered.items():
+        for name, option in options.items():
+            flag = f"{role}.{name}"
+            if flag in given:
+                values[flag] = read(flag, option.kind, given[flag])
+            elif option.required:
+                raise UsageError(f"{whose} needs --{flag}")
+            else:
+                values[flag] = option.default
+
+
+def _whose(role: str, option: str, whose: str, own: Mapping[str, Option]) -> str:
+    if own:
+        return f"{whose}; {nearest(option, own)}"
+    owners = [name for name, entry in catalog.parts(role).items() if option in entry.options] if role in ROLES else []
+    return whose + (f"; --{role} {owners[0]} has it" if owners else ", which has none")

@@ -1,0 +1,156 @@
+"""Batches: the rows of a split, shuffled, binarized and on the device, as a pure function of the seed.
+
+The order of an epoch depends on (seed, epoch), the noise of a batch on (seed, epoch, batch index), and on nothing
+else: no state is kept between batches, none has to be saved to go on in the middle of an epoch, and the global random
+states are left alone. Process ``rank`` of ``world`` gets rows ``rank, rank + world, ...`` of the batch that one
+process would get, with the noise those rows would have had.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ..parts import check_size
+from .noise import seed_of
+from .splits import Split, as_split
+
+_ORDER, _NOISE, _ITEMS = 1, 2, 3  # which randomness a key is for
+
+
+class Batches:
+    """Batches of a split, epoch by epoch.
+
+    A split in memory is put on the device once. A streamed one is read batch by batch, in the process itself or by
+    ``workers`` processes that read ahead.
+
+    Args:
+        split: what ``as_split`` takes.
+        batch_size: rows in a batch of all processes together; the last batch of an epoch may be shorter.
+        seed: seed of order and noise, at least 0.
+        device: where the batches are wanted.
+        shuffle: a new order each epoch; without it rows come in order.
+        rank: this process, 0 .. world - 1. Where the last batch has fewer rows than there are processes, some get a
+            batch of no rows.
+        world: number of processes.
+        workers: number of reading processes for a streamed split.
+
+    Raises:
+        ValueError: a batch size larger than the split, sizes that are not whole positive numbers.
+
+    Example:
+        >>> batches = Batches(torch.arange(10.0).view(5, 2), batch_size=2, shuffle=False)
+        >>> len(batches), [x.tolist() for (x,) in batches.epoch(0, start=1)]
+        (3, [[[4.0, 5.0], [6.0, 7.0]], [[8.0, 9.0]]])
+    """
+
+    def __init__(
+        self,
+        split: Any,
+        batch_size: int,
+        seed: int = 0,
+        device: str | torch.device = "cpu",
+        shuffle: bool = True,
+        rank: int = 0,
+        world: int = 1,
+        workers: int = 0,
+    ) -> None:
+        self.split: Split = as_split(split)
+        part = {"train": "training", "valid": "validation", "test": "test"}[self.split.part]
+        if len(self.split) == 0:
+            raise ValueError(f"{self.split.where} is empty")
+        if check_size("batch_size", batch_size) > len(self.split):
+            raise ValueError(
+                f"batch_size {batch_size} is larger than the {len(self.split)} {part} examples; "
+                f"choose at most {len(self.split)}"
+            )
+        self.batch_size, self.seed, self.shuffle = batch_size, check_size("seed", seed, 0), shuffle
+        self.world = check_size("world", world)
+        self.rank, self.workers = check_size("rank", rank, 0), check_size("workers", workers, 0)
+        if rank >= world:
+            raise ValueError(f"rank must be below world = {world}, not {rank}")
+        self.device = torch.device(device)
+        self._held: list[Tensor] | None = None
+        if not self.split.streamed:
+            held = [self.split.x] if self.split.y is None else [self.split.x, self.split.y]
+            if _fits(held, self.device):
+                self._held = [part.to(self.device) for part in held]
+
+    def __len__(self) -> int:
+        return -(-len(self.split) // self.batch_size)
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, ...]]:
+        """The batches of one epoch, (x,) or (x, y) on the device, from batch index ``start`` on."""
+        check_size("epoch", epoch, 0)
+        check_size("start", start, 0)
+        return self._iterate(epoch, start)
+
+    def _iterate(self, epoch: int, start: int) -> Iterator[tuple[Tensor, ...]]:
+        noise, shape = self.split.noise, self.split.shape
+        generator = torch.Generator(self.device)
+        source = self._from_memory if self._held is not None else self._from_stream
+        for batch, parts in zip(range(start, len(self)), source(epoch, start), strict=True):
+            if noise is not None:
+                rows = min(self.batch_size, len(self.split) - batch * self.batch_size)
+                generator.manual_seed(seed_of(_NOISE, self.seed, epoch, batch))
+                u = torch.rand(rows, *shape, generator=generator, device=self.device, dtype=parts[0].dtype)
+                u = u[self.rank :: self.world].contiguous()
+                parts = (noise.apply(parts[0], u), *parts[1:])
+            yield parts
+
+    def _order(self, epoch: int) -> np.ndarray:
+        if not self.shuffle:
+            return np.arange(len(self.split), dtype=np.int64)
+        return np.random.default_rng(seed_of(_ORDER, self.seed, epoch)).permutation(len(self.split))
+
+    def _cut(self, order: Any, start: int) -> Iterator[Any]:
+        for batch in range(start, len(self)):
+            yield order[batch * self.batch_size : (batch + 1) * self.batch_size][self.rank :: self.world]
+
+    def _from_memory(self, epoch: int, start: int) -> Iterator[tuple[Tensor, ...]]:
+        order = torch.from_numpy(self._order(epoch)).to(self.device)
+        for index in self._cut(order, start):
+            yield tuple(part.index_select(0, index) for part in self._held or ())
+
+    def _from_stream(self, epoch: int, start: int) -> Iterator[tuple[Tensor, ...]]:
+        reader = _Reader(self.split, (_ITEMS, self.seed, epoch))
+        cuts = self._cut(self._order(epoch), start)
+        pinned = self.device.type == "cuda"
+        read: Any = map(reader.__getitem__, cuts)
+        if self.workers:
+            read = torch.utils.data.DataLoader(
+                reader,
+                sampler=list(cuts),  # type: ignore[arg-type]
+                batch_size=None,
+                num_workers=self.workers,
+                pin_memory=pinned,
+                generator=torch.Generator().manual_seed(0),
+                collate_fn=_as_is,
+            )
+        for parts in read:
+            yield tuple(part.to(self.device, non_blocking=pinned) for part in parts)
+
+
+class _Reader:
+    """What a reading process holds: ``reader[rows]`` is a batch without its fresh noise."""
+
+    def __init__(self, split: Split, key: tuple[int, ...]) -> None:
+        self.split, self.key = split, key
+
+    def __getitem__(self, rows: np.ndarray) -> tuple[Tensor, ...]:
+        return self.split.fetch(rows, self.key)
+
+
+def _as_is(batch: Any) -> Any:
+    return batch
+
+
+def _fits(held: list[Tensor], device: torch.device) -> bool:
+    """Whether the data may live on the device: on a GPU, in half of its free memory."""
+    if device.type != "cuda":
+        return True
+    return sum(part.numel() * part.element_size() for part in held) < torch.cuda.mem_get_info(device)[0] // 2

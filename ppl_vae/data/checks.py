@@ -1,0 +1,122 @@
+"""Checks of values against what a likelihood can emit. Each error names the worst value, its row and what would serve."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+
+def elementwise(support: Any) -> Any:
+    """The constraint on single elements inside ``independent`` ones; None stays None."""
+    while isinstance(support, constraints.independent):
+        support = support.base_constraint
+    return support
+
+
+def is_binary(x: Tensor) -> bool:
+    """Whether x is 0, 1 or NaN throughout; the first row settles most cases."""
+    return all(bool(((part == 0) | (part == 1) | part.isnan()).all()) for part in (x[:1], x))
+
+
+def check_unit(x: Tensor, where: str) -> None:
+    """Raise unless every value is in [0, 1], as noise needs."""
+    if x.numel() and not (x.min() >= 0 and x.max() <= 1):
+        bad = x[~((x >= 0) & (x <= 1))]
+        worst = bad[bad.abs().argmax()].item()
+        raise ValueError(
+            f"{where} must lie in [0, 1] to be binarized or dequantized, but holds {worst:g}; "
+            + (
+                "remove it, or use a model of missing entries"
+                if worst != worst
+                else "scale='unit' would bring it there"
+            )
+        )
+
+
+def check_drawn(levels: int | None, where: str, support: Any) -> None:
+    """Raise unless the support holds what noise makes: 0 and 1, or numbers between if there are ``levels``."""
+    base, probe = elementwise(support), [0.0, 1.0] if levels is None else [0.5]
+    if base is not None and not base.check(torch.tensor(probe)).all():
+        what = "binarized to 0 and 1" if levels is None else "dequantized to (0, 1)"
+        fix = "binarize='none'" if levels is None else "dequantize=False"
+        raise ValueError(f"{where} is {what}, outside the likelihood's support {_words(base)}; use {fix}")
+
+
+def check_values(
+    x: Tensor,
+    rows: np.ndarray,
+    where: str,
+    support: Any = None,
+    missing: bool = False,
+    index: np.ndarray | None = None,
+    ours: bool = False,
+) -> None:
+    """Raise unless x, rows ``rows`` of a split, is finite and inside the support.
+
+    Args:
+        x: (B, ...) values.
+        rows: (B,) their positions in the split.
+        where: words that name the split.
+        support: the likelihood's support, or None for any real number.
+        missing: whether NaN is let through.
+        index: (N,) row numbers in the source by position, or None.
+        ours: whether the data came from ``load``, for the advice.
+
+    Raises:
+        ValueError: NaN or infinity, or a value outside the support.
+    """
+    if x.numel() == 0:
+        return
+    low, high = x.aminmax()  # one pass and no mask; NaN comes through
+    if not (low.isfinite() and high.isfinite()):
+        bad = x.isinf() if missing else ~x.isfinite()
+        if bad.any():
+            first = bad.nonzero()[0].tolist()
+            spot = f"column {first[1]}" if x.dim() == 2 else f"element {tuple(first[1:])}"
+            raise ValueError(
+                f"{where} holds {int(bad.sum())} values that are NaN or infinite, the first in row "
+                f"{_row(first[0], rows, index)}, {spot}; remove them, or use a model of missing entries"
+            )
+    base = elementwise(support)
+    if (
+        base is None
+        or base is constraints.real
+        or (base is constraints.boolean and is_binary(x) and not x.isnan().any())
+    ):
+        return
+    if base is constraints.unit_interval and low >= 0 and high <= 1:
+        return
+    bad = ~base.check(x)
+    if missing:
+        bad &= ~(x.isnan() if bad.shape == x.shape else x.flatten(bad.dim()).isnan().any(-1))
+    if bad.any():
+        values = x[bad].flatten()
+        values = values[~values.isnan()]
+        worst = values[values.abs().argmax()].item()
+        row = _row(int(bad.reshape(len(x), -1).any(1).nonzero()[0]), rows, index)
+        raise ValueError(
+            f"{where} holds {worst:.6g}, outside the likelihood's support {_words(base)} (first in row {row}); "
+            + _advice(base, values.min().item(), values.max().item(), ours)
+        )
+
+
+def _row(position: int, rows: np.ndarray, index: np.ndarray | None) -> int:
+    return int(rows[position] if index is None else index[rows[position]])
+
+
+def _words(support: Any) -> str:
+    names = {constraints.boolean: "{0, 1}", constraints.unit_interval: "[0, 1]"}
+    return names.get(support) or str(support)
+
+
+def _advice(base: Any, low: float, high: float, ours: bool) -> str:
+    if base is constraints.boolean and low >= 0 and high <= 1:
+        how = "load it with binarize='dynamic'" if ours else "use data.as_split(x, binarize='dynamic')"
+        return f"{how}, or choose a likelihood on [0, 1] or on the real line"
+    if (base is constraints.boolean or base is constraints.unit_interval) and low >= 0 and 1 < high <= 255:
+        return "divide it by 255 if these are grey levels, or choose a likelihood on the real line, such as normal"
+    return "choose a likelihood whose support holds it, such as normal"

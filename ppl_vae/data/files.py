@@ -1,0 +1,237 @@
+"""Data in a user's own files: .npy and .npz arrays, .csv tables, folders of images. Nothing is unpickled.
+
+A .npy file is memory-mapped. A .npz file holds ``x`` and perhaps ``y``. A .csv table may have a header; its column
+called ``label`` or ``y`` is the labels, and an empty cell is NaN. In a folder of images each subfolder is a class.
+"""
+
+from __future__ import annotations
+
+import array
+import csv
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from ..parts import nearest
+from .rows import Array, Pictures, to_labels
+
+FORMATS = (".csv", ".npy", ".npz")
+_IMAGES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+
+
+@dataclass
+class Source:
+    """What ``load`` splits: readers with labels of the training part and, where a set has them, of the others.
+
+    ``divisor`` brings integers to [0, 1] on ``levels`` grey levels (None: no such levels). ``held_bytes`` is the size
+    as float32 up to which the set is held in memory.
+    """
+
+    train: tuple[Any, Tensor | None]
+    valid: tuple[Any, Tensor | None] | None = None
+    test: tuple[Any, Tensor | None] | None = None
+    divisor: float = 1.0
+    levels: int | None = None
+    classes: tuple[str, ...] | None = None
+    held_bytes: float = 2.0**29
+
+
+def open_path(path: Path, labels: str | None, size: int | tuple[int, int] | None) -> Source:
+    """Source of a file or of a folder of images.
+
+    Raises:
+        ValueError: a path that does not exist, an unknown format, contents that are not rows of numbers or images.
+    """
+    if path.is_dir():
+        if labels is not None:
+            raise ValueError(
+                f"labels={labels!r} has no meaning for a folder of images, whose subfolders are the labels"
+            )
+        return _folder(path, size)
+    if not path.exists():
+        raise ValueError(f"no such file or folder: {path}")
+    if size is not None:
+        raise ValueError(f"size={size!r} is for folders of images, and {path} is a file")
+    readers = {".csv": _csv, ".npy": _npy, ".npz": _npz}
+    if path.suffix not in readers:
+        raise ValueError(f"{path} has no known format: {nearest(path.suffix, FORMATS)}, or give a folder of images")
+    return readers[path.suffix](path, labels)
+
+
+def from_array(x: np.ndarray, y: Any, where: str, path: Path | None = None) -> Source:
+    """Source of an array of rows; uint8 counts as 256 grey levels, anything else is left as it is."""
+    _check_array(x, where)
+    if x.ndim < 2:
+        raise ValueError(f"{where} has shape {x.shape}: wanted (rows, ...), at least two dimensions")
+    if x.size == 0:
+        raise ValueError(f"{where} is empty: its shape is {x.shape}")
+    if y is not None:
+        _check_array(y, f"y of {where}")
+        if y.ndim == 0 or len(y) != len(x):
+            raise ValueError(f"x of {where} has {len(x)} rows and y has shape {y.shape}: they must be as many")
+    grey = {"divisor": 255.0, "levels": 256} if x.dtype == np.uint8 else {}
+    return Source((Array(x, path), None if y is None else to_labels(y)), **grey)
+
+
+def _check_array(x: np.ndarray, where: str) -> None:
+    if x.dtype.kind not in "fiub":
+        raise ValueError(f"{where} has dtype {x.dtype}: wanted integers, booleans or real numbers")
+
+
+def _load(path: Path, **options: Any) -> Any:
+    try:
+        return np.load(path, allow_pickle=False, **options)
+    except Exception as error:  # numpy, zipfile and the operating system each have their own
+        reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
+        raise ValueError(f"{path} is not a readable {path.suffix} file of numbers: {reason}") from None
+
+
+def _npy(path: Path, labels: str | None) -> Source:
+    small = path.stat().st_size < 2**20  # an empty array cannot be mapped, and a small one need not be
+    y = None if labels is None else _load(Path(labels))
+    return from_array(_load(path, mmap_mode=None if small else "r"), y, str(path), None if small else path)
+
+
+def _npz(path: Path, labels: str | None) -> Source:
+    with _load(path) as arrays:
+        for key in ["x"] if labels is None else ["x", labels]:
+            if key not in arrays:
+                raise ValueError(f"{path} has no array {key!r}, only {', '.join(arrays.files) or 'nothing'}")
+        key = labels or "y"
+        try:
+            x, y = arrays["x"], arrays[key] if key in arrays else None
+        except Exception as error:  # object arrays, damaged members
+            raise ValueError(f"{path} is not a readable .npz file of numbers: {error}") from None
+    return from_array(x, y, str(path))
+
+
+def _csv(path: Path, labels: str | None) -> Source:
+    cells, marks = array.array("d"), []
+    names: list[str] | None = None
+    column = None
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        reader = csv.reader(file)
+        try:
+            for row in reader:
+                if not row:
+                    continue
+                if names is None:
+                    header = any(cell.strip() and not _is_number(cell) for cell in row)
+                    names = [cell.strip() for cell in row] if header else [str(i) for i in range(len(row))]
+                    column = _label_column(names, labels, path)
+                    if header:
+                        continue
+                if len(row) != len(names):
+                    raise ValueError(
+                        f"{path} has {len(row)} cells in line {reader.line_num}, and {len(names)} in its first"
+                    )
+                cells.extend(_numbers(row, names, column, f"{path}, line {reader.line_num}"))
+                if column is not None:
+                    marks.append(row[column].strip())
+        except (UnicodeDecodeError, csv.Error) as error:
+            raise ValueError(f"{path} is not a readable .csv file: {error}") from None
+    width = len(names or []) - (column is not None)
+    if not cells:
+        raise ValueError(f"{path} is empty: no rows of numbers")
+    x = np.frombuffer(cells, dtype=np.float64).reshape(-1, width)
+    classes, y = None, None
+    if column is not None:
+        if all(_is_number(mark) for mark in marks if mark):
+            y = np.array([float(mark) if mark else np.nan for mark in marks])
+        else:
+            if "" in marks:
+                raise ValueError(f"{path} has no label in row {marks.index('')} (counting from 0)")
+            classes = tuple(sorted(set(marks)))
+            y = np.array([classes.index(mark) for mark in marks])
+    source = from_array(x, y, str(path))
+    source.classes = classes
+    return source
+
+
+def _label_column(names: list[str], labels: str | None, path: Path) -> int | None:
+    if labels is not None:
+        if labels not in names:
+            raise ValueError(f"{path} has no column {labels!r}: {nearest(labels, names)}")
+        return names.index(labels)
+    return next((names.index(name) for name in ("label", "y") if name in names), None)
+
+
+def _numbers(row: list[str], names: list[str], column: int | None, where: str) -> list[float]:
+    values = []
+    for i, cell in enumerate(row):
+        if i == column:
+            continue
+        try:
+            values.append(float(cell))
+        except ValueError:
+            if cell.strip():
+                raise ValueError(f"{where}, column {names[i]!r} holds {cell!r}, which is not a number") from None
+            values.append(np.nan)
+    return values
+
+
+def _is_number(cell: str) -> bool:
+    try:
+        float(cell)
+    except ValueError:
+        return False
+    return True
+
+
+class OpenImage:
+    """Opens image number i of a list of files."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self.paths = paths
+
+    def __call__(self, row: int) -> Any:
+        """The decoded PIL image."""
+        from PIL import Image
+
+        try:
+            with Image.open(self.paths[row]) as picture:
+                picture.load()
+                return picture
+        except (OSError, SyntaxError) as error:
+            raise ValueError(f"{self.paths[row]} is not a readable image: {error}") from None
+
+
+def _folder(path: Path, size: int | tuple[int, int] | None) -> Source:
+    found = sorted(p for p in path.rglob("*") if p.suffix.lower() in _IMAGES and p.is_file())
+    if not found:
+        raise ValueError(f"{path} is empty: no images in the folder or its subfolders ({', '.join(sorted(_IMAGES))})")
+    tops = [p.relative_to(path).parts[0] if len(p.relative_to(path).parts) > 1 else "" for p in found]
+    classes = tuple(sorted(set(tops)))
+    if "" in classes and len(classes) > 1:
+        raise ValueError(f"{path} holds images both in subfolders, which are labels, and outside them: choose one way")
+    y = None if classes == ("",) else to_labels([classes.index(top) for top in tops])
+    shapes, modes = _headers(found, size)
+    height, width = (size, size) if isinstance(size, int) else size or shapes[0]
+    mode = "L" if modes <= {"1", "L", "LA"} else "RGB"
+    pictures = Pictures(OpenImage(found), len(found), mode, (height, width), resize=size is not None)
+    return Source((pictures, y), divisor=255.0, levels=256, classes=None if y is None else classes)
+
+
+def _headers(paths: list[Path], size: Any) -> tuple[list[tuple[int, int]], set[str]]:
+    """(H, W) of each image and the PIL modes among them; only the files' headers are read."""
+    from PIL import Image
+
+    shapes, modes = [], set()
+    for path in paths:
+        try:
+            with Image.open(path) as picture:
+                shapes.append((picture.size[1], picture.size[0]))
+                modes.add(picture.mode)
+        except (OSError, SyntaxError) as error:
+            raise ValueError(f"{path} is not a readable image: {error}") from None
+        if picture.mode.startswith(("I", "F")):
+            raise ValueError(f"{path} has {picture.mode} pixels: wanted 8-bit images")
+        if size is None and shapes[-1] != shapes[0]:
+            raise ValueError(
+                f"{path} is {shapes[-1][0]} x {shapes[-1][1]} pixels and {paths[0].name} {shapes[0][0]} x "
+                f"{shapes[0][1]}; say size= to bring all to one size"
+            )
+    return shapes, modes

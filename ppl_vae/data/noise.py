@@ -1,0 +1,95 @@
+"""Noise on the data: binarization and dequantization, fresh for each batch or fixed once for each row.
+
+With u uniform on [0, 1), element by element,
+
+    binarize:    x' = 1 if u < x else 0          (x in [0, 1] read as the probability of a 1)
+    dequantize:  x' = ((L - 1) x + u) / L        (x on the L levels 0, 1/(L-1), ..., 1; x' has a density on (0, 1))
+
+Fresh noise comes from a generator that is seeded anew for each batch. Fixed noise is a counter-based hash (splitmix64)
+of (seed, part, row, element), so that any rows in any order, in memory or streamed, meet the same draw, and nothing is
+stored. Neither touches a global random state.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+PARTS = ("train", "valid", "test")
+
+
+def seed_of(*key: int) -> int:
+    """A 64-bit seed for a key of whole numbers, the same on every machine.
+
+    Example:
+        >>> seed_of(0, 1) != seed_of(0, 1, 0)
+        True
+    """
+    return int(np.random.SeedSequence([len(key), *key]).generate_state(1, np.uint64)[0])
+
+
+def hashed(key: tuple[int, ...], counters: np.ndarray) -> np.ndarray:
+    """Splitmix64 of each counter in the stream that ``key`` names: uint64, same shape as ``counters``."""
+    z = counters.astype(np.uint64) + np.uint64(1)
+    z *= np.uint64(0x9E3779B97F4A7C15)
+    z += np.uint64(seed_of(*key))
+    z = (z ^ (z >> np.uint64(30))) * np.uint64(0xBF58476D1CE4E5B9)
+    z = (z ^ (z >> np.uint64(27))) * np.uint64(0x94D049BB133111EB)
+    return z ^ (z >> np.uint64(31))
+
+
+def uniform(key: tuple[int, ...], rows: np.ndarray, size: int) -> Tensor:
+    """Uniform numbers in [0, 1), shape (len(rows), size), a function of the key and each row's number alone.
+
+    Example:
+        >>> u = uniform((0, 1), np.array([3, 7]), 4)
+        >>> bool((u[1] == uniform((0, 1), np.array([7]), 4)[0]).all())
+        True
+    """
+    counters = rows.astype(np.uint64)[:, None] * np.uint64(size) + np.arange(size, dtype=np.uint64)
+    return torch.from_numpy((hashed(key, counters) >> np.uint64(40)).astype(np.float32)) * 2.0**-24
+
+
+@dataclass(frozen=True)
+class Noise:
+    """Binarization (``levels`` None) or dequantization of ``levels`` levels, with the key of its fixed draws."""
+
+    key: tuple[int, ...]
+    levels: int | None = None
+
+    def apply(self, x: Tensor, u: Tensor) -> Tensor:
+        """Noisy x, same shape; ``u`` is overwritten."""
+        if self.levels is None:
+            return torch.lt(u, x, out=u)
+        # rounding must not reach 0 or 1, where densities on the open interval are infinite
+        return u.add_(x, alpha=self.levels - 1).div_(self.levels).clamp_(2.0**-33, 1 - 2.0**-24)
+
+    def fixed(self, x: Tensor, rows: np.ndarray) -> Tensor:
+        """x of shape (B, ...) under the one draw that belongs to these rows."""
+        u = uniform(self.key, rows, x[:1].numel()).view(x.shape).to(x.dtype)
+        return self.apply(x, u)
+
+
+@contextmanager
+def own_randomness() -> Iterator[None]:
+    """Put the CPU random states of torch, numpy and Python back as they were on leaving."""
+    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    try:
+        yield
+    finally:
+        torch.set_rng_state(states[0])
+        np.random.set_state(states[1])
+        random.setstate(states[2])
+
+
+def seed_globals(seed: int) -> None:
+    """Seed the CPU random states of torch, numpy and Python; only inside ``own_randomness``."""
+    torch.default_generator.manual_seed(seed)
+    np.random.seed(seed % 2**32)
+    random.seed(seed)

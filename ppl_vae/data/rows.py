@@ -1,0 +1,283 @@
+"""Rows that are read when asked for: slices of a memory-mapped array, pictures on disk, items of a torch Dataset.
+
+A reader knows how to read rows of one source, ``read(index, key) -> (x, y or None)``; ``Rows`` is a part of a source
+(an index into it) seen as float tensors: ``rows[i]`` reads, converts, scales, and applies the part's fixed noise.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .checks import check_unit
+from .noise import Noise, hashed, own_randomness, seed_globals
+
+_BLOCK = 2**24  # elements read at a time when everything is read: 64 MiB as float32
+
+
+class Array:
+    """Reader of a numpy array, memory-mapped or not: (N, ...) numbers to float32, pictures channels first.
+
+    Args:
+        array: (N, ...) integers, booleans or floats. uint8 of shape (N, H, W) is read as (N, 1, H, W) and of shape
+            (N, H, W, C) as (N, C, H, W).
+        path: the .npy file behind a memory map, so that a worker process maps it again instead of being sent a copy.
+    """
+
+    def __init__(self, array: np.ndarray, path: Path | None = None) -> None:
+        self.array, self.path = array, path
+        shape = tuple(array.shape[1:])
+        self._grey = array.dtype == np.uint8 and len(shape) == 2
+        last = array.dtype == np.uint8 and len(shape) == 3 and shape[-1] in (1, 3, 4) and shape[0] not in (1, 3, 4)
+        self._last = last
+        self.shape = (1, *shape) if self._grey else (shape[2], *shape[:2]) if last else shape
+
+    def __getstate__(self) -> dict[str, Any]:
+        return self.__dict__ | ({"array": None} if self.path else {})
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self.array is None:
+            self.array = np.load(self.path, mmap_mode="r", allow_pickle=False)
+
+    def __len__(self) -> int:
+        return len(self.array)
+
+    def read(self, index: np.ndarray, key: tuple[int, ...] = ()) -> tuple[Tensor, None]:
+        """Rows ``index`` as float32 of shape (B, *shape)."""
+        x = torch.from_numpy(np.asarray(self.array[index]).astype(np.float32))
+        return (x.unsqueeze(1) if self._grey else x.movedim(-1, 1).contiguous() if self._last else x), None
+
+
+class Pictures:
+    """Reader of N pictures that are decoded when read.
+
+    Args:
+        open_picture: function of a row number that returns a PIL image.
+        count: N.
+        mode: PIL mode, "L" (one channel) or "RGB".
+        size: (H, W) of the pictures, or of what they become; a square is cut from the middle, another shape stretched.
+        resize: whether pictures are brought to ``size``; without it, another size is an error.
+    """
+
+    def __init__(
+        self, open_picture: Callable[[int], Any], count: int, mode: str, size: tuple[int, int], resize: bool
+    ) -> None:
+        self.open_picture, self.count, self.mode, self.size, self.resize = open_picture, count, mode, size, resize
+        self.shape = (1 if mode == "L" else 3, *size)
+
+    def __len__(self) -> int:
+        return self.count
+
+    def _one(self, row: int) -> Tensor:
+        from PIL import Image
+
+        picture = self.open_picture(row).convert(self.mode)
+        height, width = self.size
+        if self.resize and picture.size != (width, height):
+            if height == width:
+                side, (w, h) = min(picture.size), picture.size
+                left, top = (w - side) // 2, (h - side) // 2
+                picture = picture.crop((left, top, left + side, top + side))
+            picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+        if picture.size != (width, height):
+            raise ValueError(
+                f"picture {row} is {picture.size[1]} x {picture.size[0]} pixels and the first {height} x {width}; "
+                "say size= to bring all to one size"
+            )
+        return torch.from_numpy(np.array(picture)).view(height, width, -1).movedim(-1, 0)
+
+    def read(self, index: np.ndarray, key: tuple[int, ...] = ()) -> tuple[Tensor, None]:
+        """Rows ``index`` as float32 of shape (B, C, H, W) in 0..255."""
+        return torch.stack([self._one(int(row)) for row in index]).float(), None
+
+
+class Items:
+    """Reader of a torch Dataset whose items are x, (x,) or (x, y); items are asked for anew each time.
+
+    A Dataset that augments draws from the global random states; each item is given states seeded by (key, row), put
+    back afterwards, so that an item depends on the seed, the epoch and its row, not on the order or on the workers.
+    """
+
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+        with own_randomness():
+            first, label = self._one(0, (0,))
+        self.shape, self.dtype, self.labelled = tuple(first.shape), first.dtype, label is not None
+
+    def __len__(self) -> int:
+        return len(self.dataset)
+
+    def _one(self, row: int, key: tuple[int, ...]) -> tuple[Tensor, Tensor | None]:
+        seed_globals(int(hashed(key, np.array([row]))[0]))
+        item = self.dataset[row]
+        x, *y = item if isinstance(item, tuple | list) else (item,)
+        if len(y) > 1:
+            raise ValueError(f"an item of the data set must be x, (x,) or (x, y), not {len(y) + 1} things")
+        label = to_labels(y[0], floats=True) if y and y[0] is not None else None
+        return to_float(x, "an item of the data set"), label
+
+    def read(self, index: np.ndarray, key: tuple[int, ...] = ()) -> tuple[Tensor, Tensor | None]:
+        """Rows ``index``: x of shape (B, *shape), and the labels if there are any."""
+        with own_randomness():
+            pairs = [self._one(int(row), key) for row in index]
+        for row, (x, _) in zip(index, pairs, strict=True):
+            if tuple(x.shape) != self.shape:
+                raise ValueError(f"item {row} of the data set has shape {tuple(x.shape)} and the first {self.shape}")
+        if not pairs:
+            return torch.zeros(0, *self.shape, dtype=self.dtype), torch.zeros(
+                0, dtype=torch.int64
+            ) if self.labelled else None
+        return torch.stack([x for x, _ in pairs]), torch.stack([y for _, y in pairs]) if self.labelled else None
+
+
+class Rows:
+    """The rows ``index`` of a reader as float tensors, read when indexed.
+
+    Example:
+        >>> rows = Rows(Array(np.arange(12.0).reshape(6, 2)), index=np.array([5, 0, 1]))
+        >>> len(rows), tuple(rows.shape), rows[0].tolist(), rows[1:].tolist()
+        (3, (3, 2), [10.0, 11.0], [[0.0, 1.0], [2.0, 3.0]])
+
+    Args:
+        reader: what reads the source.
+        index: (N,) int64 row numbers in the source; None is all of them.
+        scale: (shift, divisor, clip): x becomes (x - shift) / divisor, clipped to [0, 1] if asked.
+        noise: noise fixed for each row of this part; None leaves x as it is.
+        where: words that name this part in an error.
+    """
+
+    def __init__(
+        self,
+        reader: Array | Pictures | Items,
+        index: np.ndarray | None = None,
+        scale: tuple[Any, Any, bool] = (0.0, 1.0, False),
+        noise: Noise | None = None,
+        where: str = "x",
+    ) -> None:
+        self.reader, self.scale, self.noise, self.where = reader, scale, noise, where
+        self.index = np.arange(len(reader), dtype=np.int64) if index is None else index
+
+    @property
+    def shape(self) -> torch.Size:
+        """(N, *event shape)."""
+        return torch.Size((len(self), *self.reader.shape))
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """float32, but for a torch Dataset that gives another floating type."""
+        return getattr(self.reader, "dtype", torch.float32)
+
+    def __len__(self) -> int:
+        return len(self.index)
+
+    def __repr__(self) -> str:
+        return f"Rows({type(self.reader).__name__.lower()}, shape={tuple(self.shape)})"
+
+    def __getitem__(self, which: int | slice | Sequence[int] | np.ndarray | Tensor) -> Tensor:
+        x = self.read(positions(which, len(self)))[0]
+        return x[0] if isinstance(which, int | np.integer) else x
+
+    def read(self, rows: np.ndarray, key: tuple[int, ...] = ()) -> tuple[Tensor, Tensor | None]:
+        """x of shape (B, *event shape) at positions ``rows`` of this part, and labels if the source gives them."""
+        x, y = self.reader.read(self.index[rows], key)
+        shift, divisor, clip = self.scale
+        if isinstance(shift, Tensor) or shift:
+            x = x - shift
+        if isinstance(divisor, Tensor) or divisor != 1:
+            x = x / divisor
+        if clip:
+            x = x.clamp(0, 1)
+        if self.noise is not None:
+            check_unit(x, self.where)
+            x = self.noise.fixed(x, rows)
+        return x, y
+
+    def blocks(self, rows: np.ndarray | None = None) -> Any:
+        """(positions, x) block by block, 64 MiB at a time."""
+        rows = np.arange(len(self)) if rows is None else rows
+        step = max(1, _BLOCK // max(1, int(np.prod(self.reader.shape))))
+        for start in range(0, len(rows), step):
+            yield rows[start : start + step], self.read(rows[start : start + step])[0]
+
+    def load(self) -> Tensor:
+        """Everything, as one float32 tensor."""
+        x = torch.empty(self.shape, dtype=torch.float32)
+        for rows, block in self.blocks():
+            x[int(rows[0]) : int(rows[0]) + len(rows)] = block
+        return x
+
+
+class Labels:
+    """The labels of a streamed torch Dataset, read when indexed: int64 or float tensors."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, which: int | slice | Sequence[int] | np.ndarray | Tensor) -> Tensor:
+        y = self.rows.read(positions(which, len(self)))[1]
+        return y[0] if isinstance(which, int | np.integer) else y
+
+
+def positions(which: int | slice | Sequence[int] | np.ndarray | Tensor, count: int) -> np.ndarray:
+    """Row numbers in 0..count-1 as (B,) int64, from whatever indexes rows.
+
+    Example:
+        >>> positions(slice(-2, None), 5).tolist(), positions(-1, 5).tolist()
+        ([3, 4], [4])
+    """
+    if isinstance(which, slice):
+        return np.arange(*which.indices(count), dtype=np.int64)
+    index = which.detach().cpu().numpy() if isinstance(which, Tensor) else np.asarray(which)
+    if index.dtype == bool:
+        index = np.flatnonzero(index)
+    index = np.atleast_1d(index).astype(np.int64, casting="same_kind" if index.size else "unsafe")
+    if index.size and not -count <= index.min() <= index.max() < count:
+        raise IndexError(f"row {index.min() if index.min() < -count else index.max()} of {count} rows")
+    return np.where(index < 0, index + count, index)
+
+
+def to_float(value: Any, where: str) -> Tensor:
+    """A user's numbers as a float tensor: torch floats keep their dtype, all else becomes float32, values unchanged.
+
+    Raises:
+        TypeError: not numbers.
+        ValueError: uint8 pictures that were not scaled to [0, 1].
+    """
+    if not isinstance(value, Tensor | np.ndarray | np.generic | float | int):
+        hint = "; give it transform=torchvision.transforms.ToTensor()" if hasattr(value, "convert") else ""
+        raise TypeError(f"{where} must be a tensor or an array of numbers, not {type(value).__name__}{hint}")
+    if isinstance(value, Tensor) and value.is_floating_point():
+        return value.detach()
+    array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{where} must be real numbers, not {array.dtype}")
+    if array.dtype == np.uint8 and array.size and array.max() > 1:
+        raise ValueError(
+            f"{where} holds uint8 values up to {array.max()}; scale pictures to [0, 1] with x / 255, "
+            "or say that they are counts with x.float()"
+        )
+    return torch.from_numpy(array.astype(np.float32))
+
+
+def to_labels(value: Any, floats: bool = False) -> Tensor:
+    """Labels as a tensor: whole numbers become int64 (unless ``floats`` keeps floats so), anything else float32.
+
+    Example:
+        >>> to_labels([1.0, 3.0]).dtype, to_labels([0.5]).dtype
+        (torch.int64, torch.float32)
+    """
+    array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"labels y must be numbers, not {array.dtype}")
+    if array.dtype.kind == "f" and (floats or not (np.isfinite(array).all() and (array == np.floor(array)).all())):
+        return torch.from_numpy(array.astype(np.float32))
+    return torch.from_numpy(array.astype(np.int64))

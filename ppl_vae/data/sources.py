@@ -1,0 +1,283 @@
+"""``load``: a named data set, a file or a folder as training, validation and test splits fixed by the seed.
+
+Where a set has an official test part it is kept, and 1/12 of the training rows become validation (MNIST: 5,000 of
+60,000, the last drawn by the seeded permutation). Otherwise a permutation gives 80 % / 10 % / 10 %.
+"""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import psutil
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from ..parts import check_size, nearest
+from .files import Source, from_array, open_path
+from .noise import seed_of
+from .rows import Pictures, Rows, to_labels
+from .splits import MODES, Split
+
+SCALES = ("auto", "none", "unit", "standard")
+
+# name: torchvision class, arguments of its training part, of its test part
+_TORCHVISION: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
+    "celeba": ("CelebA", {"split": "train"}, {"split": "test"}),
+    "cifar10": ("CIFAR10", {"train": True}, {"train": False}),
+    "cifar100": ("CIFAR100", {"train": True}, {"train": False}),
+    "emnist": ("EMNIST", {"split": "balanced", "train": True}, {"split": "balanced", "train": False}),
+    "fashion-mnist": ("FashionMNIST", {"train": True}, {"train": False}),
+    "kmnist": ("KMNIST", {"train": True}, {"train": False}),
+    "mnist": ("MNIST", {"train": True}, {"train": False}),
+    "omniglot": ("Omniglot", {"background": True}, {"background": False}),
+    "stl10": ("STL10", {"split": "train"}, {"split": "test"}),
+    "svhn": ("SVHN", {"split": "train"}, {"split": "test"}),
+    "usps": ("USPS", {"train": True}, {"train": False}),
+}
+_SIZES = {"celeba": 64, "omniglot": 28}  # usual in the literature; the files are 218 x 178 and 105 x 105
+NAMES = ("digits", *_TORCHVISION)
+
+
+@dataclass(frozen=True)
+class Data:
+    """A data set in three splits.
+
+    Attributes:
+        name: as it was asked for.
+        train: training split.
+        valid: validation split.
+        test: test split.
+        levels: number of grey levels the values come from (256, 17 for digits), for bits per dimension; None if
+            they have none.
+        classes: names of the labels 0, 1, ..., where the source names them.
+        config: JSON-able arguments: ``load(**config)`` makes this data set again.
+    """
+
+    name: str
+    train: Split
+    valid: Split
+    test: Split
+    levels: int | None
+    classes: tuple[str, ...] | None
+    config: dict[str, Any]
+
+    @property
+    def shape(self) -> torch.Size:
+        """Event shape of a row."""
+        return self.train.shape
+
+    def resolve(self, support: constraints.Constraint | None) -> Data:
+        """Every split resolved, see ``Split.resolve``."""
+        splits = {part: getattr(self, part).resolve(support) for part in ("train", "valid", "test")}
+        return replace(self, config=splits["train"].config, **splits)
+
+    def __repr__(self) -> str:
+        sizes = ", ".join(f"{len(getattr(self, part))} {part}" for part in ("train", "valid", "test"))
+        return f"Data({self.name}: {sizes}, shape {tuple(self.shape)})"
+
+
+def load(
+    name: str,
+    root: str | os.PathLike[str] = "data",
+    seed: int = 0,
+    binarize: str = "auto",
+    dequantize: bool = False,
+    scale: str = "auto",
+    download: bool = False,
+    valid: int | None = None,
+    labels: str | None = None,
+    size: int | tuple[int, int] | None = None,
+    in_memory: bool | None = None,
+) -> Data:
+    """A data set by name or path.
+
+    Args:
+        name: a name of ``data.NAMES``, a .npy, .npz (arrays ``x``, ``y``) or .csv file, or a folder of images.
+        root: folder of the named sets, in torchvision's own layout.
+        seed: seed of the splits and of the noise that is fixed.
+        binarize: "dynamic" draws the training rows anew each batch and the others once, "static" draws all once,
+            "none" leaves them grey, "auto" is dynamic for likelihoods on {0, 1} and none otherwise.
+        dequantize: add uniform noise below the grey levels, x' = ((L - 1) x + u) / L: fresh for training batches,
+            fixed for the others.
+        scale: "auto" brings images and uint8 to [0, 1] by their grey levels and leaves other numbers alone; "none"
+            leaves all alone; "unit" and "standard" use the training split's range, or mean and standard deviation, of
+            each column of a table, each channel of images ("unit" clips the other splits to [0, 1]).
+        download: whether torchvision may fetch the set.
+        valid: number of validation rows in place of the usual.
+        labels: column of a .csv (else ``label`` or ``y``), array of a .npz (else ``y``), or path of a .npy of labels.
+        size: side, or (height, width), that pictures are brought to: folders, celeba (64), omniglot (28).
+        in_memory: whether rows are held as float32; None holds named arrays up to a quarter of the free memory, and
+            files and pictures up to 512 MiB. Otherwise they are read batch by batch.
+
+    Raises:
+        ValueError: an unknown name, data that are absent or not readable, arguments that do not go together.
+
+    Example:
+        >>> digits = load("digits")
+        >>> digits, digits.train.x.dtype, digits.test.y.dtype
+        (Data(digits: 1439 train, 179 valid, 179 test, shape (1, 8, 8)), torch.float32, torch.int64)
+    """
+    for argument, value, allowed in (("binarize", binarize, MODES), ("scale", scale, SCALES)):
+        if value not in allowed:
+            raise ValueError(f"unknown {argument}={value!r}: {nearest(str(value), allowed)}")
+    check_size("seed", seed, 0)
+    for side in (size,) if isinstance(size, int) else size or ():
+        check_size("size", side)
+    size = tuple(size) if isinstance(size, list | tuple) else size  # type: ignore[assignment]
+    name, where = os.fspath(name), os.fspath(name)
+    source = _open(name, Path(root).expanduser(), download, labels, size)
+    levels = source.levels if scale == "auto" else None
+    if dequantize and levels is None:
+        raise ValueError(f"dequantize=True needs grey levels and scale='auto': {name} has none with scale={scale!r}")
+    if dequantize and binarize in ("static", "dynamic"):
+        raise ValueError(f"dequantize=True with binarize={binarize!r} would be noise on 0 and 1: choose one of the two")
+    parts = _cut(source, seed, valid, name)
+    total = sum(Rows(reader, index).shape.numel() for reader, _, index in parts.values())
+    limit = source.held_bytes if in_memory is None else float("inf") if in_memory else 0.0
+    by = _scale(Rows(*parts["train"][::2]), scale, source.divisor, where)
+    config: dict[str, Any] = {
+        "name": name if name in NAMES else os.path.abspath(name),
+        "root": str(root) if name not in _TORCHVISION else os.path.abspath(Path(root).expanduser()),
+        "seed": seed, "binarize": binarize, "dequantize": dequantize, "scale": scale, "valid": valid,
+        "labels": labels, "size": list(size) if isinstance(size, tuple) else size, "in_memory": in_memory,
+    }  # fmt: skip
+    splits = {}
+    for part, (reader, y, index) in parts.items():
+        rows = Rows(reader, index, by, where=f"x of the {part} split of {where}")
+        splits[part] = Split(
+            rows.load() if 4 * total <= limit else rows,
+            None if y is None else y[torch.from_numpy(index)],
+            part=part,
+            binarize=binarize,
+            levels=levels if dequantize else None,
+            seed=seed,
+            config=config,
+            name=where,
+            index=index,
+        )
+    return Data(name=name, levels=levels, classes=source.classes, config=config, **splits)
+
+
+def _open(name: str, root: Path, download: bool, labels: str | None, size: int | tuple[int, int] | None) -> Source:
+    if name in NAMES:
+        if labels is not None:
+            raise ValueError(f"labels={labels!r} is for files: {name} has its own labels")
+        if size is not None and name not in _SIZES:
+            raise ValueError(f"size={size!r} is for folders of images and for {', '.join(_SIZES)}, not for {name}")
+        return _digits() if name == "digits" else _torchvision(name, root, download, size)
+    path = Path(name).expanduser()
+    if not path.exists() and path.name == name and not path.suffix:
+        raise ValueError(f"unknown data {name!r}: {nearest(name, NAMES)}, or give the path of a file or folder")
+    return open_path(path, labels, size)
+
+
+def _digits() -> Source:
+    from sklearn.datasets import load_digits
+
+    bunch = load_digits()
+    source = from_array(bunch.images.astype(np.uint8), bunch.target, "digits")
+    source.divisor, source.levels = 16.0, 17
+    return source
+
+
+def _torchvision(name: str, root: Path, download: bool, size: int | tuple[int, int] | None) -> Source:
+    import torchvision.datasets
+
+    kind, *arguments = _TORCHVISION[name]
+    if name == "celeba":
+        arguments.append({"split": "valid"})
+    try:
+        sets = [getattr(torchvision.datasets, kind)(root, download=download, **given) for given in arguments]
+    except Exception as error:  # each set reports absent and damaged files in its own way
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        state = "not there, or not whole" if not download else "not to be had"
+        raise ValueError(
+            f"{name} is {state} under {root} ({reason}); fetch it with: "
+            f"ppl-vae train --data {name} --data-root {root} --download"
+        ) from None
+    if name in _SIZES:
+        train, test, *valid = [_pictures(name, part, size or _SIZES[name]) for part in sets]
+        return Source(train, valid[0] if valid else None, test, divisor=255.0, levels=256)
+    opened = [_arrays(name, part) for part in sets]
+    source = opened[0]
+    source.test, source.held_bytes = opened[1].train, psutil.virtual_memory().available / 4
+    source.classes = tuple(getattr(sets[0], "classes", ())) or None
+    return source
+
+
+def _arrays(name: str, part: Any) -> Source:
+    x = np.asarray(part.data)
+    y = np.asarray(part.targets if hasattr(part, "targets") else part.labels)
+    if name == "emnist":
+        x = x.swapaxes(1, 2)  # the files hold the letters on their side
+    return from_array(x, y, name)
+
+
+class _OpenItem:
+    def __init__(self, dataset: Any) -> None:
+        self.dataset = dataset
+
+    def __call__(self, row: int) -> Any:
+        return self.dataset[row][0]
+
+
+def _pictures(name: str, part: Any, size: int | tuple[int, int]) -> tuple[Pictures, Tensor]:
+    y = part.attr if name == "celeba" else [label for _, label in part._flat_character_images]
+    mode = "RGB" if name == "celeba" else "L"
+    shape = (size, size) if isinstance(size, int) else size
+    return Pictures(_OpenItem(part), len(part), mode, shape, resize=True), to_labels(y)
+
+
+def _cut(source: Source, seed: int, valid: int | None, name: str) -> dict[str, tuple[Any, Tensor | None, np.ndarray]]:
+    """Reader, labels and row numbers of each part; the rows are in the drawn order."""
+    reader, y = source.train
+    count = len(reader)
+    if valid is not None:
+        check_size("valid", valid)
+        if source.valid is not None:
+            raise ValueError(f"valid={valid} cannot be had: {name} has its own validation split")
+    if source.valid is not None and source.test is not None:
+        return {
+            part: (*given, np.arange(len(given[0]), dtype=np.int64))
+            for part, given in (("train", source.train), ("valid", source.valid), ("test", source.test))
+        }
+    tests = 0 if source.test is not None else max(1, count // 10)
+    valids = valid or max(1, count // (12 if source.test is not None else 10))
+    if count - tests - valids < 1:
+        raise ValueError(
+            f"{name} has {count} rows, too few for {valids} of validation, {tests} of test and at least 1 of training"
+        )
+    order = np.random.default_rng(seed_of(seed)).permutation(count)
+    train, held, tested = np.split(order, [count - valids - tests, count - tests])
+    test = (*source.test, np.arange(len(source.test[0]), dtype=np.int64)) if source.test else (reader, y, tested)
+    return {"train": (reader, y, train), "valid": (reader, y, held), "test": test}
+
+
+def _scale(train: Rows, scale: str, divisor: float, where: str) -> tuple[Any, Any, bool]:
+    """(shift, divisor, clip) for ``Rows``: statistics of the training split, per column or per channel."""
+    if scale in ("auto", "none"):
+        return 0.0, divisor if scale == "auto" else 1.0, False
+    event = train.shape[1:]
+    keep = event[:1] if len(event) in (1, 3) else torch.Size((1,))
+    low, high = torch.full(keep, np.inf, dtype=torch.float64), torch.full(keep, -np.inf, dtype=torch.float64)
+    total, square, count = torch.zeros(3, *keep, dtype=torch.float64)
+    for _, block in train.blocks():
+        x = block.double().flatten(2).movedim(1, 0).flatten(1) if len(event) in (1, 3) else block.double().view(1, -1)
+        seen = ~x.isnan()
+        low = torch.minimum(low, x.where(seen, np.inf).amin(1))
+        high = torch.maximum(high, x.where(seen, -np.inf).amax(1))
+        total, count = total + x.nansum(1), count + seen.sum(1)
+        square = square + x.square().nansum(1)
+    if torch.stack((low, high)).isinf().any():
+        raise ValueError(f"scale={scale!r} cannot be computed: x of {where} holds infinite values or an empty column")
+    mean = total / count
+    spread = high - low if scale == "unit" else (square / count - mean.square()).clamp(min=0).sqrt()
+    shift = low if scale == "unit" else mean
+    spread[spread <= 1e-12 * shift.abs()] = 1.0  # a constant column becomes 0
+    view = (-1, *[1] * (len(event) - 1)) if len(event) in (1, 3) else (1,) * len(event)
+    return shift.float().view(view), spread.float().view(view), scale == "unit"

@@ -1,0 +1,249 @@
+"""Importance-sampled log-likelihood and how far to trust it.
+
+    log p(x) ~ logsumexp_k log w_k - log K,    log w_k = log p(x, z_k) - log q(z_k | x)
+
+a lower bound in expectation, tight as K grows. The standard error is that of the logarithm of the mean weight (delta
+method), sd(w) / (mean(w) sqrt(K)); the effective sample size is (sum w)^2 / sum w^2; the Pareto k-hat of the largest
+weights says whether either can be believed (k-hat above 0.7: not).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..estimators import log_weights
+from ..handlers import LocalParameters
+from ..parts import check_size
+
+
+@dataclass(frozen=True)
+class LogLikelihood:
+    """Estimated log p(x) of every datum, in nats.
+
+    Attributes:
+        value: (B,).
+        stderr: Monte Carlo standard error of each value, (B,).
+        ess: effective sample size of each datum's weights, between 1 and K, (B,).
+        khat: Pareto shape of each datum's largest weights, (B,); NaN where K is below 25.
+        num_particles: K.
+    """
+
+    value: Tensor
+    stderr: Tensor
+    ess: Tensor
+    khat: Tensor
+    num_particles: int
+
+    @property
+    def mean(self) -> float:
+        """Mean over the data, in nats per example."""
+        return self.value.mean().item()
+
+    @property
+    def mean_stderr(self) -> float:
+        """Monte Carlo standard error of ``mean``: the sampling of data is not in it."""
+        return self.stderr.square().sum().sqrt().item() / len(self.value)
+
+    def __repr__(self) -> str:
+        return (
+            f"LogLikelihood({self.mean:.3f} +- {self.mean_stderr:.3f} nats per example, n={len(self.value)}, "
+            f"K={self.num_particles}, median ess={self.ess.median().item():.1f}, "
+            f"k-hat above 0.7 for {(self.khat > 0.7).float().mean().item():.0%})"
+        )
+
+
+def log_likelihood(
+    model: nn.Module,
+    x: Tensor,
+    num_particles: int = 1000,
+    seed: int = 0,
+    y: Tensor | None = None,
+    memory: int = 2**28,
+) -> LogLikelihood:
+    """Importance-sampled log-likelihood of every datum, with exactly ``num_particles`` weights each, beta = 1.
+
+    Args:
+        model: a module with Pyro programs ``model`` and ``guide``.
+        x: data (B, *shape), on any device.
+        num_particles: K.
+        seed: of the samples; the caller's generators are left alone.
+        y: labels (B, ...), or None.
+        memory: bytes that the intermediate tensors of one piece may take; data and particles are cut to fit.
+
+    Returns:
+        a ``LogLikelihood`` with tensors on the CPU.
+
+    Raises:
+        ValueError: no data, K below 1, or data outside the likelihood's support.
+
+    Source: Rezende et al. 2014, appendix; Burda et al. 2016; k-hat: Vehtari et al. 2024.
+
+    Example:
+        >>> from ppl_vae import likelihoods, models, networks, posteriors, priors
+        >>> vae = models.VAE(
+        ...     priors.Normal(2),
+        ...     posteriors.Normal(networks.MLP(6, [8]), 2),
+        ...     likelihoods.Bernoulli(networks.MLP(2, [8]), 6),
+        ... )
+        >>> log_likelihood(vae, torch.ones(5, 6), num_particles=100).value.shape
+        torch.Size([5])
+    """
+    check_size("num_particles", num_particles)
+    check_data(model, x)
+    with evaluating(model, seed) as device:
+        particles, examples = _tile(model, x, num_particles, memory, device)
+        parts = [
+            _one_piece(model, x[i : i + examples].to(device), _part(y, i, examples, device), num_particles, particles)
+            for i in range(0, len(x), examples)
+        ]
+    value, stderr, ess, khat = (torch.cat(column) for column in zip(*parts, strict=True))
+    return LogLikelihood(value, stderr, ess, khat, num_particles)
+
+
+def _one_piece(model: Any, x: Tensor, y: Tensor | None, total: int, particles: int) -> tuple[Tensor, ...]:
+    """Value, standard error, ess and k-hat of one piece of the data, its weights gathered on the CPU."""
+    pieces = []
+    for done in range(0, total, particles):
+        k = min(particles, total - done)
+        pieces.append(log_weights(model.model, model.guide, x, y, num_particles=k).cpu())
+    return summarize(torch.cat(pieces))
+
+
+def summarize(log_w: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Log mean weight, its standard error, effective sample size and k-hat of log-weights (K, B): four of (B,).
+
+    Example:
+        >>> value, stderr, ess, khat = summarize(torch.zeros(4, 2))
+        >>> value.tolist(), stderr.tolist(), ess.tolist()
+        ([0.0, 0.0], [0.0, 0.0], [4.0, 4.0])
+    """
+    log_w = log_w.double()
+    k = len(log_w)
+    value = log_w.logsumexp(0) - math.log(k)
+    ess = (2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).exp()
+    # sd(w)/mean(w) from the same sums: mean(w^2)/mean(w)^2 = K/ess.
+    stderr = ((k / ess - 1).clamp(min=0) / max(k - 1, 1)).sqrt() if k > 1 else torch.full_like(value, math.nan)
+    dtype = torch.get_default_dtype()
+    return tuple(t.to(dtype) for t in (value, stderr, ess, pareto_khat(log_w)))
+
+
+def pareto_khat(log_w: Tensor) -> Tensor:
+    """Shape of a generalised Pareto distribution fitted to the largest weights of each column: (B,) from (K, B).
+
+    The tail is the largest min(K/5, 3 sqrt(K)) weights; the fit is the empirical Bayes estimate of Zhang and Stephens
+    2009 with the weak prior of Vehtari et al. 2024. NaN below 5 tail weights; -inf-like small where weights are equal.
+
+    Example:
+        >>> _ = torch.manual_seed(0)
+        >>> k = pareto_khat(torch.distributions.Pareto(1.0, 2.0).sample((4000, 200)).log()).mean()
+        >>> 0.4 < k < 0.6
+        tensor(True)
+    """
+    k, b = log_w.shape
+    m = int(min(0.2 * k, 3 * math.sqrt(k)))
+    if m < 5:
+        return log_w.new_full((b,), math.nan)
+    top = log_w.double().topk(m + 1, dim=0).values
+    weights = (top - top[0]).exp()
+    excess = (weights[:m] - weights[m]).flip(0).clamp(min=1e-300)  # ascending, above the threshold
+    return _fit_pareto(excess)
+
+
+def _fit_pareto(x: Tensor) -> Tensor:
+    """Zhang-Stephens posterior mean of the shape for ascending excesses x (m, B)."""
+    m = len(x)
+    grid = 30 + int(math.sqrt(m))
+    quartile = x[int(m / 4 + 0.5) - 1]
+    i = torch.arange(1, grid + 1, dtype=x.dtype, device=x.device)[:, None]
+    theta = 1 / x[-1] + (1 - (grid / (i - 0.5)).sqrt()) / (3 * quartile)
+    shape = torch.log1p(-theta[:, None] * x).mean(1)
+    profile = m * ((-theta / shape).log() - shape - 1)
+    weight = profile.nan_to_num(-math.inf).softmax(0)
+    best = (theta * weight).sum(0)
+    khat = torch.log1p(-best * x).mean(0)
+    return (m * khat + 5) / (m + 10)
+
+
+def _part(y: Tensor | None, start: int, count: int, device: torch.device) -> Tensor | None:
+    return None if y is None else y[start : start + count].to(device)
+
+
+def _tile(model: nn.Module, x: Tensor, num_particles: int, memory: int, device: torch.device) -> tuple[int, int]:
+    """Particles and examples of one piece, so that its intermediate tensors stay within ``memory`` bytes."""
+    per_weight = _bytes_per_weight(model, x[:1].to(device))
+    fit = max(1, memory // per_weight)
+    particles = min(num_particles, fit)
+    # The weights of a piece are kept until it is done: K doubles an example.
+    examples = min(max(1, fit // particles), max(1, memory // (8 * num_particles)), len(x))
+    return particles, examples
+
+
+def _bytes_per_weight(model: Any, x: Tensor) -> int:
+    """Bytes of module outputs behind one log-weight, counted on one run, with room for copies."""
+    sizes: list[int] = []
+
+    def count(module: nn.Module, inputs: Any, output: Any) -> None:
+        if isinstance(output, Tensor):
+            sizes.append(output.numel() * output.element_size())
+
+    hooks = [m.register_forward_hook(count) for m in model.modules() if not list(m.children())]
+    try:
+        with torch.random.fork_rng(devices=[]):
+            log_weights(model.model, model.guide, x, num_particles=1)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    largest = max([*sizes, x.numel() * 8])
+    return 4 * largest + sum(sorted(sizes)[-2:])
+
+
+def check_data(model: Any, x: Tensor) -> None:
+    """ValueError if x is empty, of another shape than the model's data, or outside its support."""
+    if len(x) == 0:
+        raise ValueError("x is empty; give at least one example")
+    shape = getattr(model, "shape", None)
+    if shape is not None and tuple(x.shape[1:]) != tuple(shape):
+        raise ValueError(f"x has examples of shape {tuple(x.shape[1:])}, but the model's are {tuple(shape)}")
+    support = getattr(model, "support", None)
+    if support is not None:
+        bad = ~support.check(x)
+        if bad.any():
+            raise ValueError(
+                f"x holds {x[bad][0].item():g}, which is outside the likelihood's support ({support}); "
+                "binarize or scale the data, as data.load(..., binarize='dynamic') does"
+            )
+
+
+@contextmanager
+def evaluating(model: nn.Module, seed: int) -> Iterator[torch.device]:
+    """Evaluation mode, no gradients, no validation, seeded generators and no parameter store; undone afterwards."""
+    import pyro
+
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    devices = [device] if device.type == "cuda" else []
+    try:
+        with (
+            torch.no_grad(),
+            torch.random.fork_rng(devices=devices),
+            LocalParameters(),
+            pyro.validation_enabled(False),
+        ):
+            torch.manual_seed(seed)
+            yield device
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def in_pieces(x: Tensor, size: int, function: Callable[[Tensor], Any]) -> list[Any]:
+    """``function`` on consecutive pieces of ``size`` examples."""
+    return [function(x[i : i + size]) for i in range(0, len(x), size)]

@@ -1,0 +1,7 @@
+"""Likelihoods p(x | z, y), one family a file."""
+
+from .base import Likelihood as Likelihood
+from .bernoulli import Bernoulli
+from .normal import Normal
+
+__all__ = ["Bernoulli", "Normal"]

@@ -1,0 +1,67 @@
+"""The plain autoencoder: z = e(x), x' = d(z), an ``nn.Module`` without Pyro."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import constraints
+
+from ..networks import Head, event_shape, fold
+from ..parts import Part, check_size
+
+
+class Autoencoder(Part):
+    """Encoder and decoder networks, each followed by a linear head.
+
+    Args:
+        encoder: module from x (B, *shape) to features.
+        decoder: module from codes (B, dim) to features.
+        dim: size of the code.
+        shape: event shape of the data.
+        output: "sigmoid" for data in [0, 1], "identity" for real data.
+
+    Source: Rumelhart, Hinton and Williams 1986; Hinton and Salakhutdinov 2006.
+
+    Example:
+        >>> from ppl_vae import networks
+        >>> ae = Autoencoder(networks.MLP((1, 8, 8), [32]), networks.MLP(4, [32]), 4, (1, 8, 8))
+        >>> ae(torch.zeros(5, 1, 8, 8)).shape
+        torch.Size([5, 1, 8, 8])
+    """
+
+    def __init__(
+        self,
+        encoder: nn.Module,
+        decoder: nn.Module,
+        dim: int,
+        shape: int | Sequence[int],
+        output: Literal["sigmoid", "identity"] = "sigmoid",
+    ) -> None:
+        super().__init__()
+        if output not in ("sigmoid", "identity"):
+            raise ValueError(f"output must be 'sigmoid' or 'identity', not {output!r}")
+        self.dim, self.shape, self.output = check_size("dim", dim), event_shape("shape", shape), output
+        self.encoder, self.decoder = encoder, decoder
+        self.to_code = Head(encoder, (dim,))
+        self.to_data = Head(decoder, self.shape)
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """Constraint on one entry of the data."""
+        return constraints.unit_interval if self.output == "sigmoid" else constraints.real
+
+    def encode(self, x: Tensor) -> Tensor:
+        """Codes (B, dim) of x (B, *shape)."""
+        return self.to_code(self.encoder(x))[0]
+
+    def decode(self, z: Tensor) -> Tensor:
+        """Reconstructions (..., *shape) of codes z (..., dim)."""
+        (out,) = self.to_data(fold(self.decoder, z, 1))
+        return torch.sigmoid(out) if self.output == "sigmoid" else out
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Reconstructions (B, *shape) of x (B, *shape)."""
+        return self.decode(self.encode(x))

@@ -1,0 +1,107 @@
+"""A user's own Pyro model and guide as one ``nn.Module`` that owns their parameters.
+
+``pyro.param`` and ``pyro.module`` sites are answered from a parameter store of the program's own, so two programs with
+the same site names never touch each other and Pyro's global store stays as it was.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+import pyro
+import torch
+from torch import nn
+
+from ..parts import Recorded
+
+
+class Program(Recorded, nn.Module):
+    """A Pyro model and guide behind the interface of the package's models.
+
+    Both are called with the batch, (x,) or (x, y), cut to the arguments they take. The parameters they use are found
+    by ``prepare``, which ``fit`` calls with the first batch.
+
+    Args:
+        model: Pyro program with a data plate.
+        guide: Pyro program over the model's latent sites.
+
+    Raises:
+        TypeError: an argument that is not callable.
+
+    Example:
+        >>> import pyro.distributions as dist
+        >>> def model(x):
+        ...     scale = pyro.param("scale", torch.tensor(1.0), constraint=dist.constraints.positive)
+        ...     with pyro.plate("data", len(x)):
+        ...         z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        ...         pyro.sample("x", dist.Normal(z, scale), obs=x)
+        >>> def guide(x):
+        ...     with pyro.plate("data", len(x)):
+        ...         pyro.sample("z", dist.Normal(x / 2, 0.7))
+        >>> program = Program(model, guide)
+        >>> program.prepare(torch.zeros(3))
+        >>> [name for name, _ in program.named_parameters()]
+        ['sites.scale']
+    """
+
+    support = None
+
+    def __init__(self, model: Callable[..., Any], guide: Callable[..., Any]) -> None:
+        super().__init__()
+        for name, fn in (("model", model), ("guide", guide)):
+            if not callable(fn):
+                raise TypeError(f"{name} must be a Pyro program, a callable of the batch, not {fn!r}")
+            owner = fn if isinstance(fn, nn.Module) else getattr(fn, "__self__", None)
+            if isinstance(owner, nn.Module):
+                self.add_module(f"{name}_module", owner)
+        # Held in a tuple, so that a module given as a program is registered once, above.
+        self._programs = (model, guide)
+        self._store: dict[str, Any] = {"params": {}, "constraints": {}}
+        self.sites = nn.ParameterDict()
+
+    def model(self, *batch: Any) -> Any:
+        """The model on a batch."""
+        return self._run(self._programs[0], batch)
+
+    def guide(self, *batch: Any) -> Any:
+        """The guide on a batch."""
+        return self._run(self._programs[1], batch)
+
+    def prepare(self, *batch: Any) -> None:
+        """Find the parameters by running guide and model once, without touching the random number generators."""
+        with torch.random.fork_rng(devices=[]), torch.no_grad():
+            trace = pyro.poutine.trace(self.guide).get_trace(*batch)
+            pyro.poutine.replay(self.model, trace=trace)(*batch)
+
+    def _run(self, fn: Callable[..., Any], batch: tuple[Any, ...]) -> Any:
+        store = pyro.get_param_store()
+        with store.scope(state=self._current()) as state:
+            out = fn(*batch[: _arity(fn)])
+        self._adopt(state)
+        return out
+
+    def _current(self) -> dict[str, Any]:
+        params = {name: self.sites[_key(name)] for name in self._store["params"]}
+        return {"params": params, "constraints": dict(self._store["constraints"])}
+
+    def _adopt(self, state: dict[str, Any]) -> None:
+        """Make parameters of the sites met for the first time."""
+        for name, value in state["params"].items():
+            if name not in self._store["params"]:
+                self.sites[_key(name)] = value if isinstance(value, nn.Parameter) else nn.Parameter(value.detach())
+                self._store["params"][name] = None
+                self._store["constraints"][name] = state["constraints"][name]
+
+
+def _key(site: str) -> str:
+    return site.replace(".", "/")
+
+
+def _arity(fn: Callable[..., Any]) -> int | None:
+    target = fn.forward if isinstance(fn, nn.Module) else fn
+    kinds = [p.kind for p in inspect.signature(target).parameters.values()]
+    if any(kind is inspect.Parameter.VAR_POSITIONAL for kind in kinds):
+        return None
+    return sum(kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD) for kind in kinds)

@@ -1,0 +1,155 @@
+"""The variational autoencoder as a pair of Pyro programs.
+
+    model:  z ~ p(z | y),  x ~ p(x | z, y)          guide:  z ~ q(z | x, y)
+
+for every datum in the plate ``data``. Training maximises E_q[log p(x | z)] - KL(q(z | x) || p(z)) in nats per example;
+which bound and which gradient is the estimator's business.
+"""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import pyro
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from ..handlers import register
+from ..likelihoods import Likelihood
+from ..parts import Part, check_size
+from ..posteriors import Posterior
+from ..priors import Prior
+
+_numbers = itertools.count()
+
+
+class VAE(Part):
+    """A prior, a posterior and a likelihood, and the Pyro ``model`` and ``guide`` they make.
+
+    ``pyro.infer.SVI(vae.model, vae.guide, ...)`` works for any number of instances in a process: each registers its
+    parameters under a name of its own.
+
+    Args:
+        prior: p(z | y), event shape (dim,).
+        posterior: q(z | x, y), event shape (dim,).
+        likelihood: p(x | z, y), event shape ``shape``.
+
+    Attributes:
+        dim: size of the code.
+        shape: event shape of the data.
+        support: constraint on one entry of the data.
+
+    Raises:
+        ValueError: parts whose code sizes, data shapes or supports differ.
+
+    Source: Kingma and Welling 2014, "Auto-encoding variational Bayes"; Rezende et al. 2014.
+
+    Example:
+        >>> from ppl_vae import likelihoods, networks, posteriors, priors
+        >>> vae = VAE(
+        ...     prior=priors.Normal(2),
+        ...     posterior=posteriors.Normal(networks.MLP((1, 8, 8), [32]), 2),
+        ...     likelihood=likelihoods.Bernoulli(networks.MLP(2, [32]), (1, 8, 8)),
+        ... )
+        >>> vae.model(n=5).shape
+        torch.Size([5, 1, 8, 8])
+    """
+
+    def __init__(self, prior: Prior, posterior: Posterior, likelihood: Likelihood) -> None:
+        super().__init__()
+        self.prior, self.posterior, self.likelihood = prior, posterior, likelihood
+        self._check_parts()
+
+    @property
+    def dim(self) -> int:  # noqa: D102
+        return self.prior.dim
+
+    @property
+    def shape(self) -> tuple[int, ...]:  # noqa: D102
+        return self.likelihood.shape
+
+    @property
+    def support(self) -> constraints.Constraint:  # noqa: D102
+        return self.likelihood.support
+
+    def model(self, x: Tensor | None = None, y: Tensor | None = None, n: int | None = None) -> Tensor:
+        """p(z | y) p(x | z, y): scores x (B, *shape), or draws it when it is left out.
+
+        Args:
+            x: data (B, *shape); None to generate.
+            y: labels (B, ...), for parts that use them.
+            n: how many to generate when neither x nor y says.
+
+        Returns:
+            x, given or drawn.
+        """
+        self._register("prior", "likelihood")
+        with pyro.plate("data", _size(x, y, n)):
+            z = pyro.sample("z", self.prior(y))
+            return pyro.sample("x", self.likelihood(z, y), obs=x)
+
+    def guide(self, x: Tensor | None = None, y: Tensor | None = None, n: int | None = None) -> Tensor:
+        """q(z | x, y), or the prior when there is no x to look at; the codes z (B, dim)."""
+        self._register("posterior" if x is not None else "prior")
+        with pyro.plate("data", _size(x, y, n)):
+            return pyro.sample("z", self.prior(y) if x is None else self.posterior(x, y))
+
+    def _register(self, *parts: str) -> None:
+        for part in parts:
+            register(f"{self._name}.{part}", getattr(self, part))
+
+    @property
+    def _name(self) -> str:
+        # Held outside the copied state, so that a deep copy or an unpickled model gets a name of its own.
+        if "_registered_as" not in self.__dict__:
+            self.__dict__["_registered_as"] = f"vae{next(_numbers)}"
+        return self.__dict__["_registered_as"]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_registered_as"}
+
+    def _check_parts(self) -> None:
+        if self.prior.dim != self.posterior.dim:
+            raise ValueError(
+                f"posterior has dim {self.posterior.dim}, but the prior has dim {self.prior.dim}; give both the same"
+            )
+        takes = getattr(self.likelihood.network, "in_shape", None)
+        if takes is not None and tuple(takes) != (self.dim,):
+            raise ValueError(f"the likelihood's network takes {tuple(takes)}, but the codes have shape ({self.dim},)")
+        sees = getattr(self.posterior.network, "in_shape", None)
+        if sees is not None and tuple(sees) != self.shape:
+            raise ValueError(f"the posterior's network takes {tuple(sees)}, but the likelihood's data is {self.shape}")
+        if repr(self.prior.support) != repr(self.posterior.support):
+            raise ValueError(
+                f"posterior {type(self.posterior).__name__} lives on {self.posterior.support}, but prior "
+                f"{type(self.prior).__name__} on {self.prior.support}; choose a posterior on the prior's support"
+            )
+        self._try_parts()
+
+    @torch.no_grad()
+    def _try_parts(self) -> None:
+        """Run every part once on two examples, which also sizes layers that wait for their first use."""
+        modes = [(module, module.training) for module in self.modules()]
+        self.eval()
+        with torch.random.fork_rng(devices=[]):
+            like = next(self.parameters(), torch.zeros(()))
+            like = like if not torch.nn.parameter.is_lazy(like) else torch.zeros(())
+            q = self.posterior(torch.zeros(2, *self.shape, dtype=like.dtype, device=like.device))
+            p = self.likelihood(torch.zeros(2, self.dim, dtype=like.dtype, device=like.device))
+        for module, mode in modes:
+            module.training = mode
+        for name, part, expected in (("posterior", q, (self.dim,)), ("likelihood", p, self.shape)):
+            if part.batch_shape != (2,) or part.event_shape != tuple(expected):
+                raise ValueError(
+                    f"{name} gave batch shape {tuple(part.batch_shape)} and event shape {tuple(part.event_shape)} for "
+                    f"2 examples, where (2,) and {tuple(expected)} are needed"
+                )
+
+
+def _size(x: Tensor | None, y: Tensor | None, n: int | None) -> int:
+    given = next((len(value) for value in (x, y) if value is not None), None)
+    if given is None and n is None:
+        raise ValueError("model needs x, y or n: without data, say how many examples to generate, as in model(n=64)")
+    return check_size("n", n) if given is None else given

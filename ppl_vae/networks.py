@@ -1,0 +1,330 @@
+"""Networks: tensor -> features, for any number of leading batch dimensions.
+
+A network maps an event of shape ``in_shape`` to features of shape ``out_shape``. Leading dimensions are folded into
+one, run through the layers and unfolded again, so convolutions and batch normalisation work under vectorised
+particles. Encoders halve the image at every hidden size (3x3 convolution, stride 2); ``X.decoder`` builds the mirror
+image, whose last features a likelihood turns into parameters with a head of its own.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .parts import Part, check_size, nearest
+
+__all__ = ["MLP", "Conv", "ConvTranspose", "ResNet", "ResNetTranspose"]
+
+ACTIVATIONS = {
+    "relu": nn.ReLU,
+    "leaky-relu": nn.LeakyReLU,
+    "elu": nn.ELU,
+    "gelu": nn.GELU,
+    "silu": nn.SiLU,
+    "softplus": nn.Softplus,
+    "tanh": nn.Tanh,
+    "sigmoid": nn.Sigmoid,
+    "identity": nn.Identity,
+}
+
+
+def _activation(name: str) -> nn.Module:
+    if name not in ACTIVATIONS:
+        raise ValueError(f"activation {name!r} is unknown; {nearest(str(name), ACTIVATIONS)}")
+    return ACTIVATIONS[name]()
+
+
+def event_shape(argument: str, value: Any) -> tuple[int, ...]:
+    sizes = (value,) if isinstance(value, int) else tuple(value)
+    return tuple(check_size(argument, size) for size in sizes)
+
+
+def _image_shape(argument: str, value: Any) -> tuple[int, int, int]:
+    shape = event_shape(argument, value)
+    if len(shape) != 3:
+        raise ValueError(f"{argument} must be an image shape (channels, height, width), not {shape}; networks.MLP fits")
+    return shape
+
+
+def _sizes(value: Sequence[int], allow_empty: bool = False) -> list[int]:
+    hidden = [check_size("hidden", size) for size in ([value] if isinstance(value, int) else value)]
+    if not hidden and not allow_empty:
+        raise ValueError("hidden must hold at least one size for a convolutional network, not []")
+    return hidden
+
+
+def fold(network: nn.Module, x: Tensor, event_dim: int) -> Tensor:
+    """Run ``network`` on x (..., *event) as one batch of events and give the leading dimensions back.
+
+    Example:
+        >>> fold(nn.Conv2d(1, 4, 3), torch.zeros(5, 2, 1, 8, 8), event_dim=3).shape
+        torch.Size([5, 2, 4, 6, 6])
+    """
+    lead = x.shape[: x.dim() - event_dim]
+    if len(lead) == 1:
+        return network(x)
+    out = network(x.reshape(-1, *x.shape[x.dim() - event_dim :]))
+    return out.reshape(*lead, *out.shape[1:])
+
+
+def full_precision(x: Tensor) -> Tensor:
+    """``x`` in float32 if it is half or bfloat16: densities are never computed in less."""
+    return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
+
+
+class Network(Part):
+    """Base of the networks: checks the event shape and folds leading dimensions around ``layers``.
+
+    Attributes:
+        in_shape: event shape taken, a tuple of ints.
+        out_shape: shape of the features given, ``(features,)`` or ``(channels, height, width)``.
+    """
+
+    in_shape: tuple[int, ...]
+    out_shape: tuple[int, ...]
+    layers: nn.Module
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (..., *out_shape) of x (..., *in_shape)."""
+        n = len(self.in_shape)
+        if x.dim() < n or tuple(x.shape[x.dim() - n :]) != self.in_shape:
+            raise ValueError(
+                f"{type(self).__name__} was built for events of shape {self.in_shape}, not a tensor {tuple(x.shape)}"
+            )
+        return fold(self.layers, x, n)
+
+
+class MLP(Network):
+    """Fully connected layers, each followed by the activation.
+
+    Args:
+        in_shape_or_dim: event shape, or its single size; events are flattened.
+        hidden: sizes of the layers; ``[]`` only flattens, which makes a linear model.
+        activation: one of ``networks.ACTIVATIONS``.
+
+    Raises:
+        ValueError: a size below 1 or an unknown activation.
+
+    Example:
+        >>> MLP((1, 8, 8), [32, 16], activation="tanh")(torch.zeros(7, 5, 1, 8, 8)).shape
+        torch.Size([7, 5, 16])
+    """
+
+    def __init__(
+        self, in_shape_or_dim: int | Sequence[int], hidden: Sequence[int] = (200, 200), activation: str = "relu"
+    ) -> None:
+        super().__init__()
+        self.in_shape = event_shape("in_shape_or_dim", in_shape_or_dim)
+        sizes = [math.prod(self.in_shape), *_sizes(hidden, allow_empty=True)]
+        self.out_shape = (sizes[-1],)
+        layers: list[nn.Module] = [nn.Flatten()]
+        for size_in, size_out in zip(sizes, sizes[1:], strict=False):
+            layers += [nn.Linear(size_in, size_out), _activation(activation)]
+        self.layers = nn.Sequential(*layers)
+
+    @classmethod
+    def decoder(cls, dim: int, hidden: Sequence[int], shape: Sequence[int], activation: str = "relu") -> MLP:
+        """Network from codes of size ``dim``; ``shape`` is the data's, left to the likelihood's head."""
+        return cls(dim, hidden, activation)
+
+
+class Conv(Network):
+    """Encoder of 3x3 convolutions of stride 2, one for each hidden size (its channels), with the activation after each.
+
+    Args:
+        in_shape: (channels, height, width).
+        hidden: channels of the layers.
+        activation: one of ``networks.ACTIVATIONS``.
+
+    Example:
+        >>> Conv((1, 28, 28), [16, 32])(torch.zeros(5, 1, 28, 28)).shape
+        torch.Size([5, 1568])
+    """
+
+    def __init__(self, in_shape: Sequence[int], hidden: Sequence[int] = (32, 64), activation: str = "relu") -> None:
+        super().__init__()
+        self.in_shape = _image_shape("in_shape", in_shape)
+        channels, *sides = self.in_shape
+        layers: list[nn.Module] = []
+        for size in _sizes(hidden):
+            layers += [nn.Conv2d(channels, size, 3, stride=2, padding=1), _activation(activation)]
+            channels, sides = size, [(side + 1) // 2 for side in sides]
+        self.out_shape = (channels * math.prod(sides),)
+        self.layers = nn.Sequential(*layers, nn.Flatten())
+
+    @classmethod
+    def decoder(cls, dim: int, hidden: Sequence[int], shape: Sequence[int], activation: str = "relu") -> ConvTranspose:
+        """The mirrored network, from codes of size ``dim`` to features with the image's height and width."""
+        return ConvTranspose(dim, hidden, shape, activation)
+
+
+class ConvTranspose(Network):
+    """Decoder of 3x3 transposed convolutions of stride 2, from a code to (hidden[-1], height, width).
+
+    Args:
+        dim: size of the code.
+        hidden: channels, widest first; the code is mapped to ``hidden[0]`` channels at the smallest size.
+        shape: shape of the image to be decoded, for its height and width.
+        activation: one of ``networks.ACTIVATIONS``.
+
+    Example:
+        >>> ConvTranspose(16, [64, 32], (1, 28, 28))(torch.zeros(3, 5, 16)).shape
+        torch.Size([3, 5, 32, 28, 28])
+    """
+
+    def __init__(self, dim: int, hidden: Sequence[int], shape: Sequence[int], activation: str = "relu") -> None:
+        super().__init__()
+        self.in_shape = event_shape("dim", dim)
+        _, *target = _image_shape("shape", shape)
+        hidden = _sizes(hidden)
+        sides = [target]
+        for _ in hidden:
+            sides.append([(side + 1) // 2 for side in sides[-1]])
+        sides.reverse()
+        layers: list[nn.Module] = [
+            nn.Linear(dim, hidden[0] * math.prod(sides[0])),
+            _activation(activation),
+            nn.Unflatten(1, (hidden[0], *sides[0])),
+        ]
+        channels = hidden[0]
+        for size, small, large in zip([*hidden[1:], hidden[-1]], sides, sides[1:], strict=False):
+            extra = tuple(b - (2 * a - 1) for a, b in zip(small, large, strict=True))
+            layers.append(nn.ConvTranspose2d(channels, size, 3, stride=2, padding=1, output_padding=extra))
+            layers.append(_activation(activation))
+            channels = size
+        self.out_shape = (channels, *target)
+        self.layers = nn.Sequential(*layers)
+
+
+class _Residual(nn.Module):
+    """x + f(x) with two 3x3 convolutions, batch-normalised, pre-activated (He et al. 2016b)."""
+
+    def __init__(self, channels: int, activation: str) -> None:
+        super().__init__()
+        self.body = nn.Sequential(
+            nn.BatchNorm2d(channels),
+            _activation(activation),
+            nn.Conv2d(channels, channels, 3, padding=1, bias=False),
+            nn.BatchNorm2d(channels),
+            _activation(activation),
+            nn.Conv2d(channels, channels, 3, padding=1),
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.body(x)
+
+
+def _with_residuals(layers: nn.Module, activation: str) -> nn.Sequential:
+    """The layers with a residual block behind the activation of every strided convolution."""
+    out: list[nn.Module] = []
+    channels = None
+    for layer in layers.children():
+        out.append(layer)
+        if isinstance(layer, nn.Conv2d | nn.ConvTranspose2d):
+            channels = layer.out_channels
+        elif channels is not None:
+            out.append(_Residual(channels, activation))
+            channels = None
+    return nn.Sequential(*out)
+
+
+class ResNet(Network):
+    """``Conv`` with a batch-normalised residual block after every halving.
+
+    Args:
+        in_shape: (channels, height, width).
+        hidden: channels of the stages.
+        activation: one of ``networks.ACTIVATIONS``.
+
+    Example:
+        >>> ResNet((3, 32, 32), [16, 32])(torch.zeros(2, 5, 3, 32, 32)).shape
+        torch.Size([2, 5, 2048])
+    """
+
+    def __init__(self, in_shape: Sequence[int], hidden: Sequence[int] = (32, 64), activation: str = "relu") -> None:
+        super().__init__()
+        plain = Conv(in_shape, hidden, activation)
+        self.in_shape, self.out_shape = plain.in_shape, plain.out_shape
+        self.layers = _with_residuals(plain.layers, activation)
+
+    @classmethod
+    def decoder(
+        cls, dim: int, hidden: Sequence[int], shape: Sequence[int], activation: str = "relu"
+    ) -> ResNetTranspose:
+        """The mirrored network, from codes of size ``dim`` to features with the image's height and width."""
+        return ResNetTranspose(dim, hidden, shape, activation)
+
+
+class ResNetTranspose(Network):
+    """``ConvTranspose`` with a batch-normalised residual block after every doubling.
+
+    Args:
+        dim: size of the code.
+        hidden: channels, widest first.
+        shape: shape of the image to be decoded.
+        activation: one of ``networks.ACTIVATIONS``.
+
+    Example:
+        >>> ResNetTranspose(16, [32, 16], (3, 32, 32))(torch.zeros(5, 16)).shape
+        torch.Size([5, 16, 32, 32])
+    """
+
+    def __init__(self, dim: int, hidden: Sequence[int], shape: Sequence[int], activation: str = "relu") -> None:
+        super().__init__()
+        plain = ConvTranspose(dim, hidden, shape, activation)
+        self.in_shape, self.out_shape = plain.in_shape, plain.out_shape
+        self.layers = _with_residuals(plain.layers, activation)
+
+
+class Head(nn.Module):
+    """Last layer: features of a network -> ``parameters`` tensors of an event shape, in float32 or better.
+
+    Features shaped like an image of the event's height and width go through a 1x1 convolution, all others through a
+    linear layer. A network that does not state its ``out_shape`` gets a layer that is sized at its first use.
+
+    Args:
+        network: the module whose features come in.
+        shape: event shape of each parameter.
+        parameters: how many parameters the distribution has.
+
+    Example:
+        >>> mean, scale = Head(MLP(4, [8]), (3,), parameters=2)(torch.zeros(5, 8))
+        >>> mean.shape
+        torch.Size([5, 3])
+    """
+
+    def __init__(self, network: nn.Module, shape: Sequence[int], parameters: int = 1) -> None:
+        super().__init__()
+        self.shape, self.parameters_per_event = tuple(shape), parameters
+        features = getattr(network, "out_shape", None)
+        self.spatial = (
+            features is not None and len(features) == 3 and len(self.shape) == 3 and features[1:] == self.shape[1:]
+        )
+        self.feature_dim = 1 if features is None else len(features)
+        size = math.prod(self.shape) * parameters
+        if self.spatial:
+            self.layer: nn.Module = nn.Conv2d(features[0], self.shape[0] * parameters, 1)
+        elif features is None:
+            self.layer = nn.LazyLinear(size)
+        else:
+            self.layer = nn.Linear(math.prod(features), size)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, ...]:
+        """Tuple of ``parameters`` tensors (..., *shape) from features (..., *out_shape)."""
+        if self.spatial:
+            out = full_precision(fold(self.layer, features, 3))
+            return out.chunk(self.parameters_per_event, dim=-3)
+        if self.feature_dim > 1:
+            features = features.flatten(-self.feature_dim)
+        out = full_precision(self.layer(features))
+        lead = features.shape[:-1]
+        return tuple(part.reshape(*lead, *self.shape) for part in out.chunk(self.parameters_per_event, dim=-1))
+
+    def bias(self, index: int = 0) -> Tensor:
+        """View of the bias behind parameter ``index``: shape (channels, 1, 1) when spatial, else the event shape."""
+        part = self.layer.bias.chunk(self.parameters_per_event)[index]
+        return part.reshape(-1, 1, 1) if self.spatial else part.reshape(self.shape)

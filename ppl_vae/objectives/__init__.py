@@ -1,0 +1,7 @@
+"""Objectives: modules whose ``forward(*batch)`` gives a ``Loss`` for ``fit`` to minimise."""
+
+from .loss import Loss as Loss
+from .reconstruction import Reconstruction
+from .svi import SVI
+
+__all__ = ["SVI", "Reconstruction"]

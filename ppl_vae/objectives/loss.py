@@ -1,0 +1,20 @@
+"""What an objective returns: the scalar to minimise and the terms to report."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Loss:
+    """Result of an objective on one batch.
+
+    Attributes:
+        value: scalar to minimise, in mean nats per example (or the model's own unit where it has no density).
+        terms: tensors of shape (B,) or scalars, for reporting; in nats at beta = 1.
+    """
+
+    value: Tensor
+    terms: dict[str, Tensor] = field(default_factory=dict)

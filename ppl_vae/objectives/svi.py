@@ -1,0 +1,127 @@
+"""Stochastic variational inference as an ``nn.Module``: -ELBO in mean nats per example, with beta as a handler."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pyro
+import torch
+from pyro.infer import ELBO
+from pyro.poutine import replay, trace
+from torch import Tensor, nn
+
+from ..estimators import Estimator, TraceELBO
+from ..handlers import Beta, LocalParameters, check_beta, scale_latents
+from ..parts import Recorded
+from .loss import Loss
+
+
+class SVI(Recorded, nn.Module):
+    """The objective of a Pyro model and guide under an estimator.
+
+    Args:
+        model: ``models.VAE``, ``models.Program`` or any module with Pyro programs ``model`` and ``guide``.
+        estimator: one of ``ppl_vae.estimators``, or an instance of Pyro's own ELBO classes; TraceELBO by default.
+        beta: scale of the latent sites: a number, or a schedule from the optimizer step to a number.
+
+    Raises:
+        TypeError: a model without programs, or an estimator that is not a ``pyro.infer.ELBO``.
+        ValueError: a negative beta.
+
+    Source: Hoffman et al. 2013; beta: Higgins et al. 2017.
+
+    Example:
+        >>> from ppl_vae import likelihoods, models, networks, posteriors, priors
+        >>> vae = models.VAE(
+        ...     priors.Normal(2),
+        ...     posteriors.Normal(networks.MLP(6, [8]), 2),
+        ...     likelihoods.Bernoulli(networks.MLP(2, [8]), 6),
+        ... )
+        >>> loss = SVI(vae, beta=4.0)(torch.ones(5, 6))
+        >>> loss.value.shape, loss.terms["elbo"].shape
+        (torch.Size([]), torch.Size([5]))
+    """
+
+    def __init__(self, model: nn.Module, estimator: ELBO | None = None, beta: Beta = 1.0) -> None:
+        super().__init__()
+        if not all(callable(getattr(model, name, None)) for name in ("model", "guide")):
+            raise TypeError(
+                f"model must have Pyro programs model and guide, as models.VAE and models.Program do, not {model!r}"
+            )
+        estimator = TraceELBO() if estimator is None else estimator
+        if not isinstance(estimator, ELBO):
+            raise TypeError(f"estimator must be an instance of a pyro.infer.ELBO class, not {estimator!r}")
+        if not hasattr(estimator, "differentiable_loss"):
+            raise TypeError(f"{type(estimator).__name__} has no differentiable_loss; use one of ppl_vae.estimators")
+        check_beta(beta)
+        self.model = model
+        self.estimator = estimator
+        self.beta = beta
+        self.register_buffer("_beta", torch.tensor(float("nan")), persistent=False)
+        self._validated = False
+        self.at_step(0)
+
+    @property
+    def support(self) -> Any:
+        """Constraint on one entry of the data, or None where the model does not say."""
+        return getattr(self.model, "support", None)
+
+    @property
+    def monitor(self) -> str:
+        """What early stopping watches: the loss, or the ELBO while a schedule keeps changing the loss's meaning."""
+        return "elbo" if callable(self.beta) else "loss"
+
+    def at_step(self, step: int) -> float:
+        """Set a scheduled beta for an optimizer step; gives the beta in force."""
+        if not callable(self.beta):
+            return float(self.beta)
+        beta = self.beta(step)
+        check_beta(beta)
+        self._beta.fill_(beta)
+        return float(beta)
+
+    def prepare(self, *batch: Tensor) -> None:
+        """Let a model that finds its parameters by running do so; the next step is validated again."""
+        self._validated = False
+        if hasattr(self.model, "prepare"):
+            with LocalParameters():
+                self.model.prepare(*batch)
+
+    def programs(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
+        """Model and guide, with beta in force."""
+        if not callable(self.beta) and not isinstance(self.beta, Tensor) and self.beta == 1:
+            return self.model.model, self.model.guide
+        beta = self._beta if callable(self.beta) else self.beta
+        return scale_latents(self.model.model, beta), scale_latents(self.model.guide, beta)
+
+    def forward(self, *batch: Tensor) -> Loss:
+        """Loss of a batch (x,) or (x, y): the negative bound, and its terms at beta = 1.
+
+        The first call is checked by Pyro's validation, later ones run without.
+        """
+        with pyro.validation_enabled(not self._validated), LocalParameters():
+            self._validated = True
+            model, guide = self.programs()
+            if isinstance(self.estimator, Estimator):
+                terms = self.estimator.terms(model, guide, *batch)
+                reported = {"elbo": terms.elbo, "reconstruction": terms.reconstruction, "kl": terms.kl}
+                value = -(terms.scale * terms.surrogate).mean()
+                return Loss(value, {name: term.detach() for name, term in reported.items()})
+            value = self.estimator.differentiable_loss(model, guide, *batch) / len(batch[0])
+            return Loss(value, {})
+
+    @torch.no_grad()
+    def diagnose(self, *batch: Tensor) -> str | None:
+        """Name of the first site with a value or log-probability that is not finite, or None."""
+        with LocalParameters():
+            guide = trace(self.model.guide).get_trace(*batch)
+            model = trace(replay(self.model.model, trace=guide)).get_trace(*batch)
+        for where, nodes in (("guide", guide.nodes), ("model", model.nodes)):
+            for name, site in nodes.items():
+                if site["type"] != "sample" or name == "data":
+                    continue
+                log_prob = site["fn"].log_prob(site["value"])
+                if not (site["value"].isfinite().all() and log_prob.isfinite().all()):
+                    return f"{name} of the {where}"
+        return None

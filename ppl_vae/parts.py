@@ -1,0 +1,164 @@
+"""Parts: objects that remember the arguments they were built with, so that a run can be rebuilt from JSON.
+
+``describe(part)`` gives a JSON-able record ``{"class": "priors.Normal", "dim": 16}``; ``build(record)`` gives an
+equal part back. An object met a second time is recorded as ``{"same_as": "path/of/the/first"}``, so that modules
+shared between parts stay shared. Classes are named by the public module that exports them, never by import path, so
+a record can name nothing but what ``ppl_vae`` offers.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+_FOLDERS = (
+    "networks",
+    "priors",
+    "posteriors",
+    "likelihoods",
+    "models",
+    "estimators",
+    "objectives",
+    "handlers",
+)
+
+
+class Recorded:
+    """Mixin that keeps the constructor's arguments of every instance, subclasses included.
+
+    Example:
+        >>> class Scale(Recorded):
+        ...     def __init__(self, by, plus=0):
+        ...         self.by, self.plus = by, plus
+        >>> Scale(2).arguments
+        {'by': 2, 'plus': 0}
+    """
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:  # noqa: D102
+        self = super().__new__(cls)
+        object.__setattr__(self, "_given", (args, kwargs))
+        return self
+
+    @property
+    def arguments(self) -> dict[str, Any]:
+        """Constructor arguments by name, defaults filled in."""
+        args, kwargs = self._given
+        bound = inspect.signature(type(self).__init__).bind(self, *args, **kwargs)
+        bound.apply_defaults()
+        return {name: value for name, value in list(bound.arguments.items())[1:]}
+
+
+class Part(Recorded, nn.Module):
+    """An ``nn.Module`` that can be described and rebuilt: the base of networks, priors, posteriors and likelihoods."""
+
+
+def exported_name(obj: Any) -> str | None:
+    """Public name of an object's class, such as ``"priors.Normal"``; None if ``ppl_vae`` does not export it."""
+    cls = type(obj)
+    pieces = cls.__module__.split(".")
+    if pieces[0] != "ppl_vae" or len(pieces) < 2 or pieces[1] not in _FOLDERS:
+        return None
+    module = importlib.import_module(f"ppl_vae.{pieces[1]}")
+    return f"{pieces[1]}.{cls.__name__}" if getattr(module, cls.__name__, None) is cls else None
+
+
+def describe(part: Any) -> Any:
+    """JSON-able record of a part and everything it was built from.
+
+    Objects that ``ppl_vae`` does not export are recorded as ``{"class": null, "custom": "module.Class"}``: they can be
+    named, not rebuilt.
+    """
+    seen: dict[int, str] = {}
+
+    def record(value: Any, path: str) -> Any:
+        if value is None or isinstance(value, (bool, int, float, str)):
+            return value
+        if isinstance(value, torch.Size | tuple | list):
+            return [record(item, f"{path}/{i}") for i, item in enumerate(value)]
+        if isinstance(value, dict):
+            return {key: record(item, f"{path}/{key}") for key, item in value.items()}
+        if isinstance(value, torch.Tensor):
+            return {"tensor": value.detach().cpu().tolist()}
+        if id(value) in seen:
+            return {"same_as": seen[id(value)]}
+        seen[id(value)] = path
+        name = exported_name(value)
+        if name is None or not isinstance(value, Recorded):
+            kind = value if isinstance(value, type) or inspect.isroutine(value) else type(value)
+            return {"class": None, "custom": f"{kind.__module__}.{kind.__qualname__}"}
+        fields = {key: record(item, f"{path}/{key}") for key, item in value.arguments.items()}
+        return {"class": name, **fields}
+
+    return record(part, "")
+
+
+def build(record: Any) -> Any:
+    """Build the part that ``describe`` recorded.
+
+    Raises:
+        ValueError: the record names a class that ``ppl_vae`` does not export, or one of the user's own.
+    """
+    made: dict[str, Any] = {}
+
+    def make(value: Any, path: str) -> Any:
+        if isinstance(value, list):
+            return [make(item, f"{path}/{i}") for i, item in enumerate(value)]
+        if not isinstance(value, dict):
+            return value
+        if "tensor" in value and len(value) == 1:
+            return torch.tensor(value["tensor"])
+        if "same_as" in value:
+            return made[value["same_as"]]
+        if "class" not in value:
+            return {key: make(item, f"{path}/{key}") for key, item in value.items()}
+        cls = _find(value)
+        fields = {key: make(item, f"{path}/{key}") for key, item in value.items() if key != "class"}
+        variadic = [p.name for p in inspect.signature(cls).parameters.values() if p.kind is p.VAR_POSITIONAL]
+        try:
+            made[path] = cls(*fields.pop(variadic[0], ()), **fields) if variadic else cls(**fields)
+        except TypeError as error:
+            raise ValueError(f"the record of {value['class']} does not fit its constructor: {error}") from None
+        return made[path]
+
+    return make(record, "")
+
+
+def _find(record: dict[str, Any]) -> type:
+    name = record["class"]
+    if name is None:
+        raise ValueError(
+            f"the run holds {record.get('custom')}, a class of your own that a configuration cannot rebuild; "
+            "pass model= with a model built the same way"
+        )
+    folder, _, cls_name = str(name).partition(".")
+    if folder in _FOLDERS:
+        module = importlib.import_module(f"ppl_vae.{folder}")
+        if cls_name in module.__all__:
+            return getattr(module, cls_name)
+    raise ValueError(f"class {name!r} is not one that ppl_vae exports")
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """Clause that lists the choices and, for a near miss, the one probably meant: for error messages.
+
+    Example:
+        >>> nearest("bernouli", ["bernoulli", "normal"])
+        'choose from bernoulli, normal (did you mean bernoulli?)'
+    """
+    choices = sorted(choices)
+    close = difflib.get_close_matches(name, choices, n=1)
+    hint = f" (did you mean {close[0]}?)" if close else ""
+    return f"choose from {', '.join(choices)}{hint}"
+
+
+def check_size(argument: str, value: Any, least: int = 1) -> int:
+    """``value`` as an int of at least ``least``; a ValueError naming the argument otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{argument} must be a whole number of at least {least}, not {value!r}")
+    return value

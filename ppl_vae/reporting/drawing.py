@@ -1,0 +1,177 @@
+"""Drawing: the tiles, panels and axes that the plots are made of, their colours, and an atomic ``save``.
+
+Figures are narrow, so that their letters can still be read on a phone. The ten colours are Petroff's (2021), chosen to
+be told apart by colour-blind readers on light paper and dark.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib import colormaps
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+from numpy.typing import NDArray
+
+from ..training.checkpoint import write_atomically
+
+INK, MUTED, RULE, PAPER = "#1c2330", "#5c6675", "#dde1e7", "#fefefe"
+GUTTER = "#2b313b"  # dark between tiles on light paper too, or the eye sees the lattice before the pictures
+PALETTE = (
+    *("#3f90da", "#e76300", "#832db6", "#bd1f01", "#94a4a2"),
+    *("#ffa90e", "#a96b59", "#717581", "#b9ac70", "#92dadd"),
+)
+WIDTH = 4.8  # inches
+
+
+def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
+    """Write a figure as .png, .svg or .pdf; the file appears whole or not at all.
+
+    Raises:
+        ValueError: another ending.
+
+    Example:
+        >>> import tempfile
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     save(Figure(), f"{folder}/eye.png").name
+        'eye.png'
+    """
+    path = Path(path)
+    kind = path.suffix.lower().removeprefix(".")
+    if kind not in ("png", "svg", "pdf"):
+        raise ValueError(f"path must end in .png, .svg or .pdf, not {path.name!r}")
+    buffer = io.BytesIO()
+    figure.savefig(buffer, format=kind, dpi=200)
+    write_atomically(path, buffer.getvalue())
+    return path
+
+
+def as_array(name: str, values: Any) -> NDArray[np.floating]:
+    """A float array from numbers, an array or a tensor on any device."""
+    values = values.detach().cpu() if hasattr(values, "detach") else values
+    try:
+        return np.asarray(values, dtype=np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"{name} must be an array of numbers, not {type(values).__name__}") from None
+
+
+def as_examples(name: str, values: Any, lead: int) -> NDArray[np.floating]:
+    """Images (lead..., C, H, W) or vectors (lead..., D), not empty."""
+    array = as_array(name, values)
+    event = array.shape[lead:]
+    if array.size and (len(event) == 1 or (len(event) == 3 and event[0] in (1, 3, 4))):
+        return array
+    dims = ("N",) if lead == 1 else ("rows", "steps")
+    raise ValueError(
+        f"{name} must have shape ({', '.join(dims)}, C, H, W) with C of 1, 3 or 4, or ({', '.join(dims)}, D), "
+        f"and not be empty; its shape is {array.shape}"
+    )
+
+
+def dress(axes: Axes) -> None:
+    """The common look of axes: a baseline, faint horizontal rules, quiet letters."""
+    axes.spines[["top", "right", "left"]].set_visible(False)
+    axes.spines["bottom"].set_color(MUTED)
+    axes.grid(axis="y", color=RULE, lw=0.8)
+    axes.set_axisbelow(True)
+    axes.set_facecolor("none")
+    axes.tick_params(colors=MUTED, labelsize=9, length=0)
+    axes.xaxis.label.set(color=INK, size=9.5)
+    axes.yaxis.label.set(color=INK, size=9.5)
+
+
+def one_axes(height: float) -> tuple[Figure, Axes]:
+    """A figure of the common width, this high in inches, and its only axes."""
+    figure = Figure((WIDTH, height), layout="constrained")
+    axes = figure.subplots()
+    dress(axes)
+    return figure, axes
+
+
+def draw_tiles(
+    rows: Sequence[NDArray[np.floating]],
+    names: Sequence[str] | None = None,
+    title: str | None = None,
+    group: int = 1,
+) -> Figure:
+    """Rows of images (columns, C, H, W) as tiles of one axes; ``group`` rows stand close together."""
+    gap = 0.06
+    height, width = np.array(rows[0].shape[2:]) / max(rows[0].shape[2:])
+    lowest, highest = min(row.min() for row in rows), max(row.max() for row in rows)
+    if -0.5 <= lowest and highest <= 1.5:
+        lowest, highest = 0.0, 1.0
+    tops = [i * (height + gap) + (i // group) * gap * (2 if group > 1 else 0) for i in range(len(rows))]
+    right, bottom = max(len(row) for row in rows) * (width + gap) - gap, tops[-1] + height
+    figure = Figure((WIDTH, WIDTH * bottom / right), layout="constrained")
+    figure.get_layout_engine().set(w_pad=0, h_pad=0)
+    axes = figure.subplots()
+    axes.add_patch(Rectangle((0, 0), right, bottom, color=GUTTER, linewidth=0, zorder=-1))
+    for row, top in zip(rows, tops, strict=True):
+        for column, image in enumerate(row):
+            left = column * (width + gap)
+            if len(image) == 1:
+                look = {"cmap": "gray", "vmin": lowest, "vmax": highest}
+                picture = image[0]
+            else:
+                look = {}
+                picture = np.clip((image - lowest) / ((highest - lowest) or 1.0), 0, 1).transpose(1, 2, 0)
+            axes.imshow(picture, extent=(left, left + width, top + height, top), **look)
+    axes.set(xlim=(0, right), ylim=(bottom, 0), xticks=[], facecolor="none")
+    axes.set_yticks([top + height / 2 for top in tops] if names else [], labels=names)
+    axes.tick_params(colors=MUTED, labelsize=9, length=0, pad=3)
+    axes.spines[:].set_visible(False)
+    if title:
+        axes.set_title(title, color=INK, size=11)
+    return figure
+
+
+def draw_panels(
+    series: NDArray[np.floating],
+    columns: int,
+    names: Sequence[str] | None = None,
+    labels: Sequence[str] | None = None,
+    title: str | None = None,
+) -> Figure:
+    """A panel for each of (panels, series, D): bars or lines, series from first to last; D = 2 is one scatter."""
+    panels, count, size = series.shape
+    colours = PALETTE[:2] if count <= 2 else list(colormaps["viridis"](np.linspace(0.1, 0.85, count)))
+    if size == 2:
+        figure, axes = one_axes(4.6)
+        handles = [axes.scatter(*series[:, i].T, s=13, alpha=0.75, lw=0, color=colours[i]) for i in range(count)]
+    else:
+        rows = -(-panels // columns)
+        figure = Figure((WIDTH, max(WIDTH / columns * 0.7, 0.6) * rows), layout="constrained")
+        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+        for axes in grid[panels:]:
+            axes.set_axis_off()
+        for panel, axes in enumerate(grid[:panels]):
+            dress(axes)
+            axes.tick_params(labelsize=7)
+            if count == 1 and size <= 32:
+                axes.bar(np.arange(1, size + 1), series[panel, 0], color=colours[0])
+            else:
+                handles = [
+                    axes.plot(np.arange(1, size + 1), v, color=colours[i], lw=1.2)[0]
+                    for i, v in enumerate(series[panel])
+                ]
+            if names:
+                axes.set_title(names[panel], color=INK, size=9)
+    if title:
+        figure.suptitle(title, color=INK, size=11)
+    if labels and count > 1:
+        figure.legend(
+            [handles[0], handles[-1]],
+            labels,
+            loc="outside lower center",
+            ncols=2,
+            frameon=False,
+            labelcolor=INK,
+            fontsize=9,
+        )
+    return figure

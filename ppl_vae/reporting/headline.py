@@ -1,0 +1,115 @@
+"""The head of a report: what was trained, in a few words, and its numbers with a line of explanation each."""
+
+from __future__ import annotations
+
+import math
+import shlex
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from torch import nn
+
+_TERMS = {
+    "elbo": ("ELBO", "lower bound on the log-likelihood: reconstruction minus KL"),
+    "reconstruction": ("Reconstruction", "how probable the data is, given its own code"),
+    "kl": ("KL", "what a code tells beyond the prior"),
+    "squared_error": ("Squared error", "distance between an example and its reconstruction; lower is better"),
+    "reconstruction_error": ("Squared error", "distance between an example and its reconstruction; lower is better"),
+    "loss": ("Loss", "what training made small"),
+}
+
+
+@dataclass(frozen=True)
+class Number:
+    """One of the headline numbers."""
+
+    name: str
+    value: str
+    unit: str
+    meaning: str
+
+
+def title(model: nn.Module, data: Any) -> str:
+    """Model and data, as in "VAE on digits"."""
+    name = getattr(data, "name", None)
+    return f"{type(model).__name__} on {name}" if name else type(model).__name__
+
+
+def facts(model: nn.Module, data: Any, rows: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> list[str]:
+    """What was trained, in a few words each."""
+    objective = config.get("objective")
+    objective = objective if isinstance(objective, Mapping) else {}
+    record = objective.get("model")
+    record = record if isinstance(record, Mapping) else {}
+    facts = [
+        f"{_class(holder[part])} {part}"
+        for holder, part in ((record, "prior"), (record, "posterior"), (record, "likelihood"), (objective, "estimator"))
+        if isinstance(holder.get(part), Mapping)
+    ]
+    if getattr(model, "dim", None):
+        facts.append(f"{model.dim} latent dimension{'s' * (model.dim != 1)}")
+    facts.append(f"{sum(p.numel() for p in model.parameters()):,} parameters")
+    if getattr(data, "train", None) is not None:
+        facts.append(f"{len(data.train):,} training examples of shape {' × '.join(map(str, data.shape))}")
+    return facts + ([f"{len(rows)} epoch{'s' * (len(rows) != 1)}"] if rows else [])
+
+
+def _class(record: Mapping[str, Any]) -> str:
+    return str(record.get("class") or record.get("custom") or "").rpartition(".")[2]
+
+
+def numbers(
+    model: nn.Module, rows: Sequence[Mapping[str, Any]], results: Mapping[str, Any], split: str
+) -> Iterator[Number]:
+    """The evaluation's results on a split, or without any the last epoch's terms, and the time that training took."""
+    where = {"valid": "validation", "train": "training"}.get(split, split)
+    if not results and rows:
+        where = "validation" if rows[-1].get("valid") else "training"
+        results = dict(rows[-1].get("valid") or rows[-1].get("train") or {})
+    if "log_likelihood" in results:
+        error = results.get("log_likelihood_stderr")
+        value = _digits(results["log_likelihood"]) + (f" ± {error:.2g}" if error is not None else "")
+        meaning = "log p(x) of an example never seen; higher is better"
+        if "num_particles" in results:
+            meaning += f". By {results['num_particles']:,} importance weights each"
+            khat = results.get("khat")
+            meaning += f", median k-hat {khat:.2f}" if isinstance(khat, float) and math.isfinite(khat) else ""
+        yield Number(f"{where.capitalize()} log-likelihood", value, "nats", meaning)
+    for term, (name, meaning) in _TERMS.items():
+        if term in results and (term in ("elbo", "reconstruction", "kl") or "elbo" not in results):
+            unit = "nats" if "elbo" in results else ""
+            yield Number(
+                f"{where.capitalize()} {name if name.isupper() else name.lower()}",
+                _digits(results[term]),
+                unit,
+                meaning,
+            )
+    if results.get("bits_per_dim") is not None:
+        meaning = "the log-likelihood, shared among the entries of an example; lower is better"
+        yield Number("Bits per dimension", f"{results['bits_per_dim']:.3f}", "", meaning)
+    if "active_units" in results:
+        meaning = "latent dimensions in use"
+        yield Number("Active units", f"{results['active_units']}", f"of {model.dim}", meaning)
+    last = rows[-1] if rows else {}
+    if last.get("seconds"):
+        yield Number("Training time", *_duration(last["seconds"]), f"for {len(rows)} epoch{'s' * (len(rows) != 1)}")
+    if last.get("examples_per_second"):
+        yield Number("Speed", f"{last['examples_per_second']:,.0f}", "/ s", "training examples a second")
+
+
+def _digits(value: float) -> str:
+    return (f"{value:,.2f}" if abs(value) < 1000 else f"{value:,.1f}").replace("-", "\N{MINUS SIGN}")
+
+
+def _duration(seconds: float) -> tuple[str, str]:
+    if seconds < 120:
+        return f"{seconds:.0f}" if seconds >= 10 else f"{seconds:.1f}", "seconds"
+    return (f"{seconds / 60:.0f}", "minutes") if seconds < 7200 else (f"{seconds / 3600:.1f}", "hours")
+
+
+def command(run: str, config: Mapping[str, Any]) -> str | None:
+    """Command that trains the same again from the run's config.json; None for a run that no shell made."""
+    if not config.get("shell"):
+        return None
+    return shlex.join(["ppl-vae", "train", "--config", f"{run}/config.json", "--out", f"{run}-again"])

@@ -1,0 +1,226 @@
+"""The report: one HTML file that shows what a run learned, opens offline and needs nothing beside it.
+
+Figures with letters are inline SVG whose colours follow the page (light or dark); pictures without are PNG in base64.
+A section that the model or the data cannot fill is left out: no prior samples of an autoencoder, no legend without
+labels, no pictures of a program whose parts are not known.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jinja2 import Environment
+from markupsafe import Markup
+from torch import Tensor, nn
+
+from .. import __version__, evaluation
+from ..training.checkpoint import write_atomically
+from . import drawing, pictures, plots
+from .embed import embed
+from .headline import command, facts, numbers, title
+
+CODES, PAIRS, TRAVERSED = 2000, 20, 8
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of the page: what is shown, in plain words, and its figures."""
+
+    id: str
+    title: str
+    text: str
+    figures: tuple[Markup, ...]
+
+
+def write(
+    run_folder: str | os.PathLike[str],
+    model: nn.Module,
+    data: Any,
+    history_rows: Sequence[Mapping[str, Any]],
+    config: Mapping[str, Any],
+    evaluation: Mapping[str, Any] | None = None,
+) -> Path:
+    """Write ``report.html`` into the run folder; the file appears whole or not at all.
+
+    Args:
+        run_folder: an existing folder.
+        model: a trained VAE, autoencoder or program.
+        data: the `Data` it was trained on, or None: then only what needs no data is shown.
+        history_rows: ``History.rows``, or the lines of metrics.jsonl; may be empty.
+        config: the run's config.json.
+        evaluation: what ``evaluation.evaluate`` gave, under the split's name or flat; "khat" and "ess" are plotted
+            where they are vectors.
+
+    Returns:
+        Path of the report.
+    """
+    path, run = Path(run_folder) / "report.html", Path(run_folder).resolve().name
+    template = resources.files(__package__).joinpath("report.html").read_text("utf-8")
+    given = evaluation or {}
+    split = next((name for name in ("test", "valid", "train") if name in given), None)
+    results = {**given, **given[split]} if split else dict(given)
+    html = (
+        Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
+        .from_string(template)
+        .render(
+            title=title(model, data),
+            run=run,
+            facts=facts(model, data, history_rows, config),
+            numbers=list(numbers(model, history_rows, results, split or "test")),
+            sections=list(_sections(model, data, history_rows, results)),
+            command=command(run, config),
+            config=json.dumps(config, indent=2, default=str),
+            palette=drawing.PALETTE,
+            version=__version__,
+        )
+    )
+    write_atomically(path, html.encode())
+    return path
+
+
+def _sections(model: nn.Module, data: Any, rows: Sequence[Mapping[str, Any]], results: dict) -> Iterator[Section]:
+    yield from _curves(rows)
+    x, y = _test_examples(model, data)
+    sees = x is not None and (hasattr(model, "posterior") or hasattr(model, "encode"))
+    shows = hasattr(model, "likelihood") or hasattr(model, "decode")
+    if sees and shows:
+        yield _reconstructions(model, x)
+    if shows and hasattr(model, "prior"):
+        yield _samples(model)
+    if sees and shows:
+        yield from _walks(model, x)
+    if sees:
+        yield from _latents(model, x, y, getattr(data, "classes", None))
+    khat, ess = results.get("khat"), results.get("ess")
+    if _is_vector(khat):
+        text = (
+            "How far the importance-sampled log-likelihood can be trusted, example by example. Below the dashed line "
+            "at 0.7 the weights have a light enough tail; above it the estimate is likely too low."
+        )
+        figure = plots.log_weights_quality(khat, ess if _is_vector(ess) else None)
+        yield Section(
+            "weights", "Importance weights", text, (embed(figure, "Histogram of Pareto k-hat over test examples"),)
+        )
+
+
+def _curves(rows: Sequence[Mapping[str, Any]]) -> Iterator[Section]:
+    held = dict.fromkeys(t for row in rows for part in ("train", "valid") for t in row.get(part) or {})
+    terms = [t for t in held if t != "loss"] or list(held)
+    if terms:
+        text = (
+            f"Each term after each of {len(rows)} epochs, in nats an example and at beta = 1, on the examples trained "
+            "on and on validation examples kept aside. Where the two part, the model has begun to learn by heart."
+            if "elbo" in held
+            else f"Each term after each of {len(rows)} epochs, on the examples trained on and on validation examples "
+            "kept aside. Where the two part, the model has begun to learn by heart."
+        )
+        figures = [
+            embed(plots.training_curves(rows, [t]), f"Curve of {t.replace('_', ' ')} over epochs") for t in terms
+        ]
+        yield Section("curves", "Training curves", text, tuple(figures))
+
+
+def _reconstructions(model: nn.Module, x: Tensor) -> Section:
+    x = x[: _count(model, PAIRS, 9)]
+    figure = plots.reconstructions(_drawable(model, x), _drawable(model, pictures.reconstruct(model, x)))
+    text = (
+        "Test examples the model never trained on, squeezed into a code of "
+        f"{model.dim} number{'s' * (model.dim != 1)} and drawn again from the code alone."
+    )
+    alt = "Test examples, each beside its reconstruction from the code"
+    return Section("reconstructions", "Reconstructions", text, (embed(figure, alt),))
+
+
+def _samples(model: nn.Module) -> Section:
+    means = _drawable(model, pictures.sample_means(model, _count(model, 60, 12)))
+    columns = None if means.ndim == 2 else 10
+    text = "Codes drawn from the prior and decoded: none of these exists in the data. Shown is the likelihood's mean."
+    alt = "Examples generated from draws of the prior"
+    return Section("samples", "Prior samples", text, (embed(plots.image_grid(means, columns), alt),))
+
+
+def _walks(model: nn.Module, x: Tensor) -> Iterator[Section]:
+    rows = min(5, len(x) // 2)
+    if rows:
+        figure = plots.interpolation(_drawable(model, pictures.interpolate(model, x[:rows], x[rows : 2 * rows], 10)))
+        text = "A straight line between the codes of two test examples, decoded step by step."
+        alt = "Rows of decoded codes on the line between two test examples"
+        yield Section("interpolation", "Interpolation", text, (embed(figure, alt),))
+    order = _importance(model, x).argsort(descending=True)[:TRAVERSED].tolist()
+    if len(x) > 1:
+        figure = plots.traversals(
+            _drawable(model, pictures.traverse(model, x, order)), names=[f"z{d + 1}" for d in order]
+        )
+        text = (
+            "One entry of a test example's code is changed from low to high while the others stay. "
+            "The entries that carry most come first."
+        )
+        alt = "Rows of decoded codes, one latent dimension changed in each"
+        yield Section("traversals", "Latent traversals", text, (embed(figure, alt),))
+    if model.dim == 2 and len(x) > 1:
+        grid = _drawable(model, pictures.manifold(model, _count(model, 17, 5), x))
+        text = "The whole latent plane: what each point decodes to, z1 growing to the right and z2 upwards."
+        yield Section("manifold", "Latent manifold", text, (embed(plots.manifold(grid), "The latent plane, decoded"),))
+
+
+def _latents(model: nn.Module, x: Tensor, y: Tensor | None, names: Sequence[str] | None) -> Iterator[Section]:
+    points = pictures.project(pictures.codes(model, x))
+    labels = y if y is not None and y.shape == (len(x),) else None
+    if labels is not None and names and not labels.is_floating_point() and labels.max() < len(names):
+        labels = np.array(names)[labels.cpu().numpy()]
+    how = "" if model.dim <= 2 else f", seen along the first two principal components of {model.dim} dimensions"
+    text = f"The codes of {len(x):,} test examples{how}."
+    text += " Coloured by label." if labels is not None else ""
+    figure = plots.latent_scatter(points, labels)
+    yield Section("codes", "Codes", text, (embed(figure, "Scatter of the codes of test examples"),))
+    if hasattr(model, "prior"):
+        kl, active = evaluation.kl_by_dimension(model, x), evaluation.active_units(model, x)
+        text = (
+            f"How many nats each latent dimension carries. {int(active.sum())} of {model.dim} are active: their "
+            "posterior mean varies over the data with a variance above 0.01. The rest repeat the prior."
+        )
+        alt = "Bar chart of the KL of each latent dimension"
+        yield Section("kl", "KL by dimension", text, (embed(plots.kl_by_dimension(kl, active), alt),))
+
+
+def _importance(model: nn.Module, x: Tensor) -> Tensor:
+    """KL of each latent dimension where there is a prior, else the variance of its codes."""
+    return evaluation.kl_by_dimension(model, x) if hasattr(model, "prior") else pictures.codes(model, x).var(0)
+
+
+def _test_examples(model: nn.Module, data: Any) -> tuple[Tensor | None, Tensor | None]:
+    """The first test examples (or, without any, validation or training examples) as the model sees them."""
+    parts = [getattr(data, name, None) for name in ("test", "valid", "train")]
+    split = next((part for part in parts if part is not None and len(part)), None)
+    if split is None:
+        return None, None
+    batch = split.resolve(getattr(model, "support", None)).take(slice(0, min(CODES, len(split))))
+    return batch[0], batch[1] if len(batch) > 1 else None
+
+
+def _count(model: nn.Module, images: int, vectors: int) -> int:
+    """How many examples fit a figure: vectors take more room, and points of the plane none at all."""
+    event = _drawable(model, torch.empty(0, *model.shape)).shape[1:]
+    return images if len(event) == 3 else 400 if tuple(event) == (2,) else vectors
+
+
+def _drawable(model: nn.Module, values: Tensor) -> Tensor:
+    """Examples (..., *shape) as images (..., C, H, W) where they can be, else as vectors (..., D)."""
+    shape = tuple(model.shape)
+    lead = values.shape[: values.ndim - len(shape)]
+    image = (1, *shape) if len(shape) == 2 else shape
+    drawn = image if len(image) == 3 and image[0] in (1, 3, 4) else (math.prod(shape),)
+    return values.reshape(*lead, *drawn)
+
+
+def _is_vector(values: Any) -> bool:
+    return hasattr(values, "__len__") and len(values) > 0

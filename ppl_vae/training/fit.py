@@ -1,0 +1,114 @@
+"""``fit``: the one training interface, for every objective and every kind of data."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..data import as_split
+from . import randomness
+from .loop import History, Run
+from .processes import Processes
+from .settings import Settings
+
+
+def fit(
+    objective: nn.Module,
+    train: Any,
+    valid: Any = None,
+    epochs: int = 20,
+    *,
+    batch_size: int | None = None,
+    lr: float = 1e-3,
+    optimizer: str | Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer] = "adam",
+    weight_decay: float = 0.0,
+    schedule: str = "constant",
+    warmup: int = 0,
+    clip: float | None = None,
+    accumulate: int = 1,
+    patience: int | None = None,
+    precision: str = "fp32",
+    device: str = "auto",
+    seed: int = 0,
+    shuffle: bool = True,
+    workers: int = 0,
+    out: str | Path | None = None,
+    resume: bool = False,
+    progress: bool = True,
+    tensorboard: bool = False,
+    checkpoint_every: int | None = None,
+    extra: dict[str, Any] | None = None,
+) -> History:
+    """Train an objective.
+
+    Order, noise and so the weights follow from ``seed`` alone; the caller's random number generators are left as they
+    were. Under ``torchrun`` or ``accelerate launch`` every process takes its share of each batch.
+
+    Args:
+        objective: module whose ``forward(*batch)`` gives a ``Loss``: ``SVI``, ``Reconstruction`` or one of your own.
+        train: a split of ``ppl_vae.data``, a tensor or tuple of tensors, or a torch Dataset of (x,) or (x, y).
+        valid: the same for validation after every epoch, or None.
+        epochs: passes over the training data.
+        batch_size: examples a batch, over all processes; 128, or all the data where they are fewer.
+        lr: learning rate.
+        optimizer: "adam", "adamw", "adamax", "rmsprop", "sgd", or a function from parameters to a torch optimizer.
+        weight_decay: weight decay of a named optimizer.
+        schedule: learning rate after the warm-up: "constant", "linear" to 0, or "cosine" to 0.
+        warmup: optimizer steps over which the learning rate rises linearly.
+        clip: largest norm of the gradient; None leaves it.
+        accumulate: batches an optimizer step.
+        patience: stop after this many epochs without a better validation loss, and keep the best weights.
+        precision: "fp32", or "bf16" for networks under bfloat16 autocast with densities in float32.
+        device: "auto", "cpu", "cuda", "cuda:1", "mps".
+        seed: of data order, binarization and the model's noise.
+        shuffle: draw a new order every epoch.
+        workers: loader processes, for data that do not fit in memory.
+        out: run folder to write; None keeps everything in memory.
+        resume: go on with the run in ``out`` if there is one.
+        progress: show a bar with rate, ETA and terms.
+        tensorboard: write TensorBoard events to ``out/tensorboard`` (extra ``ppl_vae[tensorboard]``).
+        checkpoint_every: optimizer steps between checkpoints, besides one an epoch and one a minute.
+        extra: further entries for config.json.
+
+    Returns:
+        a ``History``.
+
+    Raises:
+        ValueError: arguments or data that cannot be right, in one sentence.
+        Diverged: the loss became NaN or infinite; names step and site.
+        KeyboardInterrupt: Ctrl-C, after the run was saved.
+
+    Example:
+        >>> from ppl_vae import Reconstruction, models, networks
+        >>> ae = models.Autoencoder(networks.MLP(6, [8]), networks.MLP(2, [8]), 2, 6)
+        >>> history = fit(Reconstruction(ae), torch.rand(64, 6), epochs=2, progress=False)
+        >>> [row["epoch"] for row in history.rows]
+        [1, 2]
+    """
+    support = getattr(objective, "support", None)
+    train = as_split(train).resolve(support)
+    valid = None if valid is None else as_split(valid).resolve(support)
+    batch_size = min(128, len(train)) if batch_size is None else batch_size
+    given = {name: value for name, value in locals().items() if name in inspect.signature(Settings).parameters}
+    settings = Settings(**given)
+    for split in (train, valid):
+        if split is not None:
+            split.check(support)
+    if patience is not None and valid is None:
+        raise ValueError(f"patience is {patience}, but there is no valid data to watch; pass valid=")
+    with Processes(settings.device) as processes, randomness.isolated(seed + processes.rank, processes.device):
+        run = Run(objective, train, valid, settings, processes, progress)
+        run.start(out, resume, extra)
+        return run.train()
+
+
+def default_settings(**changes: Any) -> Settings:
+    """``fit``'s defaults as ``Settings``, with changes."""
+    defaults = {name: p.default for name, p in inspect.signature(fit).parameters.items()}
+    names = inspect.signature(Settings).parameters
+    return Settings(**{**{n: defaults[n] for n in names}, "batch_size": 128, **changes})

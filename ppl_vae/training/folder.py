@@ -1,0 +1,139 @@
+"""The run folder: config.json, weights.safetensors, checkpoint.pt, metrics.jsonl, report.html."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..parts import build
+from .checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights, write_atomically
+
+# What may differ between the run that was stopped and the one that carries it on.
+FREE_TO_CHANGE = ("epochs", "device", "workers", "tensorboard", "checkpoint_every")
+
+
+class RunFolder:
+    """One run's files.
+
+    Args:
+        path: the folder; made if absent.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        self.path = Path(path)
+        self.config_file = self.path / "config.json"
+        self.weights_file = self.path / "weights.safetensors"
+        self.checkpoint_file = self.path / "checkpoint.pt"
+        self.metrics_file = self.path / "metrics.jsonl"
+
+    def open(self, config: dict[str, Any], resume: bool) -> dict[str, Any] | None:
+        """Claim the folder for a run with this configuration; gives the checkpoint to go on from, if there is one.
+
+        Raises:
+            ValueError: the folder holds another run or other files.
+        """
+        if self.path.exists() and not self.path.is_dir():
+            raise ValueError(f"out is {self.path}, which is a file; name a folder")
+        holds = sorted(p.name for p in self.path.iterdir() if not p.name.startswith(".")) if self.path.exists() else []
+        if holds and not self.config_file.exists():
+            raise ValueError(f"out folder {self.path} holds other files ({holds[0]}); name a new or empty folder")
+        if self.config_file.exists():
+            if not resume:
+                raise ValueError(
+                    f"out folder {self.path} holds another run; resume it (--resume, resume=True) or name a new folder"
+                )
+            self._check_same(self.config(), config)
+            if self.checkpoint_file.exists():
+                return load_checkpoint(self.checkpoint_file)
+            return None
+        self.path.mkdir(parents=True, exist_ok=True)
+        write_atomically(self.config_file, (json.dumps(config, indent=2) + "\n").encode())
+        return None
+
+    def config(self) -> dict[str, Any]:
+        """The run's configuration.
+
+        Raises:
+            ValueError: the folder is not a run's, or its configuration does not read.
+        """
+        if not self.config_file.exists():
+            raise ValueError(f"{self.path} is not a run folder: it has no config.json")
+        try:
+            return json.loads(self.config_file.read_text())
+        except ValueError as error:
+            raise ValueError(f"{self.config_file} is not valid JSON ({error})") from None
+
+    def _check_same(self, old: dict[str, Any], new: dict[str, Any]) -> None:
+        new = json.loads(json.dumps(new))
+        for section in ("model", "objective", "data", "training"):
+            before, after = _flat(old.get(section)), _flat(new.get(section))
+            for key in sorted(before.keys() | after.keys()):
+                if key in FREE_TO_CHANGE and section == "training":
+                    if key != "epochs" or after.get("schedule") == "constant":
+                        continue
+                if section == "data" and key in ("root", "download"):
+                    continue
+                if before.get(key) != after.get(key):
+                    raise ValueError(
+                        f"{section} {key} was {before.get(key)!r} in the run in {self.path} and is now "
+                        f"{after.get(key)!r}; give the same to resume it, or name a new folder"
+                    )
+
+    def save(self, state: dict[str, Any], model: nn.Module) -> None:
+        """Write checkpoint, weights and metrics, each atomically, the checkpoint first."""
+        save_checkpoint(self.checkpoint_file, state)
+        save_weights(self.weights_file, model)
+        self.write_metrics(state["rows"])
+
+    def write_metrics(self, rows: list[dict[str, Any]]) -> None:
+        """One JSON line for every epoch."""
+        write_atomically(self.metrics_file, "".join(json.dumps(row) + "\n" for row in rows).encode())
+
+    def metrics(self) -> list[dict[str, Any]]:
+        """The rows written so far, one an epoch."""
+        if not self.metrics_file.exists():
+            return []
+        return [json.loads(line) for line in self.metrics_file.read_text().splitlines()]
+
+
+def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
+    if not isinstance(value, dict):
+        return {prefix: value}
+    out: dict[str, Any] = {}
+    for key, item in value.items():
+        out.update(_flat(item, f"{prefix}.{key}" if prefix else str(key)))
+    return out
+
+
+def load(run: str | Path, model: nn.Module | None = None) -> nn.Module:
+    """The trained model of a run folder, in evaluation mode, on the CPU.
+
+    Args:
+        run: folder that ``fit(..., out=...)`` or ``ppl-vae train`` made.
+        model: a model built as the run's was; needed only when it holds classes that ppl_vae does not export.
+
+    Returns:
+        the model, with the run's weights.
+
+    Raises:
+        ValueError: not a run folder, no weights yet, damaged files, or a model of another make.
+
+    Example:
+        >>> load("no-such-run")
+        Traceback (most recent call last):
+        ...
+        ValueError: no-such-run is not a run folder: it has no config.json
+    """
+    folder = RunFolder(run)
+    config = folder.config()
+    if not folder.weights_file.exists():
+        raise ValueError(f"run {folder.path} has no weights yet; train it further with --resume")
+    if model is None:
+        with torch.random.fork_rng(devices=[]):
+            model = build(config["model"])
+    load_weights(folder.weights_file, model)
+    return model.eval()

@@ -1,0 +1,54 @@
+"""Random number generators that a training run uses, kept apart from the caller's, saved and restored."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+
+
+def capture(device: torch.device) -> dict[str, Any]:
+    """State of torch's (CPU and device), Python's and numpy's global generators, in types that load without pickle."""
+    name, keys, *rest = np.random.get_state()
+    return {
+        "torch": torch.get_rng_state(),
+        "device": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
+        "python": random.getstate(),
+        "numpy": [str(name), keys.tolist(), *(part.item() if hasattr(part, "item") else part for part in rest)],
+    }
+
+
+def restore(state: dict[str, Any], device: torch.device) -> None:
+    """Set the generators to a captured state."""
+    torch.set_rng_state(state["torch"])
+    if state["device"] is not None and device.type == "cuda":
+        torch.cuda.set_rng_state(state["device"], device)
+    version, internal, gauss = state["python"]
+    random.setstate((version, tuple(internal), gauss))
+    name, keys, *rest = state["numpy"]
+    np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
+
+
+@contextmanager
+def isolated(seed: int, device: torch.device) -> Iterator[None]:
+    """Generators seeded inside, and as they were before outside.
+
+    Example:
+        >>> before = torch.get_rng_state()
+        >>> with isolated(0, torch.device("cpu")):
+        ...     _ = torch.rand(3)
+        >>> torch.equal(before, torch.get_rng_state())
+        True
+    """
+    outside = capture(device)
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    try:
+        yield
+    finally:
+        restore(outside, device)

@@ -1,0 +1,52 @@
+"""A large memory-mapped file is trained on in little anonymous memory."""
+
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SCRIPT = """
+import sys
+import torch
+from torch.distributions import constraints
+from ppl_vae import data
+
+def anonymous():
+    return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("RssAnon"))
+
+data.load("digits")
+before, peak = anonymous(), 0
+big = data.load(sys.argv[1]).resolve(constraints.boolean)
+assert big.train.streamed
+peak = max(peak, anonymous())
+big.train.check(constraints.boolean)
+assert float(big.train.mean().sum()) == 0.0
+peak = max(peak, anonymous())
+for epoch in range(2):
+    for i, (x,) in enumerate(data.Batches(big.train, 128).epoch(epoch)):
+        assert x.shape == (128, 784) and not x.any()
+        peak = max(peak, anonymous())
+        if i == 20:
+            break
+for i, (x,) in enumerate(big.test.batches(500)):
+    peak = max(peak, anonymous())
+    if i == 10:
+        break
+print(peak - before)
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="RssAnon is read from /proc")
+@pytest.mark.filterwarnings("ignore")
+def test_twenty_gigabytes_in_far_less_than_one(tmp_path):
+    path = tmp_path / "big.npy"
+    try:
+        shape = (20 * 2**30 // (4 * 784), 784)
+        np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=shape)  # sparse: no blocks are written
+        done = subprocess.run([sys.executable, "-c", SCRIPT, str(path)], capture_output=True, text=True, timeout=120)
+        assert done.returncode == 0, done.stderr
+        assert int(done.stdout) < 600 * 2**20
+    finally:
+        path.unlink(missing_ok=True)
