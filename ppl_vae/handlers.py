@@ -20,7 +20,8 @@ from pyro.poutine.messenger import Messenger
 from pyro.poutine.runtime import effectful
 from torch import Tensor, nn
 
-from .parts import Recorded, check_size
+from .checks import check_size
+from .parts import Recorded
 
 __all__ = ["Cyclical", "Linear", "LocalParameters", "register", "scale_latents"]
 
@@ -56,6 +57,7 @@ def scale_latents(fn: Callable[..., Any], beta: float | Tensor) -> Callable[...,
 
     Raises:
         ValueError: a negative or non-finite number.
+        TypeError: a schedule.
 
     Source: Higgins et al. 2017, "beta-VAE".
 
@@ -66,6 +68,8 @@ def scale_latents(fn: Callable[..., Any], beta: float | Tensor) -> Callable[...,
         0.0
     """
     check_beta(beta)
+    if callable(beta):
+        raise TypeError(f"beta must be a number or a tensor here, not the schedule {beta!r}; SVI takes schedules")
 
     @functools.wraps(fn)
     def scaled(*args: Any, **kwargs: Any) -> Any:

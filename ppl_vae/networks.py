@@ -15,7 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .parts import Part, check_size, nearest
+from .checks import check_size, nearest
+from .parts import Part
 
 __all__ = ["MLP", "Conv", "ConvTranspose", "ResNet", "ResNetTranspose"]
 

@@ -8,10 +8,8 @@ a record can name nothing but what ``ppl_vae`` offers.
 
 from __future__ import annotations
 
-import difflib
 import importlib
 import inspect
-from collections.abc import Iterable
 from typing import Any
 
 import torch
@@ -114,6 +112,8 @@ def build(record: Any) -> Any:
         if "tensor" in value and len(value) == 1:
             return torch.tensor(value["tensor"])
         if "same_as" in value:
+            if value["same_as"] not in made:
+                raise ValueError(f"the record refers to {value['same_as']!r}, which no earlier part of it describes")
             return made[value["same_as"]]
         if "class" not in value:
             return {key: make(item, f"{path}/{key}") for key, item in value.items()}
@@ -139,26 +139,7 @@ def _find(record: dict[str, Any]) -> type:
     folder, _, cls_name = str(name).partition(".")
     if folder in _FOLDERS:
         module = importlib.import_module(f"ppl_vae.{folder}")
-        if cls_name in module.__all__:
-            return getattr(module, cls_name)
+        cls = getattr(module, cls_name, None) if cls_name in module.__all__ else None
+        if isinstance(cls, type) and issubclass(cls, Recorded):
+            return cls
     raise ValueError(f"class {name!r} is not one that ppl_vae exports")
-
-
-def nearest(name: str, choices: Iterable[str]) -> str:
-    """Clause that lists the choices and, for a near miss, the one probably meant: for error messages.
-
-    Example:
-        >>> nearest("bernouli", ["bernoulli", "normal"])
-        'choose from bernoulli, normal (did you mean bernoulli?)'
-    """
-    choices = sorted(choices)
-    close = difflib.get_close_matches(name, choices, n=1)
-    hint = f" (did you mean {close[0]}?)" if close else ""
-    return f"choose from {', '.join(choices)}{hint}"
-
-
-def check_size(argument: str, value: Any, least: int = 1) -> int:
-    """``value`` as an int of at least ``least``; a ValueError naming the argument otherwise."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < least:
-        raise ValueError(f"{argument} must be a whole number of at least {least}, not {value!r}")
-    return value

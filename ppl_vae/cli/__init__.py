@@ -7,7 +7,7 @@ costs one line on standard error and exit code 2; a mistake of ours shows its tr
 from __future__ import annotations
 
 import contextlib
-import linecache
+import dis
 import os
 import sys
 from collections.abc import Sequence
@@ -51,9 +51,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(argv: list[str]) -> int:
+    from ..checks import did_you_mean
     from .arguments import UsageError, top_help
     from .flags import SUMMARIES
-    from .kinds import did_you_mean
 
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(top_help(), end="")
@@ -87,12 +87,12 @@ def _sentence(error: OSError) -> str:
 
 
 def _is_ours(error: BaseException) -> bool:
-    """Whether the package raised this to tell the user something: it comes from a ``raise`` in our own source."""
+    """Whether the package raised this to tell the user something: it comes from a ``raise`` statement of our own."""
     trace = error.__traceback__
     while trace is not None and trace.tb_next is not None:
         trace = trace.tb_next
     if trace is None:
         return False
-    file = trace.tb_frame.f_code.co_filename
-    inside = Path(__file__).parent.parent in Path(file).parents
-    return inside and linecache.getline(file, trace.tb_lineno).strip().startswith("raise")
+    code = trace.tb_frame.f_code
+    inside = Path(__file__).parent.parent in Path(code.co_filename).parents
+    return inside and dis.opname[code.co_code[trace.tb_lasti]] == "RAISE_VARARGS"

@@ -8,9 +8,10 @@ import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NoReturn
 
+from ..checks import did_you_mean
 from . import catalog
-from .catalog import ROLES, did_you_mean
-from .flags import FLAGS, SUMMARIES, Flag, load_options, objective, option_flags, train_flags
+from .catalog import ROLES
+from .flags import FLAGS, FROM_DATA, SUMMARIES, Flag, load_options, objective, option_flags, train_flags
 from .kinds import Kind
 
 
@@ -167,7 +168,8 @@ def parts_help() -> str:
 def _options(role: str, options: Mapping[str, catalog.Option], width: int) -> list[str]:
     lines = []
     for name, option in options.items():
-        default = "" if option.required or option.default is None else f" (default: {shown(option.default)})"
+        unknown = option.required or option.default is None or f"{role}.{name}" in FROM_DATA
+        default = "" if unknown else f" (default: {shown(option.default)})"
         text = option.help.rstrip(".") or (option.kind.describe() if option.kind else "")
         lines += _wrapped(f"--{role}.{name}  {text}{default}", 6, width, hang=10)
     return lines

@@ -67,11 +67,11 @@ def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
     if "likelihood" in model.structural:
         known["likelihood"] = _likelihood(settings, train, known | {"network": decoder})
     options = settings.options("model")
-    if options.get("output") == "sigmoid" and "model.output" not in settings.given:
+    if "output" in options and options["output"] is None:
         options["output"] = "sigmoid" if _holds(train.resolve(None), constraints.unit_interval) else "identity"
     known["model"] = _make("models", model, known, options)
     known["beta"] = _beta(settings)
-    if settings.entry("estimator"):
+    if settings.has("estimator"):
         known["estimator"] = _make("estimators", settings.entry("estimator"), known, settings.options("estimator"))
     return _make("objectives", objective(model), known, settings.options("objective"))
 
@@ -83,8 +83,9 @@ def _likelihood(settings: Settings, train: data_module.Split, known: Mapping[str
 
 
 def _beta(settings: Settings) -> Any:
-    schedule = settings.entry("beta")
-    return _make("handlers", schedule, {}, settings.options("beta")) if schedule else settings.values.get("beta")
+    if not settings.has("beta"):
+        return settings.values.get("beta")
+    return _make("handlers", settings.entry("beta"), {}, settings.options("beta"))
 
 
 def _make(folder: str, entry: Entry, known: Mapping[str, Any], options: Mapping[str, Any]) -> Any:

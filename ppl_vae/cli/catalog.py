@@ -10,11 +10,10 @@ from __future__ import annotations
 import ast
 import functools
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from .kinds import Kind, did_you_mean
+from .kinds import Kind
 from .source import Source, argument_docs, summary
 
 ROLES = {
@@ -165,16 +164,3 @@ def _arguments(home: Source, node: ast.FunctionDef, docs: dict[str, str]) -> tup
         )
         for arg, value in pairs
     )
-
-
-def nearest(name: str, choices: Iterable[str]) -> str:
-    """Clause that lists the choices and, for a near miss, the one probably meant.
-
-    The words of ``ppl_vae.parts.nearest``, which lies beside torch and costs two seconds to import.
-
-    Example:
-        >>> nearest("bernouli", ["bernoulli", "normal"])
-        'choose from bernoulli, normal (did you mean bernoulli?)'
-    """
-    choices = sorted(choices)
-    return f"choose from {', '.join(choices)}{did_you_mean(name, choices)}"

@@ -17,8 +17,8 @@ from typing import Any
 
 import yaml
 
+from ..checks import did_you_mean
 from .arguments import UsageError
-from .catalog import did_you_mean
 
 
 def words_of(path: str, known: Set[str], switches: Set[str]) -> dict[str, list[str]]:

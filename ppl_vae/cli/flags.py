@@ -75,6 +75,10 @@ DEFAULT_PARTS = {
 }
 
 
+FROM_DATA = frozenset(("likelihood", "model.output"))
+"""Flags that are chosen by looking at the data when they are not given."""
+
+
 def objective(model: Entry) -> Entry:
     """The objective that trains a model: SVI for a probabilistic program, Reconstruction for a plain module."""
     return catalog.exported("objectives")["svi" if "likelihood" in model.structural else "reconstruction"]
@@ -133,6 +137,7 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         _SPLIT,
         _ROOT,
         _SEED,
+        Flag("device", WORD, "auto", "where to compute"),
         Flag("json", SWITCH, False, "print JSON"),
     ),
     "sample": (

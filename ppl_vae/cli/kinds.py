@@ -8,10 +8,11 @@ none, choices, bool, int, float, str, so ``float | Literal["learned"]`` takes a 
 from __future__ import annotations
 
 import ast
-import difflib
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
+
+from ..checks import did_you_mean
 
 _ORDER = ("none", "bool", "int", "float", "str")
 _WORDS = {"none": "none", "bool": "true or false", "int": "a whole number", "float": "a number", "str": "a word"}
@@ -57,10 +58,9 @@ class Kind:
                 types.add(name)
                 alone = True
             elif name == "Literal" and isinstance(member, ast.Subscript):
-                choices.extend(ast.literal_eval(member.slice) if _is_tuple(member.slice) else [member.slice.value])
+                choices.extend(ast.literal_eval(choice) for choice in _inside(member))
             elif name in _MANY and isinstance(member, ast.Subscript):
-                inner = member.slice.elts[0] if _is_tuple(member.slice) else member.slice
-                item = cls.of(inner, find)
+                item = cls.of(_inside(member)[0], find)
                 many, types = many or item is not None, types | (item.types if item else set())
             elif find is not None and isinstance(member, ast.Name):
                 home, alias = find(name)
@@ -113,17 +113,6 @@ class Kind:
         return " or ".join(words) + (" ..." if self.many else "")
 
 
-def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """`` (did you mean X?)`` for a near miss, or nothing.
-
-    Example:
-        >>> did_you_mean("tahn", ["relu", "tanh"])
-        ' (did you mean tanh?)'
-    """
-    close = difflib.get_close_matches(word, list(choices), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
-
-
 def _whole(word: str) -> int:
     value = float(word) if "e" in word.lower() else int(word)
     if value != int(value):
@@ -136,8 +125,7 @@ def _members(node: ast.AST | None) -> list[ast.AST]:
     if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
         return _members(node.left) + _members(node.right)
     if isinstance(node, ast.Subscript) and _name(node) in ("Optional", "Union"):
-        inner = node.slice.elts if _is_tuple(node.slice) else [node.slice]
-        members = [member for item in inner for member in _members(item)]
+        members = [member for item in _inside(node) for member in _members(item)]
         return [*members, ast.Constant(None)] if _name(node) == "Optional" else members
     if isinstance(node, ast.Constant) and isinstance(node.value, str):
         return _members(ast.parse(node.value, mode="eval").body)
@@ -149,5 +137,6 @@ def _name(node: ast.AST) -> str:
     return node.attr if isinstance(node, ast.Attribute) else getattr(node, "id", "")
 
 
-def _is_tuple(node: ast.AST) -> bool:
-    return isinstance(node, ast.Tuple)
+def _inside(node: ast.Subscript) -> list[ast.expr]:
+    """What stands between the brackets."""
+    return node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]

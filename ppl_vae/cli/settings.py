@@ -9,11 +9,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from ..checks import nearest
 from . import catalog
 from .arguments import UsageError, read, words
-from .catalog import ROLES, Entry, Option, nearest
+from .catalog import ROLES, Entry, Option
 from .config import words_of
-from .flags import DEFAULT_PARTS, load_options, objective, option_flags, train_flags
+from .flags import DEFAULT_PARTS, FROM_DATA, WORD, load_options, objective, option_flags, train_flags
 
 NOT_KEPT = frozenset(("config", "print-config", "out", "resume", "report", "progress", "quiet"))
 """Flags that say nothing about the model and its training."""
@@ -36,10 +37,13 @@ class Settings:
     def __getitem__(self, name: str) -> Any:
         return self.values[name]
 
-    def entry(self, role: str) -> Entry | None:
-        """The part chosen for a role; None where the model takes none or beta is a number."""
-        name = self.values.get(role)
-        return catalog.parts(role).get(name) if isinstance(name, str) else None
+    def has(self, role: str) -> bool:
+        """Whether a part is chosen for a role: not where the model takes none, or where beta is a number."""
+        return isinstance(self.values.get(role), str)
+
+    def entry(self, role: str) -> Entry:
+        """The part chosen for a role."""
+        return catalog.parts(role)[self.values[role]]
 
     def options(self, role: str) -> dict[str, Any]:
         """Constructor arguments of a part that flags set."""
@@ -51,8 +55,16 @@ class Settings:
         }
 
     def kept(self) -> dict[str, Any]:
-        """What config.json keeps, and ``--config`` reads back: everything that shapes the run."""
-        return {name: value for name, value in self.values.items() if name not in NOT_KEPT}
+        """What config.json keeps, and ``--config`` reads back: everything that shapes the run.
+
+        A switch that is on by default is kept as ``no-<switch>``, so that whatever is true is a flag to type.
+        """
+        on = {name for name, flag in train_flags().items() if flag.is_switch and flag.default}
+        return {
+            f"no-{name}" if name in on else name: not value if name in on else value
+            for name, value in self.values.items()
+            if name not in NOT_KEPT
+        }
 
 
 def settings(argv: Sequence[str]) -> Settings:
@@ -126,7 +138,7 @@ def _add_options(values: dict[str, Any], given: Words) -> None:
         if role == "objective":
             entry = objective(catalog.parts("model")[values["model"]])
         else:
-            entry = catalog.parts(role).get(values.get(role))
+            entry = catalog.parts(role).get(str(values.get(role)))
         chosen = entry.name if entry else values.get(role)
         whose = f"--{role} {chosen}" if chosen is not None else f"--{role}, which is not given"
         offered[role] = (whose, entry.options if entry else {})
@@ -138,11 +150,11 @@ def _add_options(values: dict[str, Any], given: Words) -> None:
         for name, option in options.items():
             flag = f"{role}.{name}"
             if flag in given:
-                values[flag] = read(flag, option.kind, given[flag])
+                values[flag] = read(flag, option.kind or WORD, given[flag])
             elif option.required:
                 raise UsageError(f"{whose} needs --{flag}")
             else:
-                values[flag] = option.default
+                values[flag] = None if flag in FROM_DATA else option.default
 
 
 def _whose(role: str, option: str, whose: str, own: Mapping[str, Option]) -> str:

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).parent.parent
+Documented = ast.ClassDef | ast.FunctionDef
 
 
 class Source:
@@ -88,12 +89,12 @@ def _file(path: Path) -> Path:
     return path / "__init__.py" if path.is_dir() else path.with_suffix(".py")
 
 
-def summary(node: ast.AST) -> str:
+def summary(node: Documented) -> str:
     """First line of a docstring, or nothing."""
     return (ast.get_docstring(node) or "").partition("\n")[0].replace("``", "")
 
 
-def argument_docs(node: ast.AST) -> dict[str, str]:
+def argument_docs(node: Documented) -> dict[str, str]:
     """The ``Args:`` section of a docstring: one line for each argument.
 
     Example:

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..parts import check_size
+from ..checks import check_size
 from .noise import seed_of
 from .splits import Split, as_split
 

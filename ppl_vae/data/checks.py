@@ -1,4 +1,4 @@
-"""Checks of values against what a likelihood can emit. Each error names the worst value, its row and what would serve."""
+"""Checks of values against what a likelihood can emit: each error names the worst value, its row, what would serve."""
 
 from __future__ import annotations
 
@@ -82,11 +82,7 @@ def check_values(
                 f"{_row(first[0], rows, index)}, {spot}; remove them, or use a model of missing entries"
             )
     base = elementwise(support)
-    if (
-        base is None
-        or base is constraints.real
-        or (base is constraints.boolean and is_binary(x) and not x.isnan().any())
-    ):
+    if base is None or base is constraints.real or (base is constraints.boolean and is_binary(x)):
         return
     if base is constraints.unit_interval and low >= 0 and high <= 1:
         return

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ..parts import nearest
+from ..checks import nearest
 from .rows import Array, Pictures, to_labels
 
 FORMATS = (".csv", ".npy", ".npz")
@@ -81,9 +81,9 @@ def _check_array(x: np.ndarray, where: str) -> None:
         raise ValueError(f"{where} has dtype {x.dtype}: wanted integers, booleans or real numbers")
 
 
-def _load(path: Path, **options: Any) -> Any:
+def _load(path: Path, file: Any = None, **options: Any) -> Any:
     try:
-        return np.load(path, allow_pickle=False, **options)
+        return np.load(file or path, allow_pickle=False, **options)
     except Exception as error:  # numpy, zipfile and the operating system each have their own
         reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
         raise ValueError(f"{path} is not a readable {path.suffix} file of numbers: {reason}") from None
@@ -96,7 +96,7 @@ def _npy(path: Path, labels: str | None) -> Source:
 
 
 def _npz(path: Path, labels: str | None) -> Source:
-    with _load(path) as arrays:
+    with path.open("rb") as file, _load(path, file) as arrays:
         for key in ["x"] if labels is None else ["x", labels]:
             if key not in arrays:
                 raise ValueError(f"{path} has no array {key!r}, only {', '.join(arrays.files) or 'nothing'}")

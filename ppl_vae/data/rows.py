@@ -6,6 +6,7 @@ A reader knows how to read rows of one source, ``read(index, key) -> (x, y or No
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,13 @@ class Array:
         self.__dict__.update(state)
         if self.array is None:
             self.array = np.load(self.path, mmap_mode="r", allow_pickle=False)
+            self.expect_random()
+
+    def expect_random(self) -> None:
+        """Tell the system that rows of the file are read here and there, so that it reads no 128 KiB around each."""
+        mapped = getattr(self.array, "_mmap", None)
+        if hasattr(mapped, "madvise"):
+            mapped.madvise(mmap.MADV_RANDOM)
 
     def __len__(self) -> int:
         return len(self.array)

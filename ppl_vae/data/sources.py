@@ -17,10 +17,10 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from ..parts import check_size, nearest
+from ..checks import check_size, nearest
 from .files import Source, from_array, open_path
-from .noise import seed_of
-from .rows import Pictures, Rows, to_labels
+from .noise import own_randomness, seed_of
+from .rows import Array, Pictures, Rows, to_labels
 from .splits import MODES, Split
 
 SCALES = ("auto", "none", "unit", "standard")
@@ -130,7 +130,8 @@ def load(
         check_size("size", side)
     size = tuple(size) if isinstance(size, list | tuple) else size  # type: ignore[assignment]
     name, where = os.fspath(name), os.fspath(name)
-    source = _open(name, Path(root).expanduser(), download, labels, size)
+    with own_randomness():  # importing scikit-learn draws from Python's random numbers
+        source = _open(name, Path(root).expanduser(), download, labels, size)
     levels = source.levels if scale == "auto" else None
     if dequantize and levels is None:
         raise ValueError(f"dequantize=True needs grey levels and scale='auto': {name} has none with scale={scale!r}")
@@ -146,11 +147,14 @@ def load(
         "seed": seed, "binarize": binarize, "dequantize": dequantize, "scale": scale, "valid": valid,
         "labels": labels, "size": list(size) if isinstance(size, tuple) else size, "in_memory": in_memory,
     }  # fmt: skip
+    held = 4 * total <= limit
+    if not held and isinstance(source.train[0], Array):
+        source.train[0].expect_random()
     splits = {}
     for part, (reader, y, index) in parts.items():
         rows = Rows(reader, index, by, where=f"x of the {part} split of {where}")
         splits[part] = Split(
-            rows.load() if 4 * total <= limit else rows,
+            rows.load() if held else rows,
             None if y is None else y[torch.from_numpy(index)],
             part=part,
             binarize=binarize,
@@ -267,7 +271,7 @@ def _scale(train: Rows, scale: str, divisor: float, where: str) -> tuple[Any, An
     low, high = torch.full(keep, np.inf, dtype=torch.float64), torch.full(keep, -np.inf, dtype=torch.float64)
     total, square, count = torch.zeros(3, *keep, dtype=torch.float64)
     for _, block in train.blocks():
-        x = block.double().flatten(2).movedim(1, 0).flatten(1) if len(event) in (1, 3) else block.double().view(1, -1)
+        x = block.double().reshape(len(block), *keep, -1).movedim(1, 0).flatten(1)
         seen = ~x.isnan()
         low = torch.minimum(low, x.where(seen, np.inf).amin(1))
         high = torch.maximum(high, x.where(seen, -np.inf).amax(1))

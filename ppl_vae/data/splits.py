@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from ..parts import check_size, nearest
+from ..checks import check_size, nearest
 from .checks import check_drawn, check_unit, check_values, elementwise, is_binary
 from .noise import PARTS, Noise
 from .rows import Items, Labels, Rows, positions, to_float, to_labels

@@ -8,8 +8,9 @@ scale common to all sites (sub-sampling, ``poutine.scale``) is kept aside and mu
 
 from __future__ import annotations
 
+import math
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -19,9 +20,12 @@ from pyro import poutine
 from pyro.infer import ELBO
 from torch import Tensor
 
-from ..parts import Recorded, check_size
+from ..checks import check_size
+from ..parts import Recorded
 
 Program = Callable[..., Any]
+Site = dict[str, Any]
+PARTICLES = "particles"  # name of the particle plate
 
 
 @dataclass(frozen=True)
@@ -57,24 +61,25 @@ class Estimator(Recorded, ELBO):
             max_plate_nesting=check_size("max_plate_nesting", max_plate_nesting),
             vectorize_particles=True,
         )
+        self.max_plate_nesting = max_plate_nesting  # to which Pyro adds one for particles
 
     @abstractmethod
-    def terms(self, model: Program, guide: Program, *args: Any) -> Terms:
+    def terms(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Terms:
         """Per-datum terms of one batch, differentiable."""
 
-    def differentiable_loss(self, model: Program, guide: Program, *args: Any) -> Tensor:
+    def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
         """Scalar loss summed over the data, in nats, whose gradient is the estimator's."""
-        terms = self.terms(model, guide, *args)
+        terms = self.terms(model, guide, *args, **kwargs)
         return -(terms.scale * terms.surrogate).sum()
 
     @torch.no_grad()
-    def loss(self, model: Program, guide: Program, *args: Any) -> float:
+    def loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
         """Loss summed over the data, in nats."""
-        return self.differentiable_loss(model, guide, *args).item()
+        return self.differentiable_loss(model, guide, *args, **kwargs).item()
 
-    def loss_and_grads(self, model: Program, guide: Program, *args: Any) -> float:
+    def loss_and_grads(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
         """Loss summed over the data, in nats; adds its gradients to the parameters."""
-        loss = self.differentiable_loss(model, guide, *args)
+        loss = self.differentiable_loss(model, guide, *args, **kwargs)
         if loss.requires_grad:
             loss.backward()
         return loss.item()
@@ -91,84 +96,140 @@ class Sites:
         model: sample sites of the model by name.
         guide: sample sites of the guide by name.
         num_particles: K.
-        plate: size of the data plate and its dim, counted from the right.
+        plate: frame of the data plate.
     """
 
-    model: dict[str, dict[str, Any]]
-    guide: dict[str, dict[str, Any]]
+    model: dict[str, Site]
+    guide: dict[str, Site]
     num_particles: int
-    size: int
-    dim: int
+    plate: Any
 
     @property
-    def observed(self) -> list[dict[str, Any]]:
+    def size(self) -> int:
+        """B, the data in the batch."""
+        return self.plate.size
+
+    @property
+    def observed(self) -> list[Site]:
         """Observed sites of the model."""
         return [site for site in self.model.values() if site["is_observed"]]
 
     @property
-    def latent(self) -> list[dict[str, Any]]:
+    def latent(self) -> list[Site]:
         """Unobserved sites of the model."""
         return [site for site in self.model.values() if not site["is_observed"]]
 
     @property
     def scale(self) -> float | Tensor:
-        """The scale that all sites share, taken from an observed one, where beta never enters."""
-        return self.observed[0]["scale"]
+        """The scale that all sites share, N/B of a sub-sampled data plate included; beta never enters."""
+        site = self.observed[0]
+        return site["scale"] / _subsampling(_frames(site).values()) * _subsampling([self.plate])
 
-    def log_prob(self, site: dict[str, Any]) -> Tensor:
-        """Log-probability of a site at its value, (K, B) or (1, B)."""
-        return self.per_datum(site, site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"]))
+    def log_prob(self, site: Site, shared: bool = True) -> Tensor:
+        """Log-probability of a site at its value, as ``per_datum`` gives it."""
+        return self.per_datum(site, site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"]), shared)
 
-    def per_datum(self, site: dict[str, Any], value: Tensor) -> Tensor:
+    def per_datum(self, site: Site, value: Tensor, shared: bool = True) -> Tensor:
         """A site's tensor over its plates, masked, summed over all plates but data and particles: (K, B) or (1, B).
 
-        A site outside the data plate is shared by all data: every datum carries 1/B of it.
+        A site outside the data plate belongs to all N data: each carries 1/N of it, or all of it if not ``shared``.
         """
         if site["mask"] is not None:
             value = torch.where(torch.as_tensor(site["mask"], device=value.device), value, value.new_zeros(()))
-        plates = {frame.name: frame.dim for frame in site["cond_indep_stack"] if frame.vectorized}
-        particles = plates.pop("particles", None)
-        inner = [dim for dim in plates.values() if dim != self.dim]
-        rank = max([-self.dim, value.dim(), *(-dim for dim in plates.values()), -(particles or 0)])
+        frames = _frames(site)
+        rank = max([value.dim(), *(-frame.dim for frame in frames.values())])
         value = value.reshape((1,) * (rank - value.dim()) + tuple(value.shape))
-        if inner:
-            value = value.sum(dim=inner, keepdim=True)
-        keep_particles = value.shape[particles] if particles is not None else 1
-        value = value.reshape(keep_particles, -1)
-        return value if self.dim in plates.values() else value.expand(-1, self.size) / self.size
+        particles, data = frames.pop(PARTICLES, None), frames.pop(self.plate.name, None)
+        if frames:
+            value = value.sum(dim=[frame.dim for frame in frames.values()], keepdim=True)
+            value = value * _subsampling(frames.values())
+        if particles is not None:
+            value = value.movedim(particles.dim, 0)
+        value = value.reshape(1 if particles is None else len(value), -1)
+        if data is not None:
+            return value
+        return value.expand(-1, self.size) / ((self.plate.full_size or self.size) if shared else 1)
 
 
-def sites(model: Program, guide: Program, args: tuple[Any, ...], num_particles: int, nesting: int = 1) -> Sites:
+def sites(
+    model: Program, guide: Program, args: tuple[Any, ...], num_particles: int, nesting: int = 1, **kwargs: Any
+) -> Sites:
     """Trace the guide and replay the model against it, with ``num_particles`` samples of every latent.
 
     Raises:
-        ValueError: the model has no observed site inside a plate.
+        ValueError: no observed site inside a plate, latent sites that model and guide do not share, or scales that
+            differ between sites.
     """
     if num_particles > 1:
-        plate = pyro.plate("particles", num_particles, dim=-1 - nesting)
+        plate = pyro.plate(PARTICLES, num_particles, dim=-1 - nesting)
         model, guide = plate(model), plate(guide)
-    guide_trace = poutine.trace(guide, graph_type="flat").get_trace(*args)
-    model_trace = poutine.trace(poutine.replay(model, trace=guide_trace), graph_type="flat").get_trace(*args)
+    guide_trace = poutine.trace(guide, graph_type="flat").get_trace(*args, **kwargs)
+    model_trace = poutine.trace(poutine.replay(model, trace=guide_trace), graph_type="flat").get_trace(*args, **kwargs)
     in_model, in_guide = _samples(model_trace), _samples(guide_trace)
-    frames = [
-        frame
+    frames = {
+        name: frame
         for site in in_model.values()
         if site["is_observed"]
-        for frame in site["cond_indep_stack"]
-        if frame.vectorized and frame.name != "particles"
-    ]
+        for name, frame in _frames(site).items()
+        if name != PARTICLES
+    }
     if not frames:
         raise ValueError("the model has no observed site inside a plate; put the data in pyro.plate('data', len(x))")
-    data = next((frame for frame in frames if frame.name == "data"), max(frames, key=lambda frame: frame.dim))
-    return Sites(in_model, in_guide, num_particles, data.size, data.dim)
+    data = frames.get("data") or max(frames.values(), key=lambda frame: frame.dim)
+    _check_names(in_model, in_guide)
+    _check_scales(in_model, in_guide)
+    return Sites(in_model, in_guide, num_particles, data)
 
 
-def _samples(trace: poutine.Trace) -> dict[str, dict[str, Any]]:
+def _samples(trace: poutine.Trace) -> dict[str, Site]:
     return {
         name: site
         for name, site in trace.nodes.items()
-        if site["type"] == "sample" and type(site["fn"]).__name__ != "_Subsample"
+        if site["type"] == "sample"
+        and type(site["fn"]).__name__ != "_Subsample"
+        and not site["infer"].get("_deterministic")
     }
+
+
+def _frames(site: Site) -> dict[str, Any]:
+    return {frame.name: frame for frame in site["cond_indep_stack"] if frame.vectorized}
+
+
+def _subsampling(frames: Iterable[Any]) -> float:
+    """N/B over the plates."""
+    return math.prod((frame.full_size or frame.size) / frame.size for frame in frames)
+
+
+def _check_names(model: dict[str, Site], guide: dict[str, Site]) -> None:
+    latent = {name for name, site in model.items() if not site["is_observed"]}
+    sampled = {
+        name for name, site in guide.items() if not (site["is_observed"] or site["infer"].get("is_auxiliary", False))
+    }
+    for found, missing, which in ((latent, sampled, ("model", "guide")), (sampled, latent, ("guide", "model"))):
+        if found - missing:
+            raise ValueError(
+                f"the {which[0]} samples {', '.join(sorted(found - missing))}, but the {which[1]} does not; both must "
+                "sample the same latent sites (a guide's helper site says infer={'is_auxiliary': True})"
+            )
+
+
+def _check_scales(model: dict[str, Site], guide: dict[str, Site]) -> None:
+    """Refuse betas and scales that differ between sites; tensors are left unread, which would wait for the device."""
+    for name in guide.keys() & model.keys():
+        if isinstance(model[name]["scale"], Tensor) != isinstance(guide[name]["scale"], Tensor):
+            raise ValueError(f"site {name} is scaled by a tensor in only one of model and guide; scale both")
+    first: tuple[str, float] | None = None
+    for site in (*model.values(), *guide.values()):
+        beta, scale = site["infer"].get("beta", 1.0), site["scale"]
+        if isinstance(beta, Tensor) or isinstance(scale, Tensor) or beta == 0:
+            continue
+        scale = scale / beta / _subsampling(_frames(site).values())
+        first = first or (site["name"], scale)
+        if not math.isclose(scale, first[1], rel_tol=1e-6):
+            raise ValueError(
+                f"site {site['name']} has scale {scale:g} and site {first[0]} {first[1]:g}; wrap model "
+                "and guide whole in poutine.scale, or in handlers.scale_latents for a beta"
+            )
 
 
 def log_weights(model: Program, guide: Program, x: Tensor, y: Tensor | None = None, num_particles: int = 1) -> Tensor:
@@ -180,6 +241,9 @@ def log_weights(model: Program, guide: Program, x: Tensor, y: Tensor | None = No
         x: data (B, *shape).
         y: labels (B, ...), or None.
         num_particles: K.
+
+    Raises:
+        ValueError: a site outside the data plate.
 
     Example:
         >>> from ppl_vae import likelihoods, models, networks, posteriors, priors
@@ -193,6 +257,12 @@ def log_weights(model: Program, guide: Program, x: Tensor, y: Tensor | None = No
     """
     args = (x,) if y is None else (x, y)
     traced = sites(model, guide, args, check_size("num_particles", num_particles))
+    for site in (*traced.model.values(), *traced.guide.values()):
+        if traced.plate.name not in _frames(site):
+            raise ValueError(
+                f"site {site['name']} is outside the plate {traced.plate.name}; log-weights of single data exist only "
+                "where every site is inside it"
+            )
     total = sum(traced.log_prob(site) for site in traced.model.values())
     total = total - sum(traced.log_prob(site) for site in traced.guide.values())
     return total.expand(num_particles, traced.size)

@@ -10,10 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from pyro.distributions import Delta
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from .base import Estimator, Program, Sites, Terms, sites
+from .base import Estimator, Program, Site, Sites, Terms, sites
 
 
 class TraceELBO(Estimator):
@@ -40,9 +41,9 @@ class TraceELBO(Estimator):
         True
     """
 
-    def terms(self, model: Program, guide: Program, *args: Any) -> Terms:
+    def terms(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Terms:
         """Per-datum terms of one batch, the KL sampled."""
-        traced = sites(model, guide, args, self.num_particles, self.max_plate_nesting)
+        traced = sites(model, guide, args, self.num_particles, self.max_plate_nesting, **kwargs)
         return _terms(traced, closed_form=False)
 
 
@@ -63,25 +64,29 @@ class MeanFieldELBO(Estimator):
         4
     """
 
-    def terms(self, model: Program, guide: Program, *args: Any) -> Terms:
+    def terms(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Terms:
         """Per-datum terms of one batch, the KL in closed form where it is known."""
-        traced = sites(model, guide, args, self.num_particles, self.max_plate_nesting)
+        traced = sites(model, guide, args, self.num_particles, self.max_plate_nesting, **kwargs)
         return _terms(traced, closed_form=True)
 
 
 def _terms(traced: Sites, closed_form: bool) -> Terms:
+    # A closed form needs every site's parents sampled before it in model and guide alike.
+    closed_form = closed_form and [s["name"] for s in traced.latent] == [n for n in traced.guide if n in traced.model]
     reconstruction = sum(traced.log_prob(site) for site in traced.observed)
     kl, weighted, score = 0.0, 0.0, 0.0
     for name, site in traced.guide.items():
-        prior, log_q = traced.model.get(name), None
+        prior = traced.model.get(name)
         divergence = _closed_form(traced, site, prior) if closed_form and prior is not None else None
         if divergence is None:
             log_q = traced.log_prob(site)
-            divergence = log_q if prior is None else log_q - traced.log_prob(prior)
+            log_q = log_q if site["fn"].has_rsample else log_q.detach()  # E_q[grad log q] = 0
+            divergence = log_q - (0.0 if prior is None else traced.log_prob(prior))
         kl = kl + divergence
         weighted = weighted + site["infer"].get("beta", 1.0) * divergence
         if not site["fn"].has_rsample:
-            score = score + (traced.log_prob(site) if log_q is None else log_q)
+            # Every datum's log-weight depends on a site outside the data plate: its score is not shared out.
+            score = score + traced.log_prob(site, shared=False)
     value = reconstruction - weighted
     surrogate = value
     if isinstance(score, Tensor):
@@ -95,7 +100,10 @@ def _mean(value: Any, traced: Sites) -> Tensor:
     return value.mean(0) if value.dim() == 2 else value.expand(traced.size)
 
 
-def _closed_form(traced: Sites, guide: dict[str, Any], model: dict[str, Any]) -> Tensor | None:
+def _closed_form(traced: Sites, guide: Site, model: Site) -> Tensor | None:
+    # Pyro's KL from a Delta leaves its log-density out, which a sample has exactly.
+    if isinstance(getattr(guide["fn"], "base_dist", guide["fn"]), Delta) or guide["mask"] is not model["mask"]:
+        return None
     try:
         divergence = kl_divergence(guide["fn"], model["fn"])
     except NotImplementedError:

@@ -15,12 +15,14 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import pyro
 import torch
 from torch import Tensor, nn
 
+from .. import randomness
+from ..checks import check_size
 from ..estimators import log_weights
 from ..handlers import LocalParameters
-from ..parts import check_size
 
 
 @dataclass(frozen=True)
@@ -98,7 +100,7 @@ def log_likelihood(
     check_size("num_particles", num_particles)
     check_data(model, x)
     with evaluating(model, seed) as device:
-        particles, examples = _tile(model, x, num_particles, memory, device)
+        particles, examples = _tile(model, x, y, num_particles, memory, device)
         parts = [
             _one_piece(model, x[i : i + examples].to(device), _part(y, i, examples, device), num_particles, particles)
             for i in range(0, len(x), examples)
@@ -124,13 +126,12 @@ def summarize(log_w: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         >>> value.tolist(), stderr.tolist(), ess.tolist()
         ([0.0, 0.0], [0.0, 0.0], [4.0, 4.0])
     """
-    log_w = log_w.double()
+    dtype, log_w = log_w.dtype, log_w.double()
     k = len(log_w)
     value = log_w.logsumexp(0) - math.log(k)
     ess = (2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).exp()
     # sd(w)/mean(w) from the same sums: mean(w^2)/mean(w)^2 = K/ess.
     stderr = ((k / ess - 1).clamp(min=0) / max(k - 1, 1)).sqrt() if k > 1 else torch.full_like(value, math.nan)
-    dtype = torch.get_default_dtype()
     return tuple(t.to(dtype) for t in (value, stderr, ess, pareto_khat(log_w)))
 
 
@@ -175,9 +176,11 @@ def _part(y: Tensor | None, start: int, count: int, device: torch.device) -> Ten
     return None if y is None else y[start : start + count].to(device)
 
 
-def _tile(model: nn.Module, x: Tensor, num_particles: int, memory: int, device: torch.device) -> tuple[int, int]:
+def _tile(
+    model: nn.Module, x: Tensor, y: Tensor | None, num_particles: int, memory: int, device: torch.device
+) -> tuple[int, int]:
     """Particles and examples of one piece, so that its intermediate tensors stay within ``memory`` bytes."""
-    per_weight = _bytes_per_weight(model, x[:1].to(device))
+    per_weight = _bytes_per_weight(model, x[:1].to(device), _part(y, 0, 1, device))
     fit = max(1, memory // per_weight)
     particles = min(num_particles, fit)
     # The weights of a piece are kept until it is done: K doubles an example.
@@ -185,7 +188,7 @@ def _tile(model: nn.Module, x: Tensor, num_particles: int, memory: int, device: 
     return particles, examples
 
 
-def _bytes_per_weight(model: Any, x: Tensor) -> int:
+def _bytes_per_weight(model: Any, x: Tensor, y: Tensor | None) -> int:
     """Bytes of module outputs behind one log-weight, counted on one run, with room for copies."""
     sizes: list[int] = []
 
@@ -196,7 +199,7 @@ def _bytes_per_weight(model: Any, x: Tensor) -> int:
     hooks = [m.register_forward_hook(count) for m in model.modules() if not list(m.children())]
     try:
         with torch.random.fork_rng(devices=[]):
-            log_weights(model.model, model.guide, x, num_particles=1)
+            log_weights(model.model, model.guide, x, y, num_particles=1)
     finally:
         for hook in hooks:
             hook.remove()
@@ -204,13 +207,18 @@ def _bytes_per_weight(model: Any, x: Tensor) -> int:
     return 4 * largest + sum(sorted(sizes)[-2:])
 
 
-def check_data(model: Any, x: Tensor) -> None:
-    """ValueError if x is empty, of another shape than the model's data, or outside its support."""
+def check_shape(model: Any, x: Tensor) -> None:
+    """ValueError if x is empty or of another shape than the model's data."""
     if len(x) == 0:
         raise ValueError("x is empty; give at least one example")
     shape = getattr(model, "shape", None)
     if shape is not None and tuple(x.shape[1:]) != tuple(shape):
         raise ValueError(f"x has examples of shape {tuple(x.shape[1:])}, but the model's are {tuple(shape)}")
+
+
+def check_data(model: Any, x: Tensor) -> None:
+    """ValueError if x is empty, of another shape than the model's data, or outside its support."""
+    check_shape(model, x)
     support = getattr(model, "support", None)
     if support is not None:
         bad = ~support.check(x)
@@ -224,20 +232,16 @@ def check_data(model: Any, x: Tensor) -> None:
 @contextmanager
 def evaluating(model: nn.Module, seed: int) -> Iterator[torch.device]:
     """Evaluation mode, no gradients, no validation, seeded generators and no parameter store; undone afterwards."""
-    import pyro
-
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     modes = [(module, module.training) for module in model.modules()]
     model.eval()
-    devices = [device] if device.type == "cuda" else []
     try:
         with (
             torch.no_grad(),
-            torch.random.fork_rng(devices=devices),
+            randomness.isolated(seed, device),
             LocalParameters(),
             pyro.validation_enabled(False),
         ):
-            torch.manual_seed(seed)
             yield device
     finally:
         for module, mode in modes:

@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import kl_divergence
 
+from ..checks import check_size
 from ..estimators import MeanFieldELBO
-from ..parts import check_size
-from .importance import check_data, evaluating, in_pieces, log_likelihood
+from .importance import check_data, check_shape, evaluating, in_pieces, log_likelihood
 
 PIECE = 1000  # examples at a time
+ACTIVE = 0.01  # variance of a code's posterior mean above which it is an active unit
 
 
 @dataclass(frozen=True)
@@ -75,8 +76,19 @@ def elbo(model: nn.Module, x: Tensor, y: Tensor | None = None, num_particles: in
     return ELBO(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def codes(model: nn.Module, x: Tensor, num_particles: int = 100, seed: int = 0) -> Tensor:
+def codes(model: nn.Module, x: Tensor, y: Tensor | None = None, num_particles: int = 100, seed: int = 0) -> Tensor:
     """Posterior means E_q[z] (B, dim), sampled where the family has none in closed form; an autoencoder's codes.
+
+    Args:
+        model: a VAE, or a module with ``encode``.
+        x: data (B, *shape).
+        y: labels (B, ...), or None.
+        num_particles: samples for each sampled mean.
+        seed: of the samples.
+
+    Raises:
+        TypeError: the model has neither ``posterior`` nor ``encode``.
+        ValueError: no data, or data of another shape.
 
     Example:
         >>> from ppl_vae import models, networks
@@ -84,39 +96,54 @@ def codes(model: nn.Module, x: Tensor, num_particles: int = 100, seed: int = 0) 
         >>> codes(ae, torch.ones(5, 6)).shape
         torch.Size([5, 2])
     """
+    if not (hasattr(model, "posterior") or hasattr(model, "encode")):
+        raise TypeError(f"model must have a posterior or encode to give codes; {type(model).__name__} has neither")
+    check_shape(model, x)
 
-    def mean(part: Tensor) -> Tensor:
+    def mean(part: Tensor, label: Tensor | None) -> Tensor:
         if not hasattr(model, "posterior"):
             return model.encode(part).cpu()
-        q = model.posterior(part)
+        q = model.posterior(part, label)
         try:
             return q.mean.cpu()
         except (NotImplementedError, AttributeError):
             return q.sample((num_particles,)).mean(0).cpu()
 
     with evaluating(model, seed) as device:
-        return torch.cat(in_pieces(x, PIECE, lambda part: mean(part.to(device))))
+        return torch.cat([mean(*_moved(device, x, y, i)) for i in range(0, len(x), PIECE)])
 
 
-def active_units(model: nn.Module, x: Tensor, threshold: float = 0.01) -> Tensor:
+def _moved(device: torch.device, x: Tensor, y: Tensor | None, start: int) -> tuple[Tensor, Tensor | None]:
+    """A piece of the data on the device."""
+    part = slice(start, start + PIECE)
+    return x[part].to(device), None if y is None else y[part].to(device)
+
+
+def active_units(model: nn.Module, x: Tensor, y: Tensor | None = None, threshold: float = ACTIVE) -> Tensor:
     """Which code dimensions depend on the data: Var_x(E_q[z_j]) > threshold, bool (dim,).
 
     Source: Burda et al. 2016, "Importance weighted autoencoders", section 5.2.
     """
-    return codes(model, x).var(0, correction=0) > threshold
+    return codes(model, x, y).var(0, correction=0) > threshold
 
 
 def kl_by_dimension(model: Any, x: Tensor, num_particles: int = 10, seed: int = 0) -> Tensor:
     """Mean over x of KL(q(z_j | x) || p(z_j)) for every code dimension, (dim,), in nats.
 
-    In closed form where both factorise over dimensions; otherwise the KL between Normals with the sampled mean and
-    variance of each dimension and the prior's, a description of the marginals and not a split of the KL.
+    In closed form where both factorise over dimensions; otherwise the KL between Normals with the mean and variance
+    (sampled where they are not known) of each dimension and the prior's: it describes the marginals and does not add
+    up to the KL.
     """
 
+    def moments(p: Any, count: int) -> tuple[Tensor, Tensor]:
+        try:
+            return p.mean, p.variance
+        except (NotImplementedError, AttributeError):
+            draws = p.sample((count,))
+            return draws.mean(0), draws.var(0)
+
     def normal_kl(q: Any, p: Any) -> Tensor:
-        qs, ps = q.sample((max(num_particles, 100),)), p.sample((10000,))
-        q_mean, q_var = qs.mean(0), qs.var(0)
-        p_mean, p_var = ps.mean(0), ps.var(0)
+        (q_mean, q_var), (p_mean, p_var) = moments(q, max(num_particles, 100)), moments(p, 10000)
         return 0.5 * ((q_var + (q_mean - p_mean) ** 2) / p_var - 1 - (q_var / p_var).log())
 
     def divergence(part: Tensor) -> Tensor:
@@ -129,12 +156,16 @@ def kl_by_dimension(model: Any, x: Tensor, num_particles: int = 10, seed: int = 
             by_dimension = normal_kl(q, p)
         return by_dimension.sum(0).cpu()
 
+    check_data(model, x)
     with evaluating(model, seed) as device:
         return sum(in_pieces(x, PIECE, lambda part: divergence(part.to(device)))) / len(x)
 
 
-def reconstruction_error(model: Any, x: Tensor) -> Tensor:
+def reconstruction_error(model: Any, x: Tensor, y: Tensor | None = None) -> Tensor:
     """Squared error |x - x'|^2 of every datum, summed over its entries, (B,); x' is the mean of p(x | E_q[z]).
+
+    Raises:
+        ValueError: no data, or data outside the model's support.
 
     Example:
         >>> from ppl_vae import models, networks
@@ -142,14 +173,15 @@ def reconstruction_error(model: Any, x: Tensor) -> Tensor:
         >>> reconstruction_error(ae, torch.ones(5, 6)).shape
         torch.Size([5])
     """
+    z = codes(model, x, y)
 
-    def error(part: Tensor) -> Tensor:
-        z = codes(model, part).to(device)
-        out = model.likelihood(z).mean if hasattr(model, "likelihood") else model.decode(z)
-        return (part.to(device) - out).square().flatten(1).sum(1).cpu()
+    def error(part: Tensor, label: Tensor | None, code: Tensor) -> Tensor:
+        out = model.likelihood(code, label).mean if hasattr(model, "likelihood") else model.decode(code)
+        return (part - out).square().flatten(1).sum(1).cpu()
 
     with evaluating(model, 0) as device:
-        return torch.cat(in_pieces(x, PIECE, error))
+        starts = range(0, len(x), PIECE)
+        return torch.cat([error(*_moved(device, x, y, i), z[i : i + PIECE].to(device)) for i in starts])
 
 
 def bits_per_dim(log_likelihood: Any, shape: Sequence[int], levels: int | None = None) -> Any:
@@ -191,31 +223,46 @@ def evaluate(
     Returns:
         for a VAE: log_likelihood, log_likelihood_stderr (Monte Carlo), elbo, reconstruction, kl, bits_per_dim,
         active_units, n, num_particles, ess and khat (medians) and reconstruction_error; for an autoencoder the last
-        and n.
+        and n; for a ``Program`` the terms and the log-likelihood.
 
     Raises:
         ValueError: no data, a limit below 1, or data outside the likelihood's support.
     """
     n = len(data) if limit is None else min(check_size("limit", limit), len(data))
-    batch = data.take(slice(0, n))
+    columns: dict[str, list[Tensor]] = {}
+    for start in range(0, n, PIECE):
+        batch = data.take(slice(start, min(start + PIECE, n)))
+        figures = _figures(model, batch, num_particles, seed + start // PIECE, memory)
+        for name, column in figures.items():
+            columns.setdefault(name, []).append(column)
+    joined = {name: torch.cat(parts) for name, parts in columns.items()}
+    mean = {name: column.double().mean().item() for name, column in joined.items() if column.dim() == 1}
+    out: dict[str, Any] = {}
+    if "log_likelihood" in joined:
+        for name in ("log_likelihood", "elbo", "reconstruction", "kl"):
+            out[name] = mean[name]
+        out["log_likelihood_stderr"] = joined["stderr"].double().square().sum().sqrt().item() / n
+        out["bits_per_dim"] = bits_per_dim(mean["log_likelihood"], tuple(data.shape), data.levels)
+        out |= {name: joined[name].nanmedian().item() for name in ("ess", "khat")}
+        out["num_particles"] = num_particles
+    if "codes" in joined and "log_likelihood" in joined:
+        out["active_units"] = int((joined["codes"].var(0, correction=0) > ACTIVE).sum())
+    if "reconstruction_error" in mean:
+        out["reconstruction_error"] = mean["reconstruction_error"]
+    return {**out, "n": n}
+
+
+def _figures(model: Any, batch: tuple[Tensor, ...], num_particles: int, seed: int, memory: int) -> dict[str, Tensor]:
+    """Per-datum figures that the model has: of a Program only those of its bound."""
     x, y = batch[0], batch[1] if len(batch) > 1 else None
-    error = reconstruction_error(model, x).mean().item()
-    if not hasattr(model, "guide"):
-        return {"reconstruction_error": error, "n": n}
-    terms = elbo(model, x, y, seed=seed)
-    likelihood = log_likelihood(model, x, num_particles, seed=seed, y=y, memory=memory)
-    levels = getattr(data, "dequantized_levels", None)
-    return {
-        "log_likelihood": likelihood.mean,
-        "log_likelihood_stderr": likelihood.mean_stderr,
-        "elbo": terms.elbo.mean().item(),
-        "reconstruction": terms.reconstruction.mean().item(),
-        "kl": terms.kl.mean().item(),
-        "bits_per_dim": bits_per_dim(likelihood.mean, tuple(x.shape[1:]), levels),
-        "active_units": int(active_units(model, x).sum()),
-        "n": n,
-        "num_particles": num_particles,
-        "ess": likelihood.ess.median().item(),
-        "khat": likelihood.khat.median().item(),
-        "reconstruction_error": error,
-    }
+    out: dict[str, Tensor] = {}
+    if hasattr(model, "posterior") or hasattr(model, "encode"):
+        out["codes"] = codes(model, x, y)
+        out["reconstruction_error"] = reconstruction_error(model, x, y)
+    if hasattr(model, "guide"):
+        terms = elbo(model, x, y, seed=seed)
+        likelihood = log_likelihood(model, x, num_particles, seed=seed, y=y, memory=memory)
+        out |= {"elbo": terms.elbo, "reconstruction": terms.reconstruction, "kl": terms.kl}
+        out |= {"log_likelihood": likelihood.value, "stderr": likelihood.stderr}
+        out |= {"ess": likelihood.ess, "khat": likelihood.khat}
+    return out

@@ -18,6 +18,7 @@ from torch.distributions import constraints
 from .base import Likelihood
 
 SCALE_FLOOR = 1e-3  # a free scale otherwise runs to 0 on constant pixels, and the density to infinity
+START = math.log(math.expm1(1 - SCALE_FLOOR))  # at which a learned scale is 1
 
 
 class Normal(Likelihood):
@@ -54,12 +55,8 @@ class Normal(Likelihood):
             raise ValueError(f"scale must be a positive number, 'learned', 'pixel' or 'network', not {scale!r}")
         super().__init__(network, shape, parameters=2 if scale == "network" else 1)
         self.scale = scale
-        start = math.log(math.expm1(1 - SCALE_FLOOR))
         if scale in ("learned", "pixel"):
-            self.raw_scale = nn.Parameter(torch.full(self.shape if scale == "pixel" else (), start))
-        elif scale == "network":
-            with torch.no_grad():
-                self.head.bias(1).fill_(start)
+            self.raw_scale = nn.Parameter(torch.full(self.shape if scale == "pixel" else (), START))
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
         """Normal of batch shape z.shape[:-1] and event shape ``shape``."""
@@ -67,6 +64,6 @@ class Normal(Likelihood):
         if isinstance(self.scale, int | float):
             scale = torch.full_like(mean, self.scale)
         else:
-            raw = rest[0] if rest else self.raw_scale
+            raw = rest[0] + START if rest else self.raw_scale
             scale = (F.softplus(raw) + SCALE_FLOOR).expand_as(mean)
         return dist.Normal(mean, scale).to_event(len(self.shape))

@@ -9,8 +9,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from ..checks import check_size
 from ..networks import Head, event_shape, fold
-from ..parts import Part, check_size
+from ..parts import Part
 
 
 class Autoencoder(Part):
@@ -22,6 +23,10 @@ class Autoencoder(Part):
         dim: size of the code.
         shape: event shape of the data.
         output: "sigmoid" for data in [0, 1], "identity" for real data.
+
+    Raises:
+        TypeError: a network that is not an ``nn.Module``.
+        ValueError: networks that do not take the data or the codes, or an unknown output.
 
     Source: Rumelhart, Hinton and Williams 1986; Hinton and Salakhutdinov 2006.
 
@@ -44,6 +49,13 @@ class Autoencoder(Part):
         if output not in ("sigmoid", "identity"):
             raise ValueError(f"output must be 'sigmoid' or 'identity', not {output!r}")
         self.dim, self.shape, self.output = check_size("dim", dim), event_shape("shape", shape), output
+        for name, network, takes in (("encoder", encoder, self.shape), ("decoder", decoder, (self.dim,))):
+            if not isinstance(network, nn.Module):
+                raise TypeError(
+                    f"{name} must be a torch.nn.Module, such as networks.MLP(shape, [200]), not {network!r}"
+                )
+            if tuple(getattr(network, "in_shape", takes)) != takes:
+                raise ValueError(f"the {name} takes {network.in_shape}, where {takes} is needed")
         self.encoder, self.decoder = encoder, decoder
         self.to_code = Head(encoder, (dim,))
         self.to_data = Head(decoder, self.shape)

@@ -16,9 +16,10 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
+from ..checks import check_size
 from ..handlers import register
 from ..likelihoods import Likelihood
-from ..parts import Part, check_size
+from ..parts import Part
 from ..posteriors import Posterior
 from ..priors import Prior
 

@@ -11,7 +11,7 @@ from pyro.infer import ELBO
 from pyro.poutine import replay, trace
 from torch import Tensor, nn
 
-from ..estimators import Estimator, TraceELBO
+from ..estimators import Estimator, MeanFieldELBO
 from ..handlers import Beta, LocalParameters, check_beta, scale_latents
 from ..parts import Recorded
 from .loss import Loss
@@ -22,7 +22,8 @@ class SVI(Recorded, nn.Module):
 
     Args:
         model: ``models.VAE``, ``models.Program`` or any module with Pyro programs ``model`` and ``guide``.
-        estimator: one of ``ppl_vae.estimators``, or an instance of Pyro's own ELBO classes; TraceELBO by default.
+        estimator: one of ``ppl_vae.estimators``, or an instance of Pyro's own ELBO classes; MeanFieldELBO by
+            default.
         beta: scale of the latent sites: a number, or a schedule from the optimizer step to a number.
 
     Raises:
@@ -49,7 +50,7 @@ class SVI(Recorded, nn.Module):
             raise TypeError(
                 f"model must have Pyro programs model and guide, as models.VAE and models.Program do, not {model!r}"
             )
-        estimator = TraceELBO() if estimator is None else estimator
+        estimator = MeanFieldELBO() if estimator is None else estimator
         if not isinstance(estimator, ELBO):
             raise TypeError(f"estimator must be an instance of a pyro.infer.ELBO class, not {estimator!r}")
         if not hasattr(estimator, "differentiable_loss"):
@@ -114,7 +115,7 @@ class SVI(Recorded, nn.Module):
     @torch.no_grad()
     def diagnose(self, *batch: Tensor) -> str | None:
         """Name of the first site with a value or log-probability that is not finite, or None."""
-        with LocalParameters():
+        with pyro.validation_enabled(False), LocalParameters():
             guide = trace(self.model.guide).get_trace(*batch)
             model = trace(replay(self.model.model, trace=guide)).get_trace(*batch)
         for where, nodes in (("guide", guide.nodes), ("model", model.nodes)):

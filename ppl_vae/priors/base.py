@@ -8,7 +8,8 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
-from ..parts import Part, check_size
+from ..checks import check_size
+from ..parts import Part
 
 
 class Prior(Part):

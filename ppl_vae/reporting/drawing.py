@@ -103,7 +103,8 @@ def draw_tiles(
     """Rows of images (columns, C, H, W) as tiles of one axes; ``group`` rows stand close together."""
     gap = 0.06
     height, width = np.array(rows[0].shape[2:]) / max(rows[0].shape[2:])
-    lowest, highest = min(row.min() for row in rows), max(row.max() for row in rows)
+    finite = np.concatenate([row[np.isfinite(row)] for row in rows])
+    lowest, highest = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
     if -0.5 <= lowest and highest <= 1.5:
         lowest, highest = 0.0, 1.0
     tops = [i * (height + gap) + (i // group) * gap * (2 if group > 1 else 0) for i in range(len(rows))]

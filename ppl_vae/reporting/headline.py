@@ -38,25 +38,18 @@ def title(model: nn.Module, data: Any) -> str:
 
 def facts(model: nn.Module, data: Any, rows: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> list[str]:
     """What was trained, in a few words each."""
+    parts = [name for name in ("prior", "posterior", "likelihood") if isinstance(getattr(model, name, None), nn.Module)]
+    facts = [f"{type(getattr(model, name)).__name__} {name}" for name in parts]
     objective = config.get("objective")
-    objective = objective if isinstance(objective, Mapping) else {}
-    record = objective.get("model")
-    record = record if isinstance(record, Mapping) else {}
-    facts = [
-        f"{_class(holder[part])} {part}"
-        for holder, part in ((record, "prior"), (record, "posterior"), (record, "likelihood"), (objective, "estimator"))
-        if isinstance(holder.get(part), Mapping)
-    ]
+    estimator = objective.get("estimator") if isinstance(objective, Mapping) else None
+    if isinstance(estimator, Mapping):
+        facts.append(f"{str(estimator.get('class') or estimator.get('custom')).rpartition('.')[2]} estimator")
     if getattr(model, "dim", None):
         facts.append(f"{model.dim} latent dimension{'s' * (model.dim != 1)}")
     facts.append(f"{sum(p.numel() for p in model.parameters()):,} parameters")
     if getattr(data, "train", None) is not None:
         facts.append(f"{len(data.train):,} training examples of shape {' × '.join(map(str, data.shape))}")
     return facts + ([f"{len(rows)} epoch{'s' * (len(rows) != 1)}"] if rows else [])
-
-
-def _class(record: Mapping[str, Any]) -> str:
-    return str(record.get("class") or record.get("custom") or "").rpartition(".")[2]
 
 
 def numbers(

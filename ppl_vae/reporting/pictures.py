@@ -15,37 +15,12 @@ from pyro.distributions import TorchDistribution
 from sklearn.decomposition import PCA
 from torch import Tensor, nn
 
+from ..checks import check_size
+from ..evaluation import codes
 from ..evaluation.importance import evaluating
-from ..parts import check_size
 
 BATCH = 256
 DRAWS = 256
-
-
-def codes(model: nn.Module, x: Tensor, y: Tensor | None = None) -> Tensor:
-    """Codes (N, dim) of x (N, *shape): the posterior's mean, or ``encode``.
-
-    Raises:
-        TypeError: the model has neither ``posterior`` nor ``encode``.
-        ValueError: x has another shape.
-
-    Example:
-        >>> from ppl_vae import models, networks
-        >>> ae = models.Autoencoder(networks.MLP((1, 8, 8), [16]), networks.MLP(2, [16]), 2, (1, 8, 8))
-        >>> codes(ae, torch.rand(5, 1, 8, 8)).shape
-        torch.Size([5, 2])
-    """
-
-    def encode(x: Tensor, y: Tensor | None = None) -> Tensor:
-        if hasattr(model, "posterior"):
-            return _mean(model.posterior(x, y))
-        if hasattr(model, "encode"):
-            return model.encode(x)
-        raise TypeError(f"model must have a posterior or encode to give codes; {type(model).__name__} has neither")
-
-    if x.shape[1:] != torch.Size(model.shape) or not len(x):
-        raise ValueError(f"x must have shape (N, {', '.join(map(str, model.shape))}), not {tuple(x.shape)}")
-    return _in_batches(model, encode, x, y)
 
 
 def decode(model: nn.Module, z: Tensor, y: Tensor | None = None) -> Tensor:
@@ -60,16 +35,14 @@ def decode(model: nn.Module, z: Tensor, y: Tensor | None = None) -> Tensor:
         TypeError: the model has neither ``likelihood`` nor ``decode``.
         ValueError: z has another last dimension.
     """
-
-    def picture(z: Tensor, y: Tensor | None = None) -> Tensor:
-        if hasattr(model, "likelihood"):
-            return _mean(model.likelihood(z, y))
-        if hasattr(model, "decode"):
-            return model.decode(z)
+    if not (hasattr(model, "likelihood") or hasattr(model, "decode")):
         raise TypeError(f"model must have a likelihood or decode to show codes; {type(model).__name__} has neither")
-
     if z.shape[-1] != model.dim:
         raise ValueError(f"z must have {model.dim} entries in its last dimension, not {z.shape[-1]}")
+
+    def picture(z: Tensor, y: Tensor | None = None) -> Tensor:
+        return _mean(model.likelihood(z, y)) if hasattr(model, "likelihood") else model.decode(z)
+
     lead = z.shape[:-1]
     y = None if y is None else y.flatten(0, len(lead) - 1)
     return _in_batches(model, picture, z.reshape(-1, model.dim), y).reshape(*lead, *model.shape)

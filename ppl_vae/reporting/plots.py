@@ -148,7 +148,8 @@ def manifold(images: ArrayLike) -> Figure:
 def latent_scatter(codes: ArrayLike, labels: ArrayLike | None = None) -> Figure:
     """Codes in the plane, coloured by label.
 
-    Up to ten distinct labels are colours with a legend, and short names stand at their medians; more are a colour scale.
+    Up to ten distinct labels are colours with a legend, and short names stand at their medians; more labels are a
+    colour scale.
 
     Args:
         codes: (N, 2).

@@ -28,7 +28,7 @@ from . import drawing, pictures, plots
 from .embed import embed
 from .headline import command, facts, numbers, title
 
-CODES, PAIRS, TRAVERSED = 2000, 20, 8
+CODES, PAIRS, TRAVERSED, WEIGHTS = 2000, 20, 8, 200
 
 
 @dataclass(frozen=True)
@@ -67,7 +67,7 @@ def write(
     template = resources.files(__package__).joinpath("report.html").read_text("utf-8")
     given = evaluation or {}
     split = next((name for name in ("test", "valid", "train") if name in given), None)
-    results = {**given, **given[split]} if split else dict(given)
+    results = {**given[split], **given} if split else given
     html = (
         Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
         .from_string(template)
@@ -100,27 +100,17 @@ def _sections(model: nn.Module, data: Any, rows: Sequence[Mapping[str, Any]], re
         yield from _walks(model, x)
     if sees:
         yield from _latents(model, x, y, getattr(data, "classes", None))
-    khat, ess = results.get("khat"), results.get("ess")
-    if _is_vector(khat):
-        text = (
-            "How far the importance-sampled log-likelihood can be trusted, example by example. Below the dashed line "
-            "at 0.7 the weights have a light enough tail; above it the estimate is likely too low."
-        )
-        figure = plots.log_weights_quality(khat, ess if _is_vector(ess) else None)
-        yield Section(
-            "weights", "Importance weights", text, (embed(figure, "Histogram of Pareto k-hat over test examples"),)
-        )
+        if hasattr(model, "guide") and ("log_likelihood" in results or _is_vector(results.get("khat"))):
+            yield _weights(model, x, results)
 
 
 def _curves(rows: Sequence[Mapping[str, Any]]) -> Iterator[Section]:
     held = dict.fromkeys(t for row in rows for part in ("train", "valid") for t in row.get(part) or {})
     terms = [t for t in held if t != "loss"] or list(held)
     if terms:
+        unit = "in nats an example and at beta = 1, " if "elbo" in held else ""
         text = (
-            f"Each term after each of {len(rows)} epochs, in nats an example and at beta = 1, on the examples trained "
-            "on and on validation examples kept aside. Where the two part, the model has begun to learn by heart."
-            if "elbo" in held
-            else f"Each term after each of {len(rows)} epochs, on the examples trained on and on validation examples "
+            f"Each term after each of {len(rows)} epochs, {unit}on the examples trained on and on validation examples "
             "kept aside. Where the two part, the model has begun to learn by heart."
         )
         figures = [
@@ -131,7 +121,8 @@ def _curves(rows: Sequence[Mapping[str, Any]]) -> Iterator[Section]:
 
 def _reconstructions(model: nn.Module, x: Tensor) -> Section:
     x = x[: _count(model, PAIRS, 9)]
-    figure = plots.reconstructions(_drawable(model, x), _drawable(model, pictures.reconstruct(model, x)))
+    means = pictures.reconstruct(model, x)
+    figure = plots.reconstructions(_drawable(model, x), _drawable(model, means))
     text = (
         "Test examples the model never trained on, squeezed into a code of "
         f"{model.dim} number{'s' * (model.dim != 1)} and drawn again from the code alone."
@@ -167,7 +158,7 @@ def _walks(model: nn.Module, x: Tensor) -> Iterator[Section]:
         alt = "Rows of decoded codes, one latent dimension changed in each"
         yield Section("traversals", "Latent traversals", text, (embed(figure, alt),))
     if model.dim == 2 and len(x) > 1:
-        grid = _drawable(model, pictures.manifold(model, _count(model, 17, 5), x))
+        grid = _drawable(model, pictures.manifold(model, _count(model, 15, 5, 15), x))
         text = "The whole latent plane: what each point decodes to, z1 growing to the right and z2 upwards."
         yield Section("manifold", "Latent manifold", text, (embed(plots.manifold(grid), "The latent plane, decoded"),))
 
@@ -175,7 +166,8 @@ def _walks(model: nn.Module, x: Tensor) -> Iterator[Section]:
 def _latents(model: nn.Module, x: Tensor, y: Tensor | None, names: Sequence[str] | None) -> Iterator[Section]:
     points = pictures.project(pictures.codes(model, x))
     labels = y if y is not None and y.shape == (len(x),) else None
-    if labels is not None and names and not labels.is_floating_point() and labels.max() < len(names):
+    told = names and not all(name.startswith(str(i)) for i, name in enumerate(names))  # "7 - seven" tells no more
+    if labels is not None and told and not labels.is_floating_point() and labels.max() < len(names):
         labels = np.array(names)[labels.cpu().numpy()]
     how = "" if model.dim <= 2 else f", seen along the first two principal components of {model.dim} dimensions"
     text = f"The codes of {len(x):,} test examples{how}."
@@ -190,6 +182,22 @@ def _latents(model: nn.Module, x: Tensor, y: Tensor | None, names: Sequence[str]
         )
         alt = "Bar chart of the KL of each latent dimension"
         yield Section("kl", "KL by dimension", text, (embed(plots.kl_by_dimension(kl, active), alt),))
+
+
+def _weights(model: nn.Module, x: Tensor, results: Mapping[str, Any]) -> Section:
+    khat, ess, how = results.get("khat"), results.get("ess"), ""
+    if not _is_vector(khat):
+        count = min(WEIGHTS, results.get("num_particles", WEIGHTS))
+        found = evaluation.log_likelihood(model, x[:WEIGHTS], num_particles=max(count, 25))
+        khat, ess = found.khat, found.ess
+        how = f" Here {found.num_particles} weights for each of {len(khat)} examples."
+    text = (
+        "How far the importance-sampled log-likelihood can be trusted, example by example. Below the dashed line "
+        "at 0.7 the weights have a light enough tail; above it the estimate is likely too low." + how
+    )
+    figure = plots.log_weights_quality(khat, ess if _is_vector(ess) else None)
+    alt = "Histograms of Pareto k-hat and effective sample size over test examples"
+    return Section("weights", "Importance weights", text, (embed(figure, alt),))
 
 
 def _importance(model: nn.Module, x: Tensor) -> Tensor:
@@ -207,10 +215,10 @@ def _test_examples(model: nn.Module, data: Any) -> tuple[Tensor | None, Tensor |
     return batch[0], batch[1] if len(batch) > 1 else None
 
 
-def _count(model: nn.Module, images: int, vectors: int) -> int:
+def _count(model: nn.Module, images: int, vectors: int, points: int = 400) -> int:
     """How many examples fit a figure: vectors take more room, and points of the plane none at all."""
     event = _drawable(model, torch.empty(0, *model.shape)).shape[1:]
-    return images if len(event) == 3 else 400 if tuple(event) == (2,) else vectors
+    return images if len(event) == 3 else points if tuple(event) == (2,) else vectors
 
 
 def _drawable(model: nn.Module, values: Tensor) -> Tensor:

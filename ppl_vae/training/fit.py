@@ -10,8 +10,8 @@ from typing import Any
 import torch
 from torch import nn
 
+from .. import randomness
 from ..data import as_split
-from . import randomness
 from .loop import History, Run
 from .processes import Processes
 from .settings import Settings

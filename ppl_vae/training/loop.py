@@ -17,10 +17,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .. import __version__
+from .. import __version__, randomness
 from ..data import Batches
 from ..parts import describe
-from . import randomness
 from .checkpoint import load_state
 from .folder import RunFolder
 from .processes import Processes

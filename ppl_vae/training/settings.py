@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..parts import check_size, nearest
+from ..checks import check_size, nearest
 
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda share: 1.0,

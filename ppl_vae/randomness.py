@@ -1,4 +1,4 @@
-"""Random number generators that a training run uses, kept apart from the caller's, saved and restored."""
+"""Random number generators: kept apart from the caller's, saved and restored."""
 
 from __future__ import annotations
 
@@ -47,7 +47,11 @@ def isolated(seed: int, device: torch.device) -> Iterator[None]:
     outside = capture(device)
     random.seed(seed)
     np.random.seed(seed % 2**32)
-    torch.manual_seed(seed)
+    # Not torch.manual_seed, which would reseed every accelerator, also those the run does not use.
+    torch.random.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
     try:
         yield
     finally:

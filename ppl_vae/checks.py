@@ -1,0 +1,36 @@
+"""Checks of what a user gives, and the wording of what is wrong; imports nothing heavy."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any
+
+
+def nearest(name: str, choices: Iterable[str]) -> str:
+    """Clause that lists the choices and, for a near miss, the one probably meant: for error messages.
+
+    Example:
+        >>> nearest("bernouli", ["bernoulli", "normal"])
+        'choose from bernoulli, normal (did you mean bernoulli?)'
+    """
+    choices = sorted(choices)
+    return f"choose from {', '.join(choices)}{did_you_mean(name, choices)}"
+
+
+def did_you_mean(word: str, choices: Iterable[str]) -> str:
+    """`` (did you mean X?)`` for a near miss, or nothing.
+
+    Example:
+        >>> did_you_mean("tahn", ["relu", "tanh"])
+        ' (did you mean tanh?)'
+    """
+    close = difflib.get_close_matches(word, list(choices), n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
+
+
+def check_size(argument: str, value: Any, least: int = 1) -> int:
+    """``value`` as an int of at least ``least``; a ValueError naming the argument otherwise."""
+    if isinstance(value, bool) or not isinstance(value, int) or value < least:
+        raise ValueError(f"{argument} must be a whole number of at least {least}, not {value!r}")
+    return value

@@ -1,0 +1,122 @@
+"""Runs: a run folder's model, data and metrics for the commands, and the files they write."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+from .arguments import UsageError
+
+_ROWS = (
+    ("log_likelihood", "log-likelihood", "nats an example"),
+    ("log_likelihood_stderr", "  standard error", "nats an example, of the sampling"),
+    ("ess", "  effective samples", "median"),
+    ("khat", "  Pareto k-hat", "median; above 0.7 the log-likelihood is not to be trusted"),
+    ("elbo", "ELBO", "nats an example"),
+    ("reconstruction", "  reconstruction", "nats an example"),
+    ("kl", "  KL", "nats an example"),
+    ("bits_per_dim", "bits per dimension", "bits"),
+    ("active_units", "active units", "latent dimensions"),
+    ("reconstruction_error", "squared error", "an example, summed over its entries"),
+    ("n", "examples", ""),
+    ("num_particles", "particles", "an example, for the log-likelihood"),
+)
+
+
+def model(chosen: dict[str, Any]) -> Any:
+    """The trained model of the run that the flags name."""
+    from ..training import load
+
+    return load(chosen["run"])
+
+
+def data(chosen: dict[str, Any]) -> Any:
+    """The data a run was trained on, from its config.json."""
+    from ..data import load
+    from ..training import RunFolder
+
+    record = RunFolder(chosen["run"]).config().get("data")
+    if not record:
+        raise UsageError(f"{chosen['run']} was trained on data of your own, which config.json cannot name; use Python")
+    root = {} if chosen["data-root"] is None else {"root": chosen["data-root"]}
+    return load(**{**record, **root})
+
+
+def split(chosen: dict[str, Any]) -> Any:
+    """The split that ``--split`` names, else the test split."""
+    return getattr(data(chosen), chosen.get("split", "test"))
+
+
+def target(out: str | None) -> Path:
+    """The file to write, checked before any work is done."""
+    if out is None:
+        raise UsageError("--out is needed: the file to write, .png or .npy")
+    path = Path(out)
+    if path.suffix.lower() not in (".png", ".npy"):
+        raise UsageError(f"--out {out} must end in .png or .npy")
+    if not path.parent.is_dir():
+        raise UsageError(f"--out {out} lies in {path.parent}, which is not a folder")
+    return path
+
+
+def write_array(path: Path, array: Any, plot: Any) -> None:
+    """Write an array to a .npy, or what ``plot`` makes of it to a .png, whole or not at all."""
+    import numpy as np
+
+    from ..reporting import save
+    from ..training.checkpoint import write_atomically
+
+    if path.suffix.lower() == ".png":
+        save(plot(array), path)
+    else:
+        content = io.BytesIO()
+        np.save(content, array.numpy())
+        write_atomically(path, content.getvalue())
+    print(path)
+
+
+def write_report(folder: Any, trained: Any, loaded: Any) -> Path:
+    """Write report.html with whatever evaluations there are."""
+    from ..reporting import write
+
+    return write(folder.path, trained, loaded, folder.metrics(), folder.config(), stored(folder))
+
+
+def stored(folder: Any) -> dict[str, Any]:
+    """Metrics by split, of all evaluations so far; none if the file does not read."""
+    file = folder.path / "evaluation.json"
+    try:
+        return json.loads(file.read_text()) if file.exists() else {}
+    except ValueError:
+        return {}
+
+
+def store(folder: Any, results: dict[str, Any]) -> None:
+    """Add metrics by split to evaluation.json."""
+    from ..training.checkpoint import write_atomically
+
+    content = to_json(stored(folder) | results, indent=2) + "\n"
+    write_atomically(folder.path / "evaluation.json", content.encode())
+
+
+def to_json(results: dict[str, dict[str, Any]], indent: int | None = None) -> str:
+    """JSON, where a number that is not defined is null."""
+    plain = {
+        name: {key: None if value != value else value for key, value in metrics.items()}
+        for name, metrics in results.items()
+    }
+    return json.dumps(plain, indent=indent)
+
+
+def table(results: dict[str, dict[str, Any]]) -> str:
+    """Metrics by split as lines of name, value and unit."""
+    lines = []
+    for name, metrics in results.items():
+        lines.append(name)
+        for key, words, unit in _ROWS:
+            if metrics.get(key) is not None and metrics[key] == metrics[key]:
+                value = f"{metrics[key]:>12d}" if isinstance(metrics[key], int) else f"{metrics[key]:>12.3f}"
+                lines.append(f"  {words:<20}{value}  {unit}".rstrip())
+    return "\n".join(lines)

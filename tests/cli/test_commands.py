@@ -1,0 +1,305 @@
+"""The commands on real runs: small ones, on the digits."""
+
+import json
+import os
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+import ppl_vae
+from ppl_vae.cli import main
+
+SMALL = ["--hidden", "16", "--latent-dim", "2", "--epochs", "1", "--no-progress", "--no-report"]
+KEYS = {
+    *("log_likelihood", "log_likelihood_stderr", "elbo", "reconstruction", "kl", "bits_per_dim", "active_units", "n")
+}
+
+
+def shell(*argv, **options):
+    return subprocess.Popen(
+        [sys.executable, "-m", "ppl_vae", *argv], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, **options
+    )
+
+
+def weights(run):
+    return ppl_vae.load(run).state_dict()
+
+
+def error_of(capsys, argv):
+    capsys.readouterr()
+    assert main([str(word) for word in argv]) == 2
+    out, err = capsys.readouterr()
+    assert out == "" and err.startswith("ppl-vae: error: ") and err.count("\n") == 1, err
+    return err
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("shell") / "run"
+    assert main(["train", "--data", "digits", "--out", str(folder), *SMALL, "--report"]) == 0
+    return folder
+
+
+@pytest.fixture
+def own_run(run, tmp_path):
+    """A copy of the run to spoil."""
+    return shutil.copytree(run, tmp_path / "run")
+
+
+def test_train_leaves_a_run_folder_and_says_where(tmp_path, capfd):
+    assert main(["train", "--out", str(tmp_path / "a"), *SMALL, "--report"]) == 0
+    out, err = capfd.readouterr()
+    assert err == ""
+    assert out.count("\n") == 1 and "test ELBO -" in out and "nats" in out and "report.html" in out
+    names = {path.name for path in (tmp_path / "a").iterdir()}
+    assert names == {
+        *("config.json", "weights.safetensors", "checkpoint.pt", "metrics.jsonl", "evaluation.json", "report.html")
+    }
+
+
+def test_quiet_says_nothing_and_no_report_writes_none(tmp_path, capfd):
+    assert main(["train", "--out", str(tmp_path / "a"), "--quiet", *SMALL]) == 0
+    assert capfd.readouterr() == ("", "")
+    assert not (tmp_path / "a" / "report.html").exists()
+
+
+def test_the_seed_alone_decides_and_the_callers_random_state_is_left_alone(run, tmp_path):
+    torch.manual_seed(123)
+    before = torch.get_rng_state()
+    assert main(["train", "--out", str(tmp_path / "same"), *SMALL]) == 0
+    assert torch.equal(torch.get_rng_state(), before)
+    assert main(["train", "--out", str(tmp_path / "other"), "--seed", "1", *SMALL]) == 0
+    one, same, other = weights(run), weights(tmp_path / "same"), weights(tmp_path / "other")
+    assert all(torch.equal(one[name], same[name]) for name in one)
+    assert not any(torch.equal(one[name], other[name]) for name in one if one[name].dim() > 1)
+
+
+def test_a_runs_config_makes_the_run_again(run, tmp_path):
+    argv = ["train", "--config", str(run / "config.json"), "--out", str(tmp_path / "again"), *SMALL[-2:]]
+    assert main(argv) == 0
+    one, again = weights(run), weights(tmp_path / "again")
+    assert all(torch.equal(one[name], again[name]) for name in one)
+    assert json.loads((run / "config.json").read_text()) == json.loads((tmp_path / "again/config.json").read_text())
+
+
+def test_the_decoder_starts_at_the_mean_of_the_training_data():
+    from ppl_vae.cli.build import build_objective, load_data
+    from ppl_vae.cli.settings import settings
+
+    chosen = settings(["--hidden", "16"])
+    data = load_data(chosen)
+    bias = build_objective(chosen, data).model.likelihood.head.bias()
+    torch.testing.assert_close(bias.sigmoid(), data.train.mean().clamp(0.001, 0.999))
+
+
+def test_a_finished_run_is_left_as_it_is_by_resume(own_run, capsys):
+    stamps = {path.name: path.stat().st_mtime_ns for path in own_run.iterdir() if path.name in ("report.html",)}
+    before = weights(own_run)
+    assert main(["train", "--out", str(own_run), "--resume", *SMALL]) == 0
+    assert "already finished after 1 epochs" in capsys.readouterr().out
+    assert {name: (own_run / name).stat().st_mtime_ns for name in stamps} == stamps
+    assert all(torch.equal(value, before[name]) for name, value in weights(own_run).items())
+
+
+def test_resume_starts_in_an_absent_or_empty_folder_and_goes_on_to_more_epochs(own_run, tmp_path, capsys):
+    (tmp_path / "empty").mkdir()
+    assert main(["train", "--out", str(tmp_path / "empty"), "--resume", *SMALL, "--epochs", "2"]) == 0
+    assert main(["train", "--out", str(own_run), "--resume", *SMALL, "--epochs", "2"]) == 0
+    assert "2 epochs" in capsys.readouterr().out
+    one, other = weights(own_run), weights(tmp_path / "empty")
+    assert all(torch.equal(one[name], other[name]) for name in one)
+
+
+def test_a_taken_folder_is_refused_and_nothing_is_lost(own_run, tmp_path, capsys):
+    before = {path.name: path.read_bytes() for path in own_run.iterdir()}
+    assert "holds another run" in error_of(capsys, ["train", "--out", own_run, *SMALL])
+    message = error_of(capsys, ["train", "--out", own_run, "--resume", *SMALL, "--lr", "0.5"])
+    assert "lr" in message and "0.5" in message
+    message = error_of(capsys, ["train", "--out", own_run, "--resume", *SMALL, "--latent-dim", "3"])
+    assert "dim" in message
+    assert {path.name: path.read_bytes() for path in own_run.iterdir()} == before
+    (tmp_path / "letters").mkdir()
+    (tmp_path / "letters" / "dear.txt").write_text("keep me")
+    for more in ([], ["--resume"]):
+        assert "holds other files" in error_of(capsys, ["train", "--out", tmp_path / "letters", *more, *SMALL])
+    assert [path.name for path in (tmp_path / "letters").iterdir()] == ["dear.txt"]
+
+
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--model", "autoencoder", "--objective.loss", "bce"],
+        ["--network", "conv", "--hidden", "4", "8", "--posterior", "multivariate-normal"],
+        ["--network", "res-net", "--hidden", "4", "--estimator", "mean-field-elbo", "--estimator.num-particles", "2"],
+        ["--likelihood", "normal", "--likelihood.scale", "0.3", "--beta", "cyclical", "--beta.period", "9"],
+        ["--hidden", "--activation", "tanh", "--prior.learned"],
+        ["--dequantize"],
+    ],
+)
+def test_every_word_is_a_swap_and_every_command_still_works(flags, tmp_path, capsys):
+    folder = str(tmp_path / "run")
+    assert main(["train", "--out", folder, *SMALL, *flags, "--report"]) == 0
+    assert main(["evaluate", folder, "--limit", "20", "--num-particles", "5", "--json"]) == 0
+    result = json.loads(capsys.readouterr().out.splitlines()[-1])["test"]
+    assert result["n"] == 20 and np.isfinite(result["reconstruction_error"])
+    for command in (["reconstruct", "--n", "3"], ["interpolate", "--steps", "4"]):
+        assert main([command[0], folder, *command[1:], "--out", str(tmp_path / "x.png")]) == 0
+
+
+def test_a_table_gets_a_normal_likelihood_and_binary_data_a_bernoulli(tmp_path):
+    rng = np.random.default_rng(0)
+    kinds = {"table": rng.normal(3, 2, (90, 5)), "shares": rng.random((90, 5)), "binary": rng.integers(0, 2, (90, 5))}
+    for name, rows in kinds.items():
+        np.save(tmp_path / f"{name}.npy", rows.astype("float32"))
+        out = tmp_path / f"run-{name}"
+        assert main(["train", "--data", str(tmp_path / f"{name}.npy"), "--out", str(out), *SMALL]) == 0
+        likelihood = "Bernoulli" if name == "binary" else "Normal"
+        assert type(ppl_vae.load(out).likelihood).__name__ == likelihood
+    out = tmp_path / "plain"
+    argv = ["train", "--data", str(tmp_path / "table.npy"), "--model", "autoencoder", "--out", str(out), *SMALL]
+    assert main(argv) == 0
+    assert ppl_vae.load(out).output == "identity"
+    again = ["train", "--config", str(out / "config.json"), "--out", str(tmp_path / "again"), *SMALL[-2:]]
+    assert main(again) == 0
+    assert ppl_vae.load(tmp_path / "again").output == "identity"
+
+
+def test_fewer_data_than_the_default_batch_are_no_error_but_an_explicit_batch_size_is(tmp_path, capsys):
+    np.save(tmp_path / "few.npy", np.random.default_rng(0).random((30, 4)).astype("float32"))
+    argv = ["train", "--data", tmp_path / "few.npy", "--out", tmp_path / "run", *SMALL]
+    message = error_of(capsys, [*argv, "--batch-size", "128"])
+    assert "batch" in message and "128" in message
+    assert not (tmp_path / "run").exists()
+    assert main([str(word) for word in argv]) == 0
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_data_that_is_not_finite_is_refused(bad, tmp_path, capsys):
+    x = np.random.default_rng(0).random((50, 4)).astype("float32")
+    x[::3, 2] = bad
+    np.save(tmp_path / "bad.npy", x)
+    argv = ["train", "--data", tmp_path / "bad.npy", "--out", tmp_path / "run", *SMALL]
+    assert "NaN or infinite" in error_of(capsys, argv)
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_loss_that_diverges_is_one_line(tmp_path, capsys):
+    argv = ["train", "--out", tmp_path / "run", *SMALL, "--lr", "1e30", "--optimizer", "sgd"]
+    message = error_of(capsys, argv)
+    assert "step" in message
+
+
+def test_evaluate_prints_the_fixed_keys_and_keeps_them(own_run, capsys):
+    assert main(["evaluate", str(own_run), "--num-particles", "20", "--limit", "30", "--json"]) == 0
+    printed = json.loads(capsys.readouterr().out)
+    assert set(printed) == {"test"} and KEYS <= set(printed["test"])
+    test = printed["test"]
+    assert test["n"] == 30 and test["num_particles"] == 20
+    assert test["elbo"] == pytest.approx(test["reconstruction"] - test["kl"], abs=1e-4)
+    assert json.loads((own_run / "evaluation.json").read_text())["test"] == test
+    assert main(["evaluate", str(own_run), "--num-particles", "5", "--split", "valid", "--seed", "3"]) == 0
+    table = capsys.readouterr().out
+    assert "log-likelihood" in table and "nats an example" in table and "nan" not in table
+    kept = json.loads((own_run / "evaluation.json").read_text(), parse_constant=pytest.fail)
+    assert kept["test"] == test and kept["valid"]["n"] == 179
+
+
+def test_sample_writes_means_or_draws(run, tmp_path):
+    for name, more in (("means", []), ("again", []), ("other", ["--seed", "1"]), ("draws", ["--draw"])):
+        assert main(["sample", str(run), "--n", "6", "--out", str(tmp_path / f"{name}.npy"), *more]) == 0
+    means, again, other, draws = (np.load(tmp_path / f"{n}.npy") for n in ("means", "again", "other", "draws"))
+    assert means.shape == draws.shape == (6, 1, 8, 8) and means.dtype == np.float32
+    assert np.array_equal(means, again) and not np.array_equal(means, other)
+    assert set(np.unique(draws)) == {0.0, 1.0} and 0 < means.mean() < 1 and len(np.unique(means)) > 2
+    assert main(["sample", str(run), "--out", str(tmp_path / "x.png")]) == 0
+    with Image.open(tmp_path / "x.png") as picture:
+        assert picture.size[0] > 100
+
+
+def test_reconstruct_writes_pairs_and_interpolate_a_line(run, tmp_path):
+    assert main(["reconstruct", str(run), "--n", "3", "--out", str(tmp_path / "r.npy")]) == 0
+    pair = np.load(tmp_path / "r.npy")
+    assert pair.shape == (2, 3, 1, 8, 8) and set(np.unique(pair[0])) <= {0.0, 1.0}
+    argv = ["interpolate", str(run), "--from", "2", "--to", "5", "--steps", "4", "--out", str(tmp_path / "i.npy")]
+    assert main(argv) == 0
+    line = np.load(tmp_path / "i.npy")
+    assert line.shape == (4, 1, 8, 8)
+    assert main(["reconstruct", str(run), "--n", "6", "--out", str(tmp_path / "r.npy")]) == 0
+    np.testing.assert_allclose(line[[0, -1]], np.load(tmp_path / "r.npy")[1][[2, 5]], atol=1e-5)
+
+
+def test_report_is_written_again(own_run, capsys):
+    (own_run / "report.html").unlink()
+    (own_run / "evaluation.json").write_text("{ cut sho")
+    assert main(["report", str(own_run)]) == 0
+    assert capsys.readouterr().out.strip().endswith("report.html")
+    assert "<html" in (own_run / "report.html").read_text()
+
+
+@pytest.mark.parametrize(
+    ("argv", "message"),
+    [
+        (["evaluate", "RUN", "--num-particles", "0"], "num_particles must be a whole number of at least 1, not 0"),
+        (["evaluate", "RUN", "--limit", "0"], "limit must be"),
+        (["evaluate", "RUN", "--device", "warp"], "device 'warp'"),
+        (["sample", "RUN", "--n", "0", "--out", "OUT.npy"], "n must be"),
+        (["reconstruct", "RUN", "--n", "0", "--out", "OUT.npy"], "n must be"),
+        (["interpolate", "RUN", "--to", "400", "--out", "OUT.npy"], "--to 400 is not an example: test has 0 to 178"),
+        (["interpolate", "RUN", "--steps", "1", "--out", "OUT.npy"], "steps must be"),
+    ],
+)
+def test_what_a_run_cannot_give_is_one_line(argv, message, run, tmp_path, capsys):
+    argv = [word.replace("RUN", str(run)).replace("OUT", str(tmp_path / "x")) for word in argv]
+    assert message in error_of(capsys, argv)
+    assert not any(tmp_path.iterdir())
+
+
+def test_an_autoencoder_has_nothing_to_sample_from(tmp_path, capsys):
+    assert main(["train", "--model", "autoencoder", "--out", str(tmp_path / "run"), *SMALL]) == 0
+    assert "has no prior" in error_of(capsys, ["sample", tmp_path / "run", "--out", tmp_path / "x.npy"])
+
+
+@pytest.mark.parametrize("name", ["weights.safetensors", "config.json"])
+def test_a_damaged_run_is_one_line(name, own_run, tmp_path, capsys):
+    content = (own_run / name).read_bytes()
+    (own_run / name).write_bytes(content[: len(content) // 2])
+    assert name in error_of(capsys, ["sample", own_run, "--out", tmp_path / "x.npy"])
+
+
+def test_a_damaged_checkpoint_is_not_resumed(own_run, capsys):
+    content = (own_run / "checkpoint.pt").read_bytes()
+    (own_run / "checkpoint.pt").write_bytes(content[:-100])
+    message = error_of(capsys, ["train", "--out", own_run, "--resume", *SMALL, "--epochs", "2"])
+    assert "checkpoint.pt is truncated" in message
+
+
+def test_ctrl_c_leaves_a_run_that_goes_on(tmp_path):
+    argv = ["train", "--out", str(tmp_path / "run"), *SMALL, "--epochs", "100000"]
+    process = shell(*argv)
+    deadline = time.monotonic() + 60
+    while not (tmp_path / "run" / "metrics.jsonl").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.count("\n") == 1 and "--resume" in err
+    epochs = len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
+    assert main(["train", "--out", str(tmp_path / "run"), "--resume", *SMALL, "--epochs", str(epochs + 1)]) == 0
+
+
+def test_a_full_disk_is_one_line(tmp_path):
+    def small_files():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
+
+    process = shell("train", "--out", str(tmp_path / "run"), *SMALL, preexec_fn=small_files, env={**os.environ})
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert err.count("\n") == 1 and "checkpoint.pt" in err

@@ -1,0 +1,201 @@
+import json
+import re
+from html.parser import HTMLParser
+
+import matplotlib
+import pytest
+import torch
+
+from ppl_vae import SVI, VAE, Reconstruction, data, estimators, likelihoods, models, networks, parts, posteriors, priors
+from ppl_vae.reporting import report
+
+HISTORY = [
+    {
+        "epoch": i,
+        "seconds": 0.5 * i,
+        "examples_per_second": 900.0,
+        "train": {"loss": 9.0, "elbo": -9.0, "reconstruction": -7.0, "kl": 2.0},
+        "valid": {"loss": 9.5, "elbo": -9.5, "reconstruction": -7.3, "kl": 2.2},
+    }
+    for i in (1, 2)
+]
+RESULTS = {
+    "log_likelihood": -19.1234,
+    "log_likelihood_stderr": 0.0212,
+    "elbo": -20.42,
+    "reconstruction": -12.0,
+    "kl": 8.42,
+    "bits_per_dim": 0.431,
+    "active_units": 2,
+    "n": 180,
+    "num_particles": 100,
+    "khat": 0.31,
+    "reconstruction_error": 3.0,
+}
+ALWAYS = ["curves", "reconstructions", "interpolation", "traversals", "codes"]
+
+
+class Page(HTMLParser):
+    """What a browser would find: sections, links, pictures without a text, ids, and letters."""
+
+    def __init__(self, html):
+        super().__init__()
+        self.sections, self.links, self.silent, self.ids, self.tags, self.text = [], [], [], [], [], ""
+        self.feed(html)
+
+    def handle_starttag(self, tag, attributes):
+        found = dict(attributes)
+        self.tags.append(tag)
+        self.links += [found[name] for name in ("src", "href", "xlink:href", "action", "data") if name in found]
+        if tag == "section":
+            self.sections.append(found["id"])
+        if (tag == "img" and not found.get("alt")) or (tag == "svg" and not found.get("aria-label")):
+            self.silent.append(found)
+        if "id" in found:
+            self.ids.append(found["id"])
+
+    def handle_data(self, letters):
+        self.text += letters
+
+
+@pytest.fixture(scope="module")
+def digits():
+    return data.load("digits")
+
+
+def make_vae(shape, dim=4, likelihood=likelihoods.Bernoulli):
+    torch.manual_seed(0)
+    return VAE(
+        priors.Normal(dim),
+        posteriors.Normal(networks.MLP(shape, [16]), dim),
+        likelihood(networks.MLP(dim, [16]), shape),
+    )
+
+
+def config_of(objective, **more):
+    return {"ppl_vae": "0.1.0", "objective": parts.describe(objective), "training": {"epochs": 2}, **more}
+
+
+def write(folder, model, data, rows=HISTORY, results=None, objective=None, **more):
+    path = report.write(folder, model, data, rows, config_of(objective or SVI(model), **more), results)
+    assert path == folder / "report.html" and [p.name for p in folder.iterdir()] == ["report.html"]
+    html = path.read_text("utf-8")
+    return html, Page(html)
+
+
+def test_a_vae_has_every_section_and_number(tmp_path, digits):
+    model = make_vae(digits.shape, dim=2)
+    results = {"test": RESULTS, "khat": [0.1, 0.5, 0.9], "ess": torch.tensor([9.0, 5.0, 1.0])}
+    objective = SVI(model, estimators.TraceELBO())
+    html, page = write(tmp_path, model, digits, results=results, objective=objective, shell={"data": "digits"})
+    assert page.sections == [*ALWAYS[:2], "samples", *ALWAYS[2:4], "manifold", "codes", "kl", "weights"]
+    for shown in (
+        "VAE on digits",
+        "Normal prior",
+        "Bernoulli likelihood",
+        "TraceELBO estimator",
+        "2 latent dimensions",
+    ):
+        assert shown in page.text
+    for shown in ("−19.12 ± 0.021", "−20.42", "−12.00", "8.42", "0.431", "of 2", "1.0", "900"):
+        assert shown in page.text
+    assert f"ppl-vae train --config {tmp_path.name}/config.json" in page.text
+    assert '"class": "likelihoods.Bernoulli"' in page.text
+
+
+def test_it_needs_nothing_beside_it_and_says_what_its_pictures_show(tmp_path, digits):
+    html, page = write(tmp_path, make_vae(digits.shape, dim=2), digits, results={"test": RESULTS})
+    assert page.links and all(link.startswith(("data:image/png;base64,", "#")) for link in page.links)
+    assert not re.search(r"https?://|@import|url\((?!#)", html)
+    assert not {"script", "link", "iframe", "object"} & set(page.tags)
+    assert not page.silent and len(page.ids) == len(set(page.ids))
+    references = set(re.findall(r'(?:href="|url\()#([^")]+)', html))
+    assert references <= set(page.ids)
+    assert page.tags.count("h1") == 1 and "prefers-color-scheme: dark" in html
+
+
+def test_the_weights_are_drawn_anew_where_only_their_median_is_given(tmp_path, digits):
+    html, page = write(tmp_path, make_vae(digits.shape), digits, results={"test": RESULTS | {"num_particles": 30}})
+    assert page.sections[-1] == "weights" and "Here 30 weights for each of 179 examples" in page.text
+    assert "median k-hat 0.31" in page.text
+    _, page = write(tmp_path, make_vae(digits.shape), digits)
+    assert "weights" not in page.sections
+
+
+def test_more_than_two_dimensions_have_no_manifold(tmp_path, digits):
+    _, page = write(tmp_path, make_vae(digits.shape, dim=3), digits)
+    assert "manifold" not in page.sections and "samples" in page.sections
+    assert "first two principal components" in page.text and "Validation ELBO" in page.text
+
+
+def test_an_autoencoder_has_no_prior_to_show(tmp_path, digits):
+    ae = models.Autoencoder(networks.MLP(digits.shape, [16]), networks.MLP(3, [16]), 3, digits.shape)
+    rows = [{"epoch": 1, "seconds": 1.0, "train": {"loss": 3.0, "squared_error": 3.0}}]
+    results = {"test": {"reconstruction_error": 2.5, "n": 180}}
+    _, page = write(tmp_path, ae, digits, rows, results, objective=Reconstruction(ae))
+    assert page.sections == ALWAYS
+    assert "Test squared error" in page.text and "2.50" in page.text and "nats" not in page.text.split("Training")[0]
+
+
+def test_everything_a_user_named_is_escaped(tmp_path, digits):
+    folder = tmp_path / "<img src=x onerror=alert(1)>"
+    folder.mkdir()
+    hostile = "</code></pre><script>alert('2')</script>"
+    config = {"objective": {"estimator": {"class": hostile}}, "shell": {"data": hostile}}
+    path = report.write(folder, make_vae(digits.shape), digits, HISTORY, config)
+    page = Page(path.read_text("utf-8"))
+    assert "script" not in page.tags and "x" not in page.links
+    assert "<img src=x onerror=alert(1)>" in page.text and json.dumps(hostile) in page.text
+
+
+def test_vectors_without_labels(tmp_path):
+    split = data.as_split(torch.randn(50, 6))
+    _, page = write(
+        tmp_path, make_vae((6,), 2, likelihoods.Normal), type("Plain", (), {"test": split, "shape": (6,)})()
+    )
+    assert {"reconstructions", "samples", "manifold", "codes", "kl"} <= set(page.sections)
+    assert "Coloured by label" not in page.text
+
+
+@pytest.mark.parametrize("shape", [(5, 3, 3), (8, 8), (2,), (40,)])
+def test_data_of_any_shape_is_drawn(tmp_path, shape):
+    split = data.as_split(torch.randn(30, *shape))
+    owner = type("Plain", (), {"test": split, "shape": shape})()
+    _, page = write(tmp_path, make_vae(shape, 2, likelihoods.Normal), owner)
+    assert {"reconstructions", "samples", "interpolation", "traversals", "manifold"} <= set(page.sections)
+
+
+def test_labels_carry_the_names_of_their_classes(tmp_path, digits):
+    class Named:
+        name, shape, test, classes = "letters", digits.shape, digits.test, tuple("abcdefghij")
+
+    html, _ = write(tmp_path, make_vae(digits.shape), Named())
+    assert re.search(r"<text[^>]*>j</text>", html)
+
+
+def test_without_data_or_history_something_is_still_shown(tmp_path, digits):
+    _, page = write(tmp_path, make_vae(digits.shape), None, rows=[])
+    assert page.sections == ["samples"]
+    program = models.Program(lambda x: None, lambda x: None)
+    path = report.write(tmp_path, program, digits, HISTORY, {})
+    assert Page(path.read_text("utf-8")).sections == ["curves"]
+
+
+def test_results_of_another_split_are_called_so(tmp_path, digits):
+    _, page = write(tmp_path, make_vae(digits.shape), digits, results={"valid": RESULTS, "settings": {}})
+    assert "Validation log-likelihood" in page.text and "Test log" not in page.text
+
+
+def test_a_report_leaves_global_state_and_the_model_alone(tmp_path, digits):
+    model = make_vae(digits.shape, dim=2).train()
+    settings, state = dict(matplotlib.rcParams), torch.get_rng_state()
+    write(tmp_path, model, digits)
+    assert dict(matplotlib.rcParams) == settings
+    assert torch.equal(torch.get_rng_state(), state) and model.training
+
+
+def test_a_report_that_fails_leaves_the_old_one(tmp_path, digits):
+    (tmp_path / "report.html").write_text("old")
+    with pytest.raises(ValueError, match="x has examples of shape"):
+        report.write(tmp_path, make_vae((3, 3)), digits, HISTORY, {})
+    assert (tmp_path / "report.html").read_text() == "old"

@@ -1,0 +1,65 @@
+"""Run by test_processes.py, alone and under torchrun: trains two models and keeps their weights."""
+
+import sys
+
+import pyro.distributions as dist
+import torch
+import torch.nn.functional as F
+from safetensors.torch import save_file
+
+from ppl_vae import SVI, VAE, Reconstruction, data, estimators, fit, likelihoods, models, networks, posteriors, priors
+
+
+class Fed(dist.Normal):
+    """Normal whose sample is loc + scale * eps with the eps it is given."""
+
+    def expand(self, batch_shape, _instance=None):
+        new = super().expand(batch_shape, _instance)
+        new.eps = self.eps
+        return new
+
+    def rsample(self, sample_shape=()):
+        return self.loc + self.scale * self.eps
+
+
+class FedPosterior(posteriors.Normal):
+    """Posterior whose noise comes with the data, as y."""
+
+    def forward(self, x, y=None):
+        mean, raw_scale = self.head(self.network(x))
+        q = Fed(mean, F.softplus(raw_scale))
+        q.eps = y
+        return q.to_event(1)
+
+
+def main(out):
+    # 101 examples in batches of 50: the last batch has one example, so one of two processes has none.
+    x = data.load("digits", binarize="none").train.x[:101]
+    eps = torch.randn(101, 4, generator=torch.Generator().manual_seed(3))
+    settings = {"epochs": 3, "batch_size": 50, "lr": 0.01, "progress": False, "device": "cpu", "clip": 10.0}
+    torch.manual_seed(0)
+    ae = models.Autoencoder(networks.MLP((1, 8, 8), [32]), networks.MLP(4, [32]), 4, (1, 8, 8))
+    ae_history = fit(
+        Reconstruction(ae), data.Split(x, binarize="dynamic"), valid=(x[:31],), **settings, out=f"{out}/ae"
+    )
+    vae = VAE(
+        priors.Normal(4),
+        FedPosterior(networks.MLP((1, 8, 8), [32]), 4),
+        likelihoods.Normal(networks.MLP(4, [32]), (1, 8, 8)),
+    )
+    history = fit(SVI(vae, estimators.TraceELBO()), (x, eps), accumulate=2, **settings)
+    state = {f"ae.{name}": value for name, value in ae.state_dict().items()}
+    state |= {f"vae.{name}": value for name, value in vae.state_dict().items()}
+    state["losses"] = torch.tensor(
+        [[r["train"]["loss"] for r in ae_history.rows], [r["valid"]["loss"] for r in ae_history.rows]]
+        + [[r["train"]["loss"] for r in history.rows]]
+    )
+    if torch.distributed.is_initialized():
+        assert torch.distributed.get_world_size() == 2
+        state["world"] = torch.tensor(2)
+    if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
+        save_file({name: value.contiguous() for name, value in state.items()}, f"{out}/state.safetensors")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
