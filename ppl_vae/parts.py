@@ -82,7 +82,7 @@ def describe(part: Any) -> Any:
         if isinstance(value, dict):
             return {key: record(item, f"{path}/{key}") for key, item in value.items()}
         if isinstance(value, torch.Tensor):
-            return {"tensor": value.detach().cpu().tolist()}
+            return {"tensor": value.detach().cpu().tolist(), "dtype": str(value.dtype).removeprefix("torch.")}
         if id(value) in seen:
             return {"same_as": seen[id(value)]}
         seen[id(value)] = path
@@ -109,8 +109,8 @@ def build(record: Any) -> Any:
             return [make(item, f"{path}/{i}") for i, item in enumerate(value)]
         if not isinstance(value, dict):
             return value
-        if "tensor" in value and len(value) == 1:
-            return torch.tensor(value["tensor"])
+        if value.keys() == {"tensor", "dtype"}:
+            return torch.tensor(value["tensor"], dtype=getattr(torch, value["dtype"]))
         if "same_as" in value:
             if value["same_as"] not in made:
                 raise ValueError(f"the record refers to {value['same_as']!r}, which no earlier part of it describes")

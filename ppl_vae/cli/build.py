@@ -15,6 +15,7 @@ from torch import nn
 from torch.distributions import constraints
 
 from .. import data as data_module
+from ..checks import check_size
 from . import catalog
 from .catalog import Entry
 from .flags import FIT_BUILT, LOAD_FLAGS, objective
@@ -50,7 +51,7 @@ def natural_likelihood(train: data_module.Split) -> str:
 
 
 def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
-    shape, dim = tuple(train.shape), settings["latent-dim"]
+    shape, dim = tuple(train.shape), check_size("latent-dim", settings["latent-dim"])
     network = settings.entry("network")
     hidden = _hidden(network) if settings["hidden"] is None else settings["hidden"]
     cls, own = _class("networks", network), settings.options("network")

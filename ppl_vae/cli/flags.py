@@ -71,7 +71,7 @@ DEFAULT_PARTS = {
     "posterior": "normal",
     "likelihood": None,
     "network": "mlp",
-    "estimator": "trace-elbo",
+    "estimator": "mean-field-elbo",
 }
 
 

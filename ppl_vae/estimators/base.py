@@ -37,7 +37,8 @@ class Terms:
         elbo: reconstruction - kl.
         reconstruction: E_q log p(x | z).
         kl: E_q [log q(z | x) - log p(z)].
-        scale: the sites' common scale.
+        scale: the sites' common scale, sub-sampling left out.
+        subsampling: N/B of the data plate.
     """
 
     surrogate: Tensor
@@ -45,6 +46,7 @@ class Terms:
     reconstruction: Tensor
     kl: Tensor
     scale: float | Tensor
+    subsampling: float = 1.0
 
 
 class Estimator(Recorded, ELBO):
@@ -70,7 +72,7 @@ class Estimator(Recorded, ELBO):
     def differentiable_loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Tensor:
         """Scalar loss summed over the data, in nats, whose gradient is the estimator's."""
         terms = self.terms(model, guide, *args, **kwargs)
-        return -(terms.scale * terms.surrogate).sum()
+        return -(terms.subsampling * terms.scale * terms.surrogate).sum()
 
     @torch.no_grad()
     def loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
@@ -84,7 +86,7 @@ class Estimator(Recorded, ELBO):
             loss.backward()
         return loss.item()
 
-    def _get_trace(self, *_: Any) -> None:
+    def _get_trace(self, model: Program, guide: Program, args: Any, kwargs: Any) -> Any:
         raise AssertionError("estimators trace through sites()")
 
 
@@ -121,9 +123,14 @@ class Sites:
 
     @property
     def scale(self) -> float | Tensor:
-        """The scale that all sites share, N/B of a sub-sampled data plate included; beta never enters."""
+        """The scale that all sites share, without the N/B of sub-sampled plates; beta never enters."""
         site = self.observed[0]
-        return site["scale"] / _subsampling(_frames(site).values()) * _subsampling([self.plate])
+        return site["scale"] / _subsampling(_frames(site).values())
+
+    @property
+    def subsampling(self) -> float:
+        """N/B of the data plate."""
+        return _subsampling([self.plate])
 
     def log_prob(self, site: Site, shared: bool = True) -> Tensor:
         """Log-probability of a site at its value, as ``per_datum`` gives it."""
@@ -182,9 +189,10 @@ def sites(
 
 
 def _samples(trace: poutine.Trace) -> dict[str, Site]:
+    nodes: Any = trace.nodes
     return {
         name: site
-        for name, site in trace.nodes.items()
+        for name, site in nodes.items()
         if site["type"] == "sample"
         and type(site["fn"]).__name__ != "_Subsample"
         and not site["infer"].get("_deterministic")
@@ -263,6 +271,6 @@ def log_weights(model: Program, guide: Program, x: Tensor, y: Tensor | None = No
                 f"site {site['name']} is outside the plate {traced.plate.name}; log-weights of single data exist only "
                 "where every site is inside it"
             )
-    total = sum(traced.log_prob(site) for site in traced.model.values())
+    total: Any = sum(traced.log_prob(site) for site in traced.model.values())
     total = total - sum(traced.log_prob(site) for site in traced.guide.values())
     return total.expand(num_particles, traced.size)

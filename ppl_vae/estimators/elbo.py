@@ -74,10 +74,12 @@ def _terms(traced: Sites, closed_form: bool) -> Terms:
     # A closed form needs every site's parents sampled before it in model and guide alike.
     closed_form = closed_form and [s["name"] for s in traced.latent] == [n for n in traced.guide if n in traced.model]
     reconstruction = sum(traced.log_prob(site) for site in traced.observed)
-    kl, weighted, score = 0.0, 0.0, 0.0
+    kl: Any = 0.0
+    weighted: Any = 0.0
+    score: Any = 0.0
     for name, site in traced.guide.items():
         prior = traced.model.get(name)
-        divergence = _closed_form(traced, site, prior) if closed_form and prior is not None else None
+        divergence: Any = _closed_form(traced, site, prior) if closed_form and prior is not None else None
         if divergence is None:
             log_q = traced.log_prob(site)
             log_q = log_q if site["fn"].has_rsample else log_q.detach()  # E_q[grad log q] = 0
@@ -92,7 +94,11 @@ def _terms(traced: Sites, closed_form: bool) -> Terms:
     if isinstance(score, Tensor):
         surrogate = value + value.detach() * (score - score.detach())
     elbo = reconstruction - kl
-    return Terms(*(_mean(t, traced) for t in (surrogate, elbo, reconstruction, kl)), scale=traced.scale)
+    return Terms(
+        *(_mean(t, traced) for t in (surrogate, elbo, reconstruction, kl)),
+        scale=traced.scale,
+        subsampling=traced.subsampling,
+    )
 
 
 def _mean(value: Any, traced: Sites) -> Tensor:

@@ -10,7 +10,7 @@ weights says whether either can be believed (k-hat above 0.7: not).
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -246,8 +246,3 @@ def evaluating(model: nn.Module, seed: int) -> Iterator[torch.device]:
     finally:
         for module, mode in modes:
             module.training = mode
-
-
-def in_pieces(x: Tensor, size: int, function: Callable[[Tensor], Any]) -> list[Any]:
-    """``function`` on consecutive pieces of ``size`` examples."""
-    return [function(x[i : i + size]) for i in range(0, len(x), size)]

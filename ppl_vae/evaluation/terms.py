@@ -17,7 +17,7 @@ from torch.distributions import kl_divergence
 
 from ..checks import check_size
 from ..estimators import MeanFieldELBO
-from .importance import check_data, check_shape, evaluating, in_pieces, log_likelihood
+from .importance import check_data, check_shape, evaluating, log_likelihood
 
 PIECE = 1000  # examples at a time
 ACTIVE = 0.01  # variance of a code's posterior mean above which it is an active unit
@@ -127,12 +127,22 @@ def active_units(model: nn.Module, x: Tensor, y: Tensor | None = None, threshold
     return codes(model, x, y).var(0, correction=0) > threshold
 
 
-def kl_by_dimension(model: Any, x: Tensor, num_particles: int = 10, seed: int = 0) -> Tensor:
+def kl_by_dimension(model: Any, x: Tensor, y: Tensor | None = None, num_particles: int = 100, seed: int = 0) -> Tensor:
     """Mean over x of KL(q(z_j | x) || p(z_j)) for every code dimension, (dim,), in nats.
 
     In closed form where both factorise over dimensions; otherwise the KL between Normals with the mean and variance
     (sampled where they are not known) of each dimension and the prior's: it describes the marginals and does not add
     up to the KL.
+
+    Args:
+        model: a VAE.
+        x: data (B, *shape).
+        y: labels (B, ...), or None.
+        num_particles: samples for each moment that is not known.
+        seed: of the samples.
+
+    Raises:
+        ValueError: no data, or data outside the likelihood's support.
     """
 
     def moments(p: Any, count: int) -> tuple[Tensor, Tensor]:
@@ -143,11 +153,11 @@ def kl_by_dimension(model: Any, x: Tensor, num_particles: int = 10, seed: int = 
             return draws.mean(0), draws.var(0)
 
     def normal_kl(q: Any, p: Any) -> Tensor:
-        (q_mean, q_var), (p_mean, p_var) = moments(q, max(num_particles, 100)), moments(p, 10000)
+        (q_mean, q_var), (p_mean, p_var) = moments(q, num_particles), moments(p, 10000)
         return 0.5 * ((q_var + (q_mean - p_mean) ** 2) / p_var - 1 - (q_var / p_var).log())
 
-    def divergence(part: Tensor) -> Tensor:
-        q, p = model.posterior(part), model.prior()
+    def divergence(part: Tensor, label: Tensor | None) -> Tensor:
+        q, p = model.posterior(part, label), model.prior(label)
         try:
             by_dimension = kl_divergence(q.base_dist, p.base_dist)
         except (NotImplementedError, AttributeError):
@@ -158,7 +168,7 @@ def kl_by_dimension(model: Any, x: Tensor, num_particles: int = 10, seed: int = 
 
     check_data(model, x)
     with evaluating(model, seed) as device:
-        return sum(in_pieces(x, PIECE, lambda part: divergence(part.to(device)))) / len(x)
+        return sum(divergence(*_moved(device, x, y, i)) for i in range(0, len(x), PIECE)) / len(x)
 
 
 def reconstruction_error(model: Any, x: Tensor, y: Tensor | None = None) -> Tensor:

@@ -58,9 +58,14 @@ class Likelihood(Part):
 
         Returns:
             the likelihood itself.
+
+        Raises:
+            ValueError: a mean of another shape, or a head that waits for its first use.
         """
         if tuple(mean.shape) != self.shape:
             raise ValueError(f"mean must have the data's shape {self.shape}, not {tuple(mean.shape)}")
+        if torch.nn.parameter.is_lazy(self.head.layer.bias):
+            raise ValueError("network does not state its out_shape, so its head has no size yet; build the VAE first")
         bias = self.head.bias()
         target = self.unconstrain(mean.to(bias))
         bias.copy_(target.mean((-2, -1), keepdim=True) if self.head.spatial else target)

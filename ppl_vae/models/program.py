@@ -60,6 +60,7 @@ class Program(Recorded, nn.Module):
         self._programs = (model, guide)
         self._store: dict[str, Any] = {"params": {}, "constraints": {}}
         self.sites = nn.ParameterDict()
+        self._prepared = False
 
     def model(self, *batch: Any) -> Any:
         """The model on a batch."""
@@ -74,6 +75,7 @@ class Program(Recorded, nn.Module):
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             trace = pyro.poutine.trace(self.guide).get_trace(*batch)
             pyro.poutine.replay(self.model, trace=trace)(*batch)
+        self._prepared = True
 
     def _run(self, fn: Callable[..., Any], batch: tuple[Any, ...]) -> Any:
         store = pyro.get_param_store()
@@ -90,6 +92,11 @@ class Program(Recorded, nn.Module):
         """Make parameters of the sites met for the first time."""
         for name, value in state["params"].items():
             if name not in self._store["params"]:
+                if self._prepared and self.training and torch.is_grad_enabled():
+                    raise ValueError(
+                        f"parameter {name} was first met after training began, so it would not be trained; let model "
+                        "and guide use all their parameters on every batch"
+                    )
                 self.sites[_key(name)] = value if isinstance(value, nn.Parameter) else nn.Parameter(value.detach())
                 self._store["params"][name] = None
                 self._store["constraints"][name] = state["constraints"][name]

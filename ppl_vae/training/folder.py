@@ -114,7 +114,8 @@ def load(run: str | Path, model: nn.Module | None = None) -> nn.Module:
 
     Args:
         run: folder that ``fit(..., out=...)`` or ``ppl-vae train`` made.
-        model: a model built as the run's was; needed only when it holds classes that ppl_vae does not export.
+        model: a model built as the run's was; needed only when it holds classes that ppl_vae does not export. A
+            ``Program`` must have seen a batch: call ``program.prepare(x)`` first.
 
     Returns:
         the model, with the run's weights.

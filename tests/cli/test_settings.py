@@ -67,8 +67,8 @@ def test_the_command_line_wins_over_the_file(tmp_path):
 
 def test_nested_dotted_and_snake_case_names_are_one(tmp_path):
     files = [
-        "estimator: {name: trace-elbo, num_particles: 4}\nbeta: {name: linear, steps: 7}\n",
-        "estimator: TraceELBO\nestimator.num-particles: 4\nbeta: linear\nbeta.steps: 7\n",
+        "estimator: {name: mean-field-elbo, num_particles: 4}\nbeta: {name: linear, steps: 7}\n",
+        "estimator: MeanFieldELBO\nestimator.num-particles: 4\nbeta: linear\nbeta.steps: 7\n",
         "estimator:\n  num-particles: 4\nbeta:\n  name: linear\n  steps: 7\n",
     ]
     read = [settings(["--config", config_file(tmp_path, text)]).values | {"config": None} for text in files]

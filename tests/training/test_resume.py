@@ -81,7 +81,9 @@ def test_killed_again_and_again(tmp_path, never_killed):
     assert kills >= 4  # else the runs were too short to be killed
     run(folder, "--resume")
     assert weights(folder) == weights(never_killed)
-    rows, whole = ([json.loads(line) for line in (f / "metrics.jsonl").open()] for f in (folder, never_killed))
+    rows, whole = (
+        [json.loads(line) for line in (f / "metrics.jsonl").read_text().splitlines()] for f in (folder, never_killed)
+    )
     assert [row["train"] for row in rows] == [row["train"] for row in whole]
     assert [row["valid"] for row in rows] == [row["valid"] for row in whole]
 
