@@ -6,7 +6,8 @@ DEMO := runs/demo
 .PHONY: demo test slow lint clean
 demo: .venv/installed
 	rm -rf $(DEMO)
-	$(BIN)/ppl-vae train --data digits --latent-dim 8 --hidden 256 256 --epochs 200 --out $(DEMO)
+	$(BIN)/ppl-vae train --data digits --likelihood normal --latent-dim 8 --hidden 256 256 \
+		--epochs 300 --patience 25 --out $(DEMO)
 
 test: .venv/installed-test
 	$(BIN)/ruff check .

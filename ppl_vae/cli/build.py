@@ -80,7 +80,9 @@ def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
 def _likelihood(settings: Settings, train: data_module.Split, known: Mapping[str, Any]) -> nn.Module:
     name = settings["likelihood"] or natural_likelihood(train)
     made = _make("likelihoods", catalog.parts("likelihood")[name], known, settings.options("likelihood"))
-    return made.start_at(train.resolve(made.support).mean())
+    train = train.resolve(made.support)
+    train.check(made.support)
+    return made.start_at(train.mean(), train.std())
 
 
 def _beta(settings: Settings) -> Any:

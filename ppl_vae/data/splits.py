@@ -184,18 +184,28 @@ class Split:
 
         A streamed split of more than 20,000 rows is averaged over 20,000 evenly spaced ones.
         """
+        return self._moments()[0]
+
+    def std(self) -> Tensor:
+        """Standard deviation of every entry of x over the rows, shape ``shape``, with the rows that ``mean`` takes."""
+        return self._moments()[1]
+
+    def _moments(self) -> tuple[Tensor, Tensor]:
         if len(self) == 0:
             raise ValueError(f"{self.where} is empty")
         blocks = self._blocks()
         if isinstance(self.x, Rows):
             blocks = self.x.blocks(_spaced(len(self), _MEAN_ROWS))
-        total = count = torch.zeros(self.shape, dtype=torch.float64)
+        total = squares = count = torch.zeros(self.shape, dtype=torch.float64)
         for _, block in blocks:
-            block = block.cpu()
-            total = total + block.nansum(0, dtype=torch.float64)
+            block = block.cpu().double()
+            total = total + block.nansum(0)
+            squares = squares + block.square().nansum(0)
             count = count + (~block.isnan()).sum(0)
         dtype = torch.float32 if isinstance(self.x, Rows) else self.x.dtype
-        return (total / count.clamp(min=1)).to(dtype)
+        mean = total / count.clamp(min=1)
+        variance = (squares / count.clamp(min=1) - mean.square()).clamp(min=0)
+        return mean.to(dtype), variance.sqrt().to(dtype)
 
     def resolve(self, support: constraints.Constraint | None) -> Split:
         """This split with ``binarize="auto"`` decided by what the likelihood can emit.

@@ -28,7 +28,9 @@ class Normal(Likelihood):
         network: module from codes (B, dim) to features.
         shape: event shape of the data.
         scale: a positive number (fixed); "learned", one parameter for all entries; "pixel", one parameter for every
-            entry; "network", a second output of the network. Learned scales are softplus(.) + 0.001 and start at 1.
+            entry; "network", a second output of the network. Learned scales are softplus(.) + 0.001 and start at 1, or
+            with ``start_at`` at the data's: from a scale above the data's own, training falls into the optimum in
+            which no code is used.
 
     Raises:
         ValueError: a scale that is not positive or not one of the words.
@@ -67,3 +69,16 @@ class Normal(Likelihood):
             raw = rest[0] + START if rest else self.raw_scale
             scale = (F.softplus(raw) + SCALE_FLOOR).expand_as(mean)
         return dist.Normal(mean, scale).to_event(len(self.shape))
+
+    @torch.no_grad()
+    def start_at(self, mean: Tensor, std: Tensor | None = None) -> Normal:
+        """Start the means at the data's, and a learned scale at the root mean square of ``std``."""
+        super().start_at(mean, std)
+        if std is not None and not isinstance(self.scale, int | float):
+            start = std.double().square().mean().sqrt().clamp(min=2 * SCALE_FLOOR).item()
+            raw = math.log(math.expm1(start - SCALE_FLOOR))
+            if self.scale == "network":
+                self.head.bias(1).fill_(raw - START)
+            else:
+                self.raw_scale.fill_(raw)
+        return self

@@ -105,7 +105,8 @@ def draw_tiles(
     height, width = np.array(rows[0].shape[2:]) / max(rows[0].shape[2:])
     finite = np.concatenate([row[np.isfinite(row)] for row in rows])
     lowest, highest = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)
-    if -0.5 <= lowest and highest <= 1.5:
+    # The mean of a Normal likelihood may leave [0, 1] far in a few places, which must not fade all others.
+    if finite.size and -0.5 <= np.percentile(finite, 1) and np.percentile(finite, 99) <= 1.5:
         lowest, highest = 0.0, 1.0
     tops = [i * (height + gap) + (i // group) * gap * (2 if group > 1 else 0) for i in range(len(rows))]
     right, bottom = max(len(row) for row in rows) * (width + gap) - gap, tops[-1] + height

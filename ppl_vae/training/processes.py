@@ -14,7 +14,10 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-import torch.distributed
+
+# Imported before a process group exists: it takes the group of the moment as a default argument, which would keep the
+# group's threads alive past the end of the interpreter, where they abort the process.
+import torch.distributed.nn
 from accelerate import PartialState
 from torch import nn
 
@@ -47,8 +50,8 @@ class Processes:
     def __enter__(self) -> Processes:
         return self
 
-    def __exit__(self, *_: object) -> None:
-        if self.count > 1 and _[0] is None:
+    def __exit__(self, kind: type[BaseException] | None, *_: object) -> None:
+        if kind is None:
             self.wait()
 
     def wait(self) -> None:

@@ -63,6 +63,15 @@ def test_start_at_keeps_pixels_apart_and_clamps():
     assert torch.equal(normal.head.bias(), mean)
 
 
+@pytest.mark.parametrize("scale", ["learned", "pixel", "network", 0.7])
+def test_start_at_starts_a_learned_scale_at_the_datas(scale):
+    likelihood = likelihoods.Normal(networks.MLP(2, []), 3, scale=scale)
+    likelihood.start_at(torch.zeros(3), torch.tensor([0.0, 0.3, 0.4]))
+    torch.nn.init.zeros_(likelihood.head.layer.weight)
+    expected = 0.7 if scale == 0.7 else ((0.3**2 + 0.4**2) / 3) ** 0.5
+    assert torch.allclose(likelihood(torch.zeros(2)).base_dist.scale, torch.tensor(expected), atol=1e-6)
+
+
 def test_start_at_refuses_another_shape():
     with pytest.raises(ValueError, match=r"mean must have the data's shape \(3,\), not \(4,\)"):
         likelihoods.Bernoulli(networks.MLP(2, []), 3).start_at(torch.zeros(4))

@@ -34,9 +34,12 @@ def test_tiles_hold_the_images_row_by_row(channels):
 def test_grey_levels_are_kept_and_other_ranges_stretched():
     kept = plots.image_grid(np.full((2, 1, 2, 2), 0.3)).axes[0].images[0]
     assert kept.get_clim() == (0, 1)
+    outlier = np.full((2, 1, 10, 10), 0.3)
+    outlier[0, 0, 0, 0] = 9.0
+    assert plots.image_grid(outlier).axes[0].images[0].get_clim() == (0, 1)
     stretched = plots.image_grid(np.linspace(-5, 20, 8).reshape(2, 1, 2, 2)).axes[0].images[0]
     assert stretched.get_clim() == (-5, 20)
-    colours = tiles(plots.image_grid(np.linspace(-1, 3, 24).reshape(2, 3, 2, 2)))
+    colours = tiles(plots.image_grid(np.linspace(-5, 3, 24).reshape(2, 3, 2, 2)))
     assert colours[0].min() == 0 and colours[1].max() == 1
     missing = np.full((1, 1, 2, 2), np.nan)
     assert plots.image_grid(missing).axes[0].images[0].get_clim() == (0, 1)
