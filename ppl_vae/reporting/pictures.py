@@ -196,7 +196,7 @@ def project(codes: Tensor) -> Tensor:
     """
     if codes.shape[1] == 1:
         return torch.cat([codes, torch.zeros_like(codes)], 1)
-    if codes.shape[1] == 2 or len(codes) < 2:
+    if codes.shape[1] == 2 or len(codes) < 2 or bool((codes == codes[0]).all()):
         return codes[:, :2]
     return torch.from_numpy(PCA(2, svd_solver="full").fit_transform(codes.double().numpy())).float()
 
