@@ -17,6 +17,7 @@ _HOMES = {
 }
 _MODULES = (
     "data",
+    "distributions",
     "estimators",
     "evaluation",
     "handlers",

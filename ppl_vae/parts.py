@@ -12,11 +12,13 @@ import importlib
 import inspect
 from typing import Any
 
+import pyro.distributions
 import torch
 from torch import nn
 
 _FOLDERS = (
     "networks",
+    "distributions",
     "priors",
     "posteriors",
     "likelihoods",
@@ -49,7 +51,11 @@ class Recorded:
         args, kwargs = self._given
         bound = inspect.signature(type(self).__init__).bind(self, *args, **kwargs)
         bound.apply_defaults()
-        return {name: value for name, value in list(bound.arguments.items())[1:]}
+        named = dict(list(bound.arguments.items())[1:])
+        for parameter in bound.signature.parameters.values():
+            if parameter.kind is parameter.VAR_KEYWORD:
+                named |= named.pop(parameter.name)
+        return named
 
 
 class Part(Recorded, nn.Module):
@@ -83,6 +89,8 @@ def describe(part: Any) -> Any:
             return {key: record(item, f"{path}/{key}") for key, item in value.items()}
         if isinstance(value, torch.Tensor):
             return {"tensor": value.detach().cpu().tolist(), "dtype": str(value.dtype).removeprefix("torch.")}
+        if isinstance(value, type) and getattr(pyro.distributions, value.__name__, None) is value:
+            return {"distribution": value.__name__}
         if id(value) in seen:
             return {"same_as": seen[id(value)]}
         seen[id(value)] = path
@@ -111,6 +119,8 @@ def build(record: Any) -> Any:
             return value
         if value.keys() == {"tensor", "dtype"}:
             return torch.tensor(value["tensor"], dtype=getattr(torch, value["dtype"]))
+        if value.keys() == {"distribution"}:
+            return _distribution(value["distribution"])
         if "same_as" in value:
             if value["same_as"] not in made:
                 raise ValueError(f"the record refers to {value['same_as']!r}, which no earlier part of it describes")
@@ -127,6 +137,13 @@ def build(record: Any) -> Any:
         return made[path]
 
     return make(record, "")
+
+
+def _distribution(name: str) -> type:
+    found = getattr(pyro.distributions, str(name), None)
+    if isinstance(found, type) and issubclass(found, torch.distributions.Distribution):
+        return found
+    raise ValueError(f"distribution {name!r} is not a class of pyro.distributions")
 
 
 def _find(record: dict[str, Any]) -> type:

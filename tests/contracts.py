@@ -33,6 +33,9 @@ SPECIAL = {
         ]
         + [likelihoods.Normal(networks.Conv.decoder(DIM, [3], SHAPE), SHAPE, scale="network")]
     ),
+    "priors.Of": lambda: [],  # of any class: tests/priors/test_of.py
+    "posteriors.Of": lambda: [],
+    "likelihoods.Of": lambda: [],
     "models.VAE": lambda: [vae()],
     "models.Autoencoder": lambda: [
         models.Autoencoder(networks.MLP(SHAPE, [5]), networks.MLP(DIM, [5]), DIM, SHAPE),

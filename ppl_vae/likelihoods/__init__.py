@@ -3,5 +3,6 @@
 from .base import Likelihood as Likelihood
 from .bernoulli import Bernoulli
 from .normal import Normal
+from .of import Of
 
-__all__ = ["Bernoulli", "Normal"]
+__all__ = ["Bernoulli", "Normal", "Of"]

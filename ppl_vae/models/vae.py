@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
+from .. import supports
 from ..checks import check_size
 from ..handlers import register
 from ..likelihoods import Likelihood
@@ -122,11 +123,11 @@ class VAE(Part):
         sees = getattr(self.posterior.network, "in_shape", None)
         if sees is not None and tuple(sees) != self.shape:
             raise ValueError(f"the posterior's network takes {tuple(sees)}, but the likelihood's data is {self.shape}")
-        if repr(self.prior.support) != repr(self.posterior.support):
-            raise ValueError(
-                f"posterior {type(self.posterior).__name__} lives on {self.posterior.support}, but prior "
-                f"{type(self.prior).__name__} on {self.prior.support}; choose a posterior on the prior's support"
+        if not supports.same(self.prior.support, self.posterior.support):
+            q, p = (
+                f"{type(part).__name__} lives on {supports.name(part.support)}" for part in (self.posterior, self.prior)
             )
+            raise ValueError(f"posterior {q}, but prior {p}; choose a posterior on the prior's support")
         self._try_parts()
 
     @torch.no_grad()

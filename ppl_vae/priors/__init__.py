@@ -2,5 +2,6 @@
 
 from .base import Prior as Prior
 from .normal import Normal
+from .of import Of
 
-__all__ = ["Normal"]
+__all__ = ["Normal", "Of"]

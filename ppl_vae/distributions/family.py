@@ -1,0 +1,180 @@
+"""Any Pyro distribution class as a family over events of one shape, with unconstrained parameters.
+
+Each parameter of the class has a constraint; an unconstrained tensor of the right shape is mapped into it by
+``transform_to`` (positive ones by a softplus: an exponential overflows in float32). A linear layer that gives
+``Family.size`` numbers therefore gives a distribution.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from pyro.distributions import constraints as pyro_constraints
+from torch import Tensor
+from torch.distributions import constraints, transform_to
+
+from .. import supports
+from ..checks import nearest
+
+# Of parameters that say the same, the one that is best behaved as an unconstrained tensor comes first.
+ALTERNATIVES = (
+    ("logits", "probs"),
+    ("gate_logits", "gate"),
+    ("scale_tril", "covariance_matrix", "precision_matrix"),
+)
+
+
+def _softplus(constraint: Any) -> Any:
+    """The constraint, with positive parts mapped by a softplus."""
+    if constraint is constraints.lower_cholesky:
+        return pyro_constraints.softplus_lower_cholesky
+    base = constraint.base_constraint if isinstance(constraint, constraints.independent) else constraint
+    positive = isinstance(base, constraints.greater_than | constraints.greater_than_eq) and base.lower_bound == 0
+    if not positive:
+        return constraint
+    if base is constraint:
+        return pyro_constraints.softplus_positive
+    return constraints.independent(pyro_constraints.softplus_positive, constraint.reinterpreted_batch_ndims)
+
+
+class Family:
+    """A distribution class over events of one shape.
+
+    Args:
+        distribution: class of ``pyro.distributions``.
+        shape: event shape; a class over vectors takes (dim,) only.
+        fixed: parameters that the caller gives once and for all (numbers or tensors).
+
+    Attributes:
+        parameters: names of the parameters left free, in order.
+        size: how many unconstrained numbers they take.
+        support: constraint on an event, of as many dimensions as ``shape``.
+
+    Raises:
+        TypeError: not a Pyro distribution class.
+        ValueError: a class with parameters that no unconstrained tensor maps to, or a parameter it does not have.
+
+    Source: the rule of Pyro's ``PyroParam`` and autoguides.
+
+    Example:
+        >>> import pyro.distributions as dist
+        >>> gamma = Family(dist.Gamma, (3,))
+        >>> gamma.parameters, gamma.size, gamma(torch.zeros(5, 6)).event_shape
+        (('concentration', 'rate'), 6, torch.Size([3]))
+    """
+
+    def __init__(self, distribution: type[Any], shape: Sequence[int], fixed: Mapping[str, Any] | None = None) -> None:
+        if not (isinstance(distribution, type) and issubclass(distribution, torch.distributions.Distribution)):
+            raise TypeError(f"distribution must be a class of pyro.distributions, not {distribution!r}")
+        self.distribution, self.shape, self.fixed = distribution, tuple(shape), dict(fixed or {})
+        self._name = distribution.__name__
+        limits, support = distribution.arg_constraints, distribution.support
+        if not isinstance(limits, Mapping) or not isinstance(support, constraints.Constraint):
+            raise self._refusal("its support or parameters depend on each other")
+        if constraints.is_dependent(support):
+            raise self._refusal("its support depends on its parameters")
+        self.event_dim = support.event_dim
+        if self.event_dim and len(self.shape) != self.event_dim:
+            raise ValueError(f"{self._name} is over vectors, so its events have one dimension, not shape {self.shape}")
+        odd = set(self.fixed) - set(limits)
+        if odd:
+            raise ValueError(f"{self._name} has no parameter {min(odd)!r}; {nearest(min(odd), limits)}")
+        self.limits = {name: limits[name] for name in self._choose(limits)}
+        self.parameters = tuple(self.limits)
+        self.transforms, self.shapes, self._raw_shapes = {}, {}, {}
+        for name, limit in self.limits.items():
+            self._add(name, limit)
+        self.sizes = [math.prod(self._raw_shapes[name]) for name in self.parameters]
+        self.size = sum(self.sizes)
+        wrapped = len(self.shape) - self.event_dim
+        self.support = constraints.independent(support, wrapped) if wrapped else support
+
+    def _refusal(self, why: str) -> ValueError:
+        return ValueError(f"{self._name} cannot be used by the general rule, since {why}; look for a family of its own")
+
+    def _choose(self, limits: Mapping[str, Any]) -> list[str]:
+        names = [name for name in limits if name not in self.fixed]
+        for group in ALTERNATIVES:
+            given = [name for name in group if name in self.fixed]
+            present = [name for name in group if name in names]
+            drop = present if given else present[1:]
+            names = [name for name in names if name not in drop]
+        return names
+
+    def _add(self, name: str, limit: Any) -> None:
+        if constraints.is_dependent(limit) or limit.is_discrete:
+            raise ValueError(f"{self._name} needs {name}= given, since no unconstrained number maps to it")
+        shape = self.shape
+        if self.event_dim and limit.event_dim == 2:
+            shape = (*self.shape, self.shape[-1])
+        try:
+            transform = transform_to(_softplus(limit))
+            raw = transform.inverse_shape(shape)
+        except (NotImplementedError, ValueError):
+            raise ValueError(f"{self._name} needs {name}= given: nothing maps to its constraint {limit}") from None
+        self.transforms[name], self.shapes[name], self._raw_shapes[name] = transform, shape, tuple(raw)
+
+    def constrain(self, raw: Tensor) -> dict[str, Tensor]:
+        """Parameters from unconstrained numbers (..., size)."""
+        parts = raw.split(self.sizes, dim=-1)
+        return {
+            name: self.transforms[name](part.reshape(*raw.shape[:-1], *self._raw_shapes[name]))
+            for name, part in zip(self.parameters, parts, strict=True)
+        }
+
+    def unconstrain(self, **values: Any) -> Tensor:
+        """Unconstrained numbers (size,) at which the free parameters have these values; 0 where none is given.
+
+        Raises:
+            ValueError: a value outside its constraint, or of a shape that does not fit.
+        """
+        odd = set(values) - set(self.parameters)
+        if odd:
+            raise ValueError(f"{self._name} has no free parameter {min(odd)!r}; {nearest(min(odd), self.parameters)}")
+        raws = []
+        for name in self.parameters:
+            if values.get(name) is None:
+                raws.append(torch.zeros(math.prod(self._raw_shapes[name])))
+                continue
+            value = self.check(name, values[name])
+            raws.append(self.transforms[name].inv(value).reshape(-1))
+        return torch.cat(raws) if raws else torch.zeros(0)
+
+    def check(self, name: str, value: Any) -> Tensor:
+        """A parameter's value as a tensor of its full shape, inside its constraint."""
+        value = torch.as_tensor(value, dtype=torch.get_default_dtype())
+        try:
+            full = value.expand(self.shapes[name]).contiguous()
+        except RuntimeError:
+            raise ValueError(
+                f"{name} has shape {tuple(value.shape)}, where {self._name} needs {self.shapes[name]} or a number"
+            ) from None
+        if not self.limits[name].check(full).all():
+            raise ValueError(f"{name} must be {_words(self.limits[name])}, not {value.tolist()!r}")
+        return full
+
+    def make(self, **parameters: Tensor) -> Any:
+        """The distribution with these parameters and the fixed ones, event shape ``shape``."""
+        like = next(iter(parameters.values()), None)
+        fixed = {
+            name: value.to(like)
+            if isinstance(value, Tensor) and like is not None and value.is_floating_point()
+            else value
+            for name, value in self.fixed.items()
+        }
+        made = self.distribution(**parameters, **fixed)
+        wrapped = len(self.shape) - self.event_dim
+        return made.to_event(wrapped) if wrapped else made
+
+    def __call__(self, raw: Tensor) -> Any:
+        """The distribution of unconstrained numbers (..., size): batch shape (...), event shape ``shape``."""
+        return self.make(**self.constrain(raw))
+
+
+def _words(limit: Any) -> str:
+    return {"the positive numbers": "positive", "the reals": "finite", "the unit interval": "between 0 and 1"}.get(
+        supports.name(limit), f"in {supports.name(limit)}"
+    )

@@ -1,0 +1,58 @@
+"""Any Pyro distribution class as a posterior: a linear head gives its unconstrained parameters."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+
+from ..distributions import Family
+from ..networks import Head
+from .base import Posterior
+
+
+class FamilyPosterior(Posterior):
+    """A ``Family`` over codes of event shape (dim,) whose parameters are linear in the network's features.
+
+    Args:
+        distribution: class of ``pyro.distributions``.
+        network: module from x (B, *shape) to features.
+        dim: size of the code.
+        fixed: parameters given once and for all.
+    """
+
+    def __init__(self, distribution: type[Any], network: nn.Module, dim: int, **fixed: Any) -> None:
+        super().__init__(network, dim)
+        self.family = Family(distribution, (dim,), fixed)
+        self.support = self.family.support
+        self.head = Head(network, (self.family.size,))
+
+    def forward(self, x: Tensor, y: Tensor | None = None) -> TorchDistribution:
+        """Distribution of batch shape (B,) and event shape (dim,)."""
+        (raw,) = self.head(self.network(x))
+        return self.family(raw)
+
+
+class Of(FamilyPosterior):
+    """The general rule: a posterior of any Pyro distribution class whose parameters are continuous.
+
+    Args:
+        network: module from x (B, *shape) to features.
+        dim: size of the code.
+        distribution: class of ``pyro.distributions``, univariate (independent over the code) or over vectors.
+        fixed: parameters given once and for all, such as ``temperature``.
+
+    Raises:
+        TypeError: not a distribution class.
+        ValueError: a class that the rule does not hold for, or an unknown parameter.
+
+    Example:
+        >>> import pyro.distributions as dist, torch
+        >>> from ppl_vae import networks
+        >>> Of(networks.MLP(6, [8]), 4, dist.Weibull)(torch.zeros(5, 6)).event_shape
+        torch.Size([4])
+    """
+
+    def __init__(self, network: nn.Module, dim: int, distribution: type[Any], **fixed: Any) -> None:
+        super().__init__(distribution, network, dim, **fixed)

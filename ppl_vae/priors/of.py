@@ -1,0 +1,76 @@
+"""Any Pyro distribution class as a prior, with fixed or learned parameters; base of the families that are just that."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+
+from ..distributions import Family
+from .base import Prior
+
+
+class FamilyPrior(Prior):
+    """A ``Family`` over codes of event shape (dim,), the same for every datum.
+
+    Args:
+        distribution: class of ``pyro.distributions``.
+        dim: size of the code.
+        learned: whether the parameters are trained; they start at the values given.
+        parameters: values by name: a number, or a tensor of the parameter's shape.
+    """
+
+    def __init__(self, distribution: type[Any], dim: int, learned: bool, **parameters: Any) -> None:
+        super().__init__(dim)
+        self.family = Family(distribution, (dim,), {k: v for k, v in parameters.items() if _is_fixed(distribution, k)})
+        self.support = self.family.support
+        raw = self.family.unconstrain(**{k: v for k, v in parameters.items() if k in self.family.parameters})
+        self.learned = learned
+        if learned:
+            self.raw = nn.Parameter(raw)
+        else:
+            values = self.family.constrain(raw)
+            # As given, where given: a softplus and back would round them.
+            for name in self.family.parameters:
+                value = parameters.get(name)
+                full = values[name] if value is None else self.family.check(name, value)
+                self.register_buffer(name, full, persistent=False)
+
+    def forward(self, y: Tensor | None = None) -> TorchDistribution:
+        """Distribution of batch shape () and event shape (dim,); ``y`` is not used."""
+        if self.learned:
+            return self.family(self.raw)
+        return self.family.make(**{name: getattr(self, name) for name in self.family.parameters})
+
+
+class Of(FamilyPrior):
+    """The general rule: a prior of any Pyro distribution class whose parameters are continuous.
+
+    Args:
+        distribution: class of ``pyro.distributions``, univariate (independent over the code) or over vectors.
+        dim: size of the code.
+        learned: whether the parameters are trained.
+        parameters: starting values by name; those not given start where the unconstrained parameter is 0.
+
+    Raises:
+        TypeError: not a distribution class.
+        ValueError: a class that the rule does not hold for, an unknown parameter, or a value outside its constraint.
+
+    Example:
+        >>> import pyro.distributions as dist
+        >>> prior = Of(dist.Weibull, 16, scale=1.0, concentration=2.0)
+        >>> prior().sample().shape
+        torch.Size([16])
+    """
+
+    def __init__(self, distribution: type[Any], dim: int, learned: bool = False, **parameters: Any) -> None:
+        super().__init__(distribution, dim, learned, **parameters)
+
+
+def _is_fixed(distribution: Any, name: str) -> bool:
+    """Whether a parameter can only be given: no unconstrained tensor maps to its constraint."""
+    limits = getattr(distribution, "arg_constraints", {})
+    limit = limits.get(name) if isinstance(limits, dict) else None
+    return limit is None or torch.distributions.constraints.is_dependent(limit) or limit.is_discrete
