@@ -9,16 +9,17 @@ image, whose last features a likelihood turns into parameters with a head of its
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from .checks import check_size, nearest
+from .data.kinds import parse_kinds
 from .parts import Part
 
-__all__ = ["MLP", "Conv", "ConvTranspose", "ResNet", "ResNetTranspose"]
+__all__ = ["MLP", "Conv", "ConvTranspose", "FillMissing", "ResNet", "ResNetTranspose", "TableEncoder"]
 
 ACTIVATIONS = {
     "relu": nn.ReLU,
@@ -91,12 +92,15 @@ class Network(Part):
 
     def forward(self, x: Tensor) -> Tensor:
         """Features (..., *out_shape) of x (..., *in_shape)."""
+        return fold(self.layers, self._checked(x), len(self.in_shape))
+
+    def _checked(self, x: Tensor) -> Tensor:
         n = len(self.in_shape)
         if x.dim() < n or tuple(x.shape[x.dim() - n :]) != self.in_shape:
             raise ValueError(
                 f"{type(self).__name__} was built for events of shape {self.in_shape}, not a tensor {tuple(x.shape)}"
             )
-        return fold(self.layers, x, n)
+        return x
 
 
 class MLP(Network):
@@ -281,6 +285,142 @@ class ResNetTranspose(Network):
         self.layers = _with_residuals(plain.layers, activation)
 
 
+class FillMissing(Network):
+    """A network in front of which missing (NaN) entries of x are filled in, for encoders of incomplete data.
+
+    Args:
+        network: module from the filled x to features; with ``mask`` its first dimension is twice that of x.
+        shape: event shape of x.
+        fill: what stands for a missing entry: a number, or a tensor of shape ``shape`` such as the training mean.
+        mask: whether the network also sees which entries were given, as 0 and 1 behind x along its first dimension.
+
+    Raises:
+        ValueError: a network that takes another shape, or a fill that does not fit or is not finite.
+
+    Source: zeros, Nazabal et al. 2020, "Handling incomplete heterogeneous data using VAEs"; the mask beside them,
+    Collier et al. 2020, "VAEs in the presence of missing data".
+
+    Example:
+        >>> network = FillMissing(MLP(6, [8]), 3, mask=True)
+        >>> network(torch.tensor([[0.1, float("nan"), 0.3]])).isfinite().all()
+        tensor(True)
+    """
+
+    def __init__(
+        self, network: nn.Module, shape: int | Sequence[int], fill: float | Tensor = 0.0, mask: bool = False
+    ) -> None:
+        super().__init__()
+        self.in_shape, self.mask = event_shape("shape", shape), mask
+        takes = (2 * self.in_shape[0], *self.in_shape[1:]) if mask else self.in_shape
+        if tuple(getattr(network, "in_shape", takes)) != takes:
+            raise ValueError(f"network takes {tuple(network.in_shape)}, where {takes} is needed with mask={mask}")
+        fill = torch.as_tensor(fill, dtype=torch.get_default_dtype())
+        if not fill.isfinite().all() or fill.dim() and tuple(fill.shape) != self.in_shape:
+            raise ValueError(f"fill must be a finite number or a tensor of shape {self.in_shape}, not {fill!r}")
+        self.layers = network
+        self.register_buffer("fill", fill.clone())
+        if hasattr(network, "out_shape"):
+            self.out_shape = network.out_shape
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (..., *out_shape) of x (..., *in_shape), which may hold NaN."""
+        missing = self._checked(x).isnan()
+        x = torch.where(missing, self.fill.to(x.dtype), x)
+        if self.mask:
+            x = torch.cat([x, (~missing).to(x.dtype)], -len(self.in_shape))
+        return fold(self.layers, x, len(self.in_shape))
+
+
+class TableEncoder(Network):
+    """MLP over the columns of a table, each brought to a form that suits its kind; a missing entry becomes 0.
+
+    Real columns are standardised, positive and count columns after a logarithm, binary and ordinal columns scaled to
+    -1 ... 1, categorical ones made one-hot. ``start_at`` takes the training data's mean and standard deviation.
+
+    Args:
+        in_shape_or_dim: (D,), the number of columns.
+        hidden: sizes of the layers.
+        activation: one of ``networks.ACTIVATIONS``.
+        kinds: as for ``likelihoods.Columns``.
+        mask: whether the layers also see which entries are there.
+
+    Raises:
+        ValueError: rows that are not vectors, or kinds that do not fit them.
+
+    Example:
+        >>> network = TableEncoder(2, [8], kinds={0: "positive", 1: "categorical(3)"}, mask=True)
+        >>> network(torch.tensor([[2.5, 1.0], [math.nan, math.nan]])).shape
+        torch.Size([2, 8])
+    """
+
+    def __init__(
+        self,
+        in_shape_or_dim: int | Sequence[int],
+        hidden: Sequence[int] = (200, 200),
+        activation: str = "relu",
+        kinds: str | Mapping[Any, Any] | None = None,
+        mask: bool = False,
+    ) -> None:
+        super().__init__()
+        self.in_shape, self.mask = event_shape("in_shape_or_dim", in_shape_or_dim), mask
+        if len(self.in_shape) != 1:
+            raise ValueError(f"in_shape_or_dim must be that of a table's rows, one dimension, not {self.in_shape}")
+        size = self.in_shape[0]
+        columns = parse_kinds(kinds, size)
+        unknown = next((c for c in columns if c.levelled and c.levels is None), None)
+        if unknown is not None:
+            raise ValueError(f"kinds gives {unknown.name!r} no number of levels: write {unknown.kind}(L)")
+        hot = [(i, k) for i, c in enumerate(columns) if c.kind == "categorical" for k in range(c.levels)]
+        indices = {
+            "positive": torch.tensor([c.kind == "positive" for c in columns]),
+            "count": torch.tensor([c.kind == "count" for c in columns]),
+            "plain": torch.tensor([i for i, c in enumerate(columns) if c.kind != "categorical"], dtype=torch.long),
+            "column": torch.tensor([i for i, _ in hot], dtype=torch.long),
+            "code": torch.tensor([float(k) for _, k in hot]),
+        }
+        for name, value in indices.items():
+            self.register_buffer(f"_{name}", value, persistent=False)
+        half = [(c.levels - 1) / 2 if c.kind in ("binary", "ordinal") else 0.0 for c in columns]
+        self.register_buffer("zero", torch.tensor(half))
+        self.register_buffer("unit", torch.tensor([h or 1.0 for h in half]))
+        width = len(self._plain) + len(hot) + (size if mask else 0)
+        inner = MLP(width, hidden, activation)
+        self.layers, self.out_shape = inner.layers, inner.out_shape
+        self._scaled = [i for i, c in enumerate(columns) if not c.levelled]
+
+    @torch.no_grad()
+    def start_at(self, mean: Tensor, std: Tensor) -> TableEncoder:
+        """Standardise by the mean and standard deviation (D,) of the training data.
+
+        Returns:
+            the network itself.
+        """
+        if tuple(mean.shape) != self.in_shape or tuple(std.shape) != self.in_shape:
+            raise ValueError(f"mean and std must have shape {self.in_shape}, not {tuple(mean.shape)}")
+        mean, std = mean.to(self.zero), std.to(self.zero)
+        std = torch.where(std > 0, std, 1.0)
+        shifted = (mean + self._count.to(mean)).clamp(min=1e-30)
+        spread = torch.log1p((std / shifted).square())  # variance of the logarithm, were it Normal
+        logged = self._positive | self._count
+        zero = torch.where(logged, shifted.log() - spread / 2, mean)
+        unit = torch.where(logged, spread.sqrt().clamp(min=1e-6), std)
+        self.zero[self._scaled], self.unit[self._scaled] = zero[self._scaled], unit[self._scaled]
+        return self
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features (..., *out_shape) of x (..., D), which may hold NaN."""
+        if tuple(x.shape[-1:]) != self.in_shape:
+            raise ValueError(f"TableEncoder was built for rows of shape {self.in_shape}, not a tensor {tuple(x.shape)}")
+        seen = ~x.isnan()
+        x = torch.where(seen, x, 1.0)
+        x = torch.where(self._positive, x.clamp(min=1e-30).log(), x)  # whatever comes, the features stay finite
+        x = torch.where(self._count, x.clamp(min=0).log1p(), x)
+        here = seen.to(x.dtype)
+        scaled = ((x - self.zero) / self.unit * here).index_select(-1, self._plain)
+        hot = (x.index_select(-1, self._column) == self._code).to(x.dtype) * here.index_select(-1, self._column)
+        return fold(self.layers, torch.cat([scaled, hot, *([here] if self.mask else [])], -1), 1)
+
+
 class Head(nn.Module):
     """Last layer: features of a network -> ``parameters`` tensors of an event shape, in float32 or better.
 
@@ -316,14 +456,16 @@ class Head(nn.Module):
 
     def forward(self, features: Tensor) -> tuple[Tensor, ...]:
         """Tuple of ``parameters`` tensors (..., *shape) from features (..., *out_shape)."""
+        return self.stacked(features).unbind(-1 - len(self.shape))
+
+    def stacked(self, features: Tensor) -> Tensor:
+        """The same as one tensor (..., parameters, *shape)."""
         if self.spatial:
             out = full_precision(fold(self.layer, features, 3))
-            return out.chunk(self.parameters_per_event, dim=-3)
+            return out.unflatten(-3, (self.parameters_per_event, self.shape[0]))
         if self.feature_dim > 1:
             features = features.flatten(-self.feature_dim)
-        out = full_precision(self.layer(features))
-        lead = features.shape[:-1]
-        return tuple(part.reshape(*lead, *self.shape) for part in out.chunk(self.parameters_per_event, dim=-1))
+        return full_precision(self.layer(features)).unflatten(-1, (self.parameters_per_event, *self.shape))
 
     def bias(self, index: int = 0) -> Tensor:
         """View of the bias behind parameter ``index``: shape (channels, 1, 1) when spatial, else the event shape."""

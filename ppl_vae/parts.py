@@ -29,6 +29,10 @@ _FOLDERS = (
 )
 
 
+_RESERVED = frozenset(("class", "distribution", "dtype", "items", "same_as", "tensor"))
+"""Keys that mean something in a record: a mapping of a user's with one of them is kept as pairs."""
+
+
 class Recorded:
     """Mixin that keeps the constructor's arguments of every instance, subclasses included.
 
@@ -86,7 +90,8 @@ def describe(part: Any) -> Any:
         if isinstance(value, torch.Size | tuple | list):
             return [record(item, f"{path}/{i}") for i, item in enumerate(value)]
         if isinstance(value, dict):
-            return {key: record(item, f"{path}/{key}") for key, item in value.items()}
+            made = {key: record(item, f"{path}/{key}") for key, item in value.items()}
+            return {"items": [[*pair] for pair in made.items()]} if _RESERVED & made.keys() else made
         if isinstance(value, torch.Tensor):
             return {"tensor": value.detach().cpu().tolist(), "dtype": str(value.dtype).removeprefix("torch.")}
         if isinstance(value, type) and getattr(pyro.distributions, value.__name__, None) is value:
@@ -121,6 +126,8 @@ def build(record: Any) -> Any:
             return torch.tensor(value["tensor"], dtype=getattr(torch, value["dtype"]))
         if value.keys() == {"distribution"}:
             return _distribution(value["distribution"])
+        if value.keys() == {"items"}:
+            return {key: make(item, f"{path}/{key}") for key, item in value["items"]}
         if "same_as" in value:
             if value["same_as"] not in made:
                 raise ValueError(f"the record refers to {value['same_as']!r}, which no earlier part of it describes")

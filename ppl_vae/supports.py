@@ -4,7 +4,93 @@ from __future__ import annotations
 
 from typing import Any
 
-from torch.distributions import constraints
+import torch
+from torch import Tensor
+from torch.distributions import biject_to, constraints, transform_to
+
+
+class _OpenUnitInterval(constraints.interval):
+    """Numbers above 0 and below 1, the ends left out: where a density is 0 or infinite at 0 and 1."""
+
+    def __init__(self) -> None:
+        super().__init__(0.0, 1.0)
+
+    def check(self, value: Tensor) -> Tensor:
+        return (value > 0) & (value < 1)
+
+
+open_unit_interval = _OpenUnitInterval()
+biject_to.register(_OpenUnitInterval, lambda _: biject_to(constraints.unit_interval))
+transform_to.register(_OpenUnitInterval, lambda _: transform_to(constraints.unit_interval))
+
+
+class grid(constraints.Constraint):  # noqa: N801
+    """The numbers k / (levels - 1), k = 0 ... levels - 1: grey levels scaled to [0, 1].
+
+    Example:
+        >>> import torch
+        >>> grid(5).check(torch.tensor([0.0, 0.25, 0.3, 1.25])).tolist()
+        [True, True, False, False]
+    """
+
+    is_discrete = True
+
+    def __init__(self, levels: int) -> None:
+        super().__init__()
+        self.levels = levels
+
+    def check(self, value: Tensor) -> Tensor:
+        """Whether each number is a level, to 1/1000 of the step between levels."""
+        k = value * (self.levels - 1)
+        return ((k - k.round()).abs() <= 1e-3) & (value >= 0) & (value <= 1)
+
+    def __repr__(self) -> str:
+        return f"{self.levels} levels k/{self.levels - 1} in [0, 1]"
+
+
+class or_missing(constraints.independent):  # noqa: N801
+    """A constraint that lets NaN, which means a missing entry, through; otherwise the same.
+
+    Example:
+        >>> import torch
+        >>> or_missing(constraints.boolean).check(torch.tensor([1.0, 0.5, float("nan")])).tolist()
+        [True, False, True]
+    """
+
+    def __init__(self, base: constraints.Constraint) -> None:
+        super().__init__(base, 0)
+
+    def check(self, value: Tensor) -> Tensor:
+        """Whether each event is missing in part or in the base constraint."""
+        missing = value.isnan()
+        if self.event_dim:
+            missing = missing.flatten(value.dim() - self.event_dim).any(-1)
+        return self.base_constraint.check(value) | missing
+
+    def __repr__(self) -> str:
+        return f"{self.base_constraint!r} or missing"
+
+
+def allows_missing(support: Any) -> bool:
+    """Whether NaN entries are in the support.
+
+    Example:
+        >>> allows_missing(constraints.independent(or_missing(constraints.real), 1)), allows_missing(constraints.real)
+        (True, False)
+    """
+    while not isinstance(support, or_missing) and hasattr(support, "base_constraint"):
+        support = support.base_constraint
+    return isinstance(support, or_missing)
+
+
+def inside(support: Any) -> float:
+    """A number that the constraint on single entries holds."""
+    found = next(
+        (value for value in (0.5, 1.0, 0.0, 2.0, -1.0) if bool(support.check(torch.tensor(value)).all())), None
+    )
+    if found is None:
+        raise ValueError(f"no number is known that lies in {name(support)}")
+    return found
 
 
 def name(support: Any) -> str:
@@ -22,6 +108,8 @@ def name(support: Any) -> str:
     if hasattr(support, "_component_support"):  # what pyro and torch call the support of mixtures
         return name(support._component_support)
     kind = type(support).__name__.strip("_").lower()
+    if isinstance(support, grid):
+        return repr(support)
     if isinstance(support, constraints.interval):
         low, high = float(support.lower_bound), float(support.upper_bound)
         return "the unit interval" if (low, high) == (0.0, 1.0) else f"the interval [{low:g}, {high:g}]"

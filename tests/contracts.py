@@ -14,28 +14,79 @@ import math
 import pyro
 import pyro.distributions as dist
 import torch
+import torch.nn.functional as F
 from pyro import poutine
-from torch.distributions import biject_to
 
-from ppl_vae import VAE, likelihoods, models, networks, parts, posteriors, priors
+from ppl_vae import VAE, handlers, likelihoods, models, networks, parts, posteriors, priors, supports
 
 DIM, SHAPE, BATCH = 2, (1, 4, 4), 3
+# Supports that tie the entries together, or that are discrete: worth more than two entries.
+JOINT = ("Dirichlet", "LogisticNormal", "StickBreaking", "RelaxedOneHotCategorical", "Hyperspherical")
+JOINT += ("OneHotCategorical", "Bernoulli")
+FLOWS = {"coupling": 0.1, "autoregressive": 0.1, "spline": 0.02}  # kinds, and how far ``shaken`` moves them
 
 SPECIAL = {
     "networks.MLP": lambda: [networks.MLP(SHAPE, [5]), networks.MLP(DIM, [5, 4], "tanh"), networks.MLP(SHAPE, [])],
     "networks.ConvTranspose": lambda: [networks.ConvTranspose(DIM, [3, 2], (1, 5, 4))],
     "networks.ResNetTranspose": lambda: [networks.ResNetTranspose(DIM, [3, 2], (1, 5, 4))],
     "priors.Normal": lambda: [priors.Normal(DIM), priors.Normal(DIM, learned=True)],
+    "networks.FillMissing": lambda: [
+        networks.FillMissing(networks.MLP(SHAPE, [5]), SHAPE),
+        networks.FillMissing(networks.MLP((2, 4, 4), [5]), SHAPE, fill=0.5, mask=True),
+    ],
+    "networks.TableEncoder": lambda: [
+        networks.TableEncoder(4, [5]),
+        networks.TableEncoder(4, [5], "tanh", {0: "positive", 1: "count", 3: "categorical(3)"}, mask=True),
+    ],
+    "likelihoods.Columns": lambda: [
+        likelihoods.Columns(
+            networks.MLP(DIM, [5]),
+            6,
+            {0: "real", 1: "positive", 2: "count", 3: "binary", 4: "categorical(3)", 5: "ordinal(4)"},
+        )
+    ],
+    "posteriors.RelaxedOneHotCategorical": lambda: [
+        posteriors.RelaxedOneHotCategorical(networks.MLP(SHAPE, [5]), DIM),
+        posteriors.RelaxedOneHotCategorical(networks.MLP(SHAPE, [5]), 3, handlers.Linear(10, 1.0, 0.5)),
+    ],
     "likelihoods.Normal": lambda: (
         [
             likelihoods.Normal(networks.MLP(DIM, [5]), SHAPE, scale=scale)
-            for scale in (0.5, 2, "learned", "pixel", "network")
+            for scale in (0.5, 2, "learned", "pixel", "network", "optimal")
         ]
         + [likelihoods.Normal(networks.Conv.decoder(DIM, [3], SHAPE), SHAPE, scale="network")]
     ),
+    "priors.Flow": lambda: [shaken(priors.Flow(DIM, kind), by) for kind, by in FLOWS.items()],
+    "priors.Hierarchical": lambda: [priors.Hierarchical(DIM), priors.Hierarchical(DIM, [1, 1], [5, 4])],
+    "priors.Laplace": lambda: [priors.Laplace(DIM), priors.Laplace(DIM, 0.1, 2.0, learned=True)],
+    "priors.Logistic": lambda: [priors.Logistic(DIM), priors.Logistic(DIM, 0.1, 2.0, learned=True)],
+    "priors.MultivariateNormal": lambda: [
+        priors.MultivariateNormal(DIM, 0.1, torch.tensor([[1.0, 0.0], [0.5, 2.0]]), learned=learned)
+        for learned in (False, True)
+    ],
+    "priors.StudentT": lambda: [priors.StudentT(DIM), priors.StudentT(DIM, 3.0, 0.1, 2.0, learned=True)],
+    "priors.Uniform": lambda: [priors.Uniform(DIM), priors.Uniform(DIM, -1.0, 2.0)],
+    "priors.VampPrior": lambda: [
+        priors.VampPrior(posteriors.Normal(networks.MLP(SHAPE, [5], "tanh"), DIM), 4),
+        priors.VampPrior(posteriors.MultivariateNormal(networks.MLP(SHAPE, [5]), DIM), 4, inputs="real"),
+        shaken(priors.VampPrior(posteriors.Flow(networks.Conv(SHAPE, [3]), DIM, context=3), 4, SHAPE, "positive")),
+    ],
+    "posteriors.Flow": lambda: [
+        shaken(posteriors.Flow(network, DIM, kind, context=3), by)
+        for kind, by in FLOWS.items()
+        for network in (networks.MLP(SHAPE, [5]), networks.Conv(SHAPE, [3]))
+    ],
     "priors.Of": lambda: [],  # of any class: tests/priors/test_of.py
     "posteriors.Of": lambda: [],
     "likelihoods.Of": lambda: [],
+    "likelihoods.Multinomial": lambda: [  # of one word it would be constant
+        likelihoods.Multinomial(networks.MLP(DIM, [5]), 3),
+        likelihoods.Multinomial(networks.Conv.decoder(DIM, [3], SHAPE), SHAPE, total_count=7),
+    ],
+    "likelihoods.Missing": lambda: [
+        likelihoods.Missing(likelihoods.Bernoulli(networks.MLP(DIM, [5]), SHAPE)),
+        likelihoods.Missing(likelihoods.Normal(networks.Conv.decoder(DIM, [3], SHAPE), SHAPE, scale="optimal")),
+    ],
     "models.VAE": lambda: [vae()],
     "models.Autoencoder": lambda: [
         models.Autoencoder(networks.MLP(SHAPE, [5]), networks.MLP(DIM, [5]), DIM, SHAPE),
@@ -43,6 +94,30 @@ SPECIAL = {
     ],
     "models.Program": lambda: [],  # made of the user's own functions: tests/models/test_program.py
 }
+
+
+def _learned(name):
+    cls = getattr(priors, name)
+    return lambda: [cls(DIM), *([cls(3)] if name in JOINT else []), cls(DIM, learned=True)]
+
+
+def _joint(name):
+    cls = getattr(posteriors, name)
+    return lambda: [cls(networks.MLP(SHAPE, [5]), DIM), cls(networks.Conv(SHAPE, [3]), 3)]
+
+
+for _name in (*JOINT, "Beta", "Kumaraswamy", "Gamma", "LogNormal"):
+    SPECIAL[f"priors.{_name}"] = _learned(_name)
+for _name in JOINT:
+    SPECIAL.setdefault(f"posteriors.{_name}", _joint(_name))
+
+
+def shaken(part, by=0.2):
+    """The part with every parameter moved at random: some start at 0, where the gradient of others is 0 too."""
+    with torch.no_grad():
+        for p in part.parameters():
+            p.add_(by * torch.randn_like(p))
+    return part
 
 
 def vae(dim=DIM, shape=SHAPE, prior=None, posterior=None, likelihood=None, hidden=(5,)):
@@ -72,6 +147,7 @@ def make(folder, name):
             cls(networks.MLP(DIM, [5]), SHAPE),
             cls(networks.Conv.decoder(DIM, [3], SHAPE), SHAPE),
             cls(networks.MLP(DIM, [5]), 3),
+            cls(networks.MLP(DIM, [5]), 1),
         ],
         "estimators": lambda: [cls(), cls(num_particles=2)],
     }[folder]()
@@ -93,16 +169,19 @@ def instance(folder, case):
 
 def check_prior(prior):
     p = prior()
-    assert p.event_shape == (prior.dim,) and p.batch_shape in {(), (BATCH,)}
-    assert prior(torch.zeros(BATCH, dtype=torch.long)).event_shape == (prior.dim,)
+    dim = prior.dim
+    assert p.event_shape == (dim,) and p.batch_shape in {(), (BATCH,)}
+    assert prior(torch.zeros(BATCH, dtype=torch.long)).event_shape == (dim,)
     for lead in ((), (BATCH,), (4, BATCH)):
         z = p.sample(lead)
-        assert z.shape == (*lead, *p.batch_shape, prior.dim)
+        assert z.shape == (*lead, *p.batch_shape, dim)
         assert prior.support.check(z).all()
         assert p.log_prob(z).isfinite().all() and p.log_prob(z).shape == (*lead, *p.batch_shape)
-    _normalised(type(prior)(1)(), prior.support)
-    _gradients(prior, lambda: p.log_prob(p.sample((BATCH,)) + 0.1).sum())
-    _module(prior, lambda part: part().log_prob(torch.full((DIM,), 0.3).to(_dtype(part))))
+    _expands(p)
+    normalised(copy.deepcopy(prior).double()(), prior.support)
+    z = p.sample((7,)).detach()  # so many classes cannot be drawn equally often, where the gradient is 0
+    _gradients(prior, lambda: prior().log_prob(z).sum())
+    _module(prior, lambda part: part().log_prob(_cast(z, part)))
 
 
 def check_posterior(posterior):
@@ -113,10 +192,15 @@ def check_posterior(posterior):
     z = q.rsample((4,)) if q.has_rsample else q.sample((4,))
     assert z.shape == (4, BATCH, posterior.dim) and posterior.support.check(z.detach()).all()
     assert q.log_prob(z).shape == (4, BATCH) and q.log_prob(z).isfinite().all()
-    _normalised(_first(type(posterior)(networks.MLP(2, [3]), 1)(torch.ones(1, 2))), posterior.support)
-    _gradients(posterior, lambda: posterior(x).log_prob(z.detach()).sum())
-    _module(posterior, lambda part: part(x.to(_dtype(part))).log_prob(z[0].detach().to(_dtype(part))))
-    _rows_independent(lambda part: posterior(part).log_prob(z[0, : len(part)].detach()), x)
+    _expands(q)
+    z = z.detach()
+    normalised(copy.deepcopy(posterior).double()(x[:1].double()), posterior.support)
+    _gradients(posterior, lambda: posterior(x).log_prob(z).sum())
+    if q.has_rsample:
+        weights = torch.arange(1.0, posterior.dim + 1)  # a plain sum of the entries is constant on the simplex
+        _gradients(posterior, lambda: (posterior(x).rsample((4,)) * weights).square().sum())
+    _module(posterior, lambda part: part(x.to(_dtype(part))).log_prob(_cast(z[0], part)))
+    _rows_independent(lambda part: posterior(part).log_prob(z[0, : len(part)]), x)
 
 
 def check_likelihood(likelihood):
@@ -128,15 +212,22 @@ def check_likelihood(likelihood):
     x = p.sample()
     assert likelihood.support.check(x).all() and p.log_prob(x).isfinite().all()
     assert p.mean.shape == x.shape
+    assert likelihood.mass or not likelihood.support.is_discrete
+    _expands(p)
+    if p.event_shape == (1,) and likelihood.entrywise:
+        normalised(copy.deepcopy(likelihood).double()(z[:1].double()), likelihood.support)
     _gradients(likelihood, lambda: likelihood(z).log_prob(x).sum())
-    _module(likelihood, lambda part: part(z.to(_dtype(part))).log_prob(x.to(_dtype(part))))
+    _module(likelihood, lambda part: part(z.to(_dtype(part))).log_prob(_cast(x, part)))
     _rows_independent(lambda part: likelihood(part).log_prob(x[: len(part)]), z)
     _leading_dimensions(lambda part: likelihood(part).mean, torch.randn(2, BATCH, DIM), 1)
     likelihood.eval()
-    mean = likelihood.support.check(torch.tensor(0.5)) and 0.5 or 0.25
-    assert likelihood.start_at(torch.full(likelihood.shape, mean)) is likelihood
-    bias = likelihood.head.bias()
-    assert torch.allclose(bias, likelihood.unconstrain(torch.full_like(bias, mean)))
+    assert likelihood.start_at(x.mean(0), x.std(0)) is likelihood
+    assert likelihood(z).log_prob(x).isfinite().all()
+    if type(likelihood).start_at is likelihoods.Likelihood.start_at:
+        likelihood.start_at(x.mean(0))
+        target = likelihood.unconstrain(x.mean(0))
+        target = target.mean((-2, -1), keepdim=True) if likelihood.head.spatial else target
+        assert torch.allclose(likelihood.head.bias(), target)
 
 
 def check_network(network):
@@ -213,18 +304,98 @@ def _dtype(part):
     return next((t.dtype for t in [*part.parameters(), *part.buffers()] if t.is_floating_point()), torch.float32)
 
 
-def _normalised(p, support):
-    """log_prob of a 1-d code integrates to 1 over the support."""
-    u = torch.linspace(-12, 12, 20001, dtype=torch.float64)[:, None]
-    transform = biject_to(support)
-    z = transform(u)
-    log_jacobian = transform.log_abs_det_jacobian(u, z).reshape(len(u), -1).sum(-1)
-    density = (p.log_prob(z.float()).double().reshape(-1) + log_jacobian).exp()
-    assert abs(torch.trapezoid(density, u[:, 0]).item() - 1) < 1e-3
+def _cast(value, part):
+    """A float32 sample in a part's dtype, still on the simplex or sphere to that precision."""
+    value = value.to(_dtype(part))
+    if value.dtype == torch.float64 and ((value.sum(-1) - 1).abs() < 1e-5).all():
+        return value / value.sum(-1, keepdim=True)
+    if value.dtype == torch.float64 and ((value.norm(dim=-1) - 1).abs() < 1e-5).all():
+        return value / value.norm(dim=-1, keepdim=True)
+    return value
 
 
-def _first(p):
-    return p.expand((1,))
+def _expands(p):
+    """``expand`` gives more independent draws of the same density, as a plate of particles asks for."""
+    wide = p.expand((4, *p.batch_shape))
+    z = wide.sample()
+    assert wide.batch_shape == (4, *p.batch_shape) and z.shape == (4, *p.batch_shape, *p.event_shape)
+    assert torch.allclose(wide.log_prob(z), p.log_prob(z), rtol=1e-4, atol=1e-4)
+
+
+def normalised(p, support, tolerance=2e-3):
+    """exp(log_prob) integrates (a density) or sums (a mass) to 1 over events of at most 3 entries; p in float64.
+
+    The base measures: Lebesgue's on all entries; on the first entries but one of the simplex; the surface of the
+    sphere; counting. Every integral is a trapezoid sum over the reals after a change of variables that decays.
+    """
+    with torch.no_grad():
+        points, log_weights = _grid(supports.name(support), support, p.event_shape[-1])
+        assert p.event_shape.numel() == points.shape[-1], "normalised takes vectors"
+        z = points.reshape(len(points), *(1 for _ in p.batch_shape), -1)
+        total = (p.log_prob(z).reshape(len(points)) + log_weights).logsumexp(0).exp()
+    assert abs(total.item() - 1) < tolerance, total
+
+
+def _grid(name, support, dim):
+    """Points (N, dim) of a support and the logarithms of their weights (N,)."""
+    if name == "one-hot vectors":
+        return torch.eye(dim).double(), torch.zeros(dim).double()
+    if name == "the sphere":
+        return _sphere(dim)
+    if name == "the simplex":
+        u, log_step = _line(40, 2001 if dim == 2 else 401)
+        v, log_v = torch.sigmoid(u), log_step + F.logsigmoid(u) + F.logsigmoid(-u)
+        if dim == 2:
+            return torch.stack([v, torch.sigmoid(-u)], -1), log_v
+        a, b = torch.cartesian_prod(u, u).unbind(-1)
+        rest = torch.sigmoid(-a)
+        points = torch.stack([torch.sigmoid(a), rest * torch.sigmoid(b), rest * torch.sigmoid(-b)], -1)
+        return points, torch.cartesian_prod(log_v, log_v).sum(-1) + F.logsigmoid(-a)
+    values, log_weights = _axis(name, support, 4001 if dim == 1 else 301)
+    if dim == 1:
+        return values[:, None], log_weights
+    return torch.cartesian_prod(*[values] * dim), torch.cartesian_prod(*[log_weights] * dim).sum(-1)
+
+
+def _axis(name, support, size):
+    """Values of one entry and the logarithms of their weights."""
+    while hasattr(support, "base_constraint"):
+        support = support.base_constraint
+    listed = {"{0, 1}": 2, "the counts": 2000}.get(name)
+    if isinstance(support, supports.grid):
+        values = torch.arange(support.levels).double() / (support.levels - 1)
+        return values, torch.zeros_like(values)
+    if name == "the whole numbers of an interval":
+        listed = int(support.upper_bound) + 1
+    if listed:
+        return torch.arange(listed).double(), torch.zeros(listed).double()
+    if name == "the reals":
+        u, log_step = _line(14, size) if size > 1000 else _line(10, 401)
+        return u.sinh(), log_step + u.cosh().log()
+    if name == "the positive numbers":
+        u, log_step = _line(40, size)
+        return u.exp(), log_step + u
+    if isinstance(support, torch.distributions.constraints.interval):
+        u, log_step = _line(34, size)
+        low, width = float(support.lower_bound), float(support.upper_bound - support.lower_bound)
+        return low + width * torch.sigmoid(u), log_step + F.logsigmoid(u) + F.logsigmoid(-u) + math.log(width)
+    raise NotImplementedError(f"no grid over {name}; add one to tests/contracts.py")
+
+
+def _line(reach, size):
+    u = torch.linspace(-reach, reach, size, dtype=torch.float64)
+    return u, torch.full_like(u, math.log(2 * reach / (size - 1)))
+
+
+def _sphere(dim):
+    angle = torch.arange(1000, dtype=torch.float64) * (2 * math.pi / 1000)
+    circle = torch.stack([angle.cos(), angle.sin()], -1)
+    if dim == 2:
+        return circle, torch.full_like(angle, math.log(2 * math.pi / 1000))
+    height = (torch.arange(400, dtype=torch.float64) + 0.5) / 200 - 1  # equal heights cut equal areas
+    radius = (1 - height.square()).sqrt()
+    points = torch.cat([radius[:, None, None] * circle, height[:, None, None].expand(-1, 1000, 1)], -1).reshape(-1, 3)
+    return points, torch.full((len(points),), math.log(4 * math.pi / len(points)), dtype=torch.float64)
 
 
 def _gradients(part, scalar):

@@ -87,3 +87,9 @@ def test_check_size(value):
 
 def test_nearest():
     assert checks.nearest("zzz", ["b", "a"]) == "choose from a, b"
+
+
+def test_a_mapping_with_columns_named_like_the_keys_of_a_record_is_kept():
+    kinds = {"class": "categorical(3)", "items": "real", "same_as": "count", "tensor": "real", "dtype": "real"}
+    made = parts.build(json.loads(json.dumps(parts.describe(likelihoods.Columns(networks.MLP(2, [3]), 5, kinds)))))
+    assert made.arguments["kinds"] == kinds and [c.name for c in made.columns] == list(kinds)

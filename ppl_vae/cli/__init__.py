@@ -1,4 +1,4 @@
-"""The shell: ``ppl-vae train | evaluate | sample | reconstruct | interpolate | report | list``.
+"""The shell: ``ppl-vae train | evaluate | sample | reconstruct | interpolate | impute | report | list``.
 
 A flag is read off a signature, a part off its folder's ``__all__``; nothing is listed twice. A mistake of the user's
 costs one line on standard error and exit code 2; a mistake of ours shows its traceback.

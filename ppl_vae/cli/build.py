@@ -15,6 +15,7 @@ from torch import nn
 from torch.distributions import constraints
 
 from .. import data as data_module
+from .. import supports
 from ..checks import check_size
 from . import catalog
 from .catalog import Entry
@@ -23,8 +24,10 @@ from .settings import Settings
 
 
 def load_data(settings: Settings) -> data_module.Data:
-    """The data set that the flags name."""
+    """The data set that the flags name; the kinds of a table's columns are an option of the likelihood."""
     flags = {name: settings[name] for name in LOAD_FLAGS if name in settings.values}
+    if "likelihood.kinds" in settings.values:
+        flags["kinds"] = settings["likelihood.kinds"] or "auto"
     return data_module.load(settings["data"], root=settings["data-root"], **flags, **settings.options("data"))
 
 
@@ -56,15 +59,15 @@ def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
     hidden = _hidden(network) if settings["hidden"] is None else settings["hidden"]
     cls, own = _class("networks", network), settings.options("network")
     activation = settings["activation"]
-    encoder = cls(shape, hidden, activation, **own)
+    encoder = _encoder(cls, train, hidden, activation, own)
     decoder = cls.decoder(dim, [*reversed(hidden)], shape, activation, **own)
     known = {"dim": dim, "shape": shape, "encoder": encoder, "decoder": decoder}
     model = settings.entry("model")
-    if "prior" in model.structural:
-        known["prior"] = _make("priors", settings.entry("prior"), known, settings.options("prior"))
     if "posterior" in model.structural:
         around = known | {"network": encoder}
         known["posterior"] = _make("posteriors", settings.entry("posterior"), around, settings.options("posterior"))
+    if "prior" in model.structural:  # after the posterior, which a VampPrior is made of
+        known["prior"] = _make("priors", settings.entry("prior"), known, settings.options("prior"))
     if "likelihood" in model.structural:
         known["likelihood"] = _likelihood(settings, train, known | {"network": decoder})
     options = settings.options("model")
@@ -77,9 +80,23 @@ def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
     return _make("objectives", objective(model), known, settings.options("objective"))
 
 
+def _encoder(cls: Any, train: data_module.Split, hidden: Any, activation: str, own: Mapping[str, Any]) -> nn.Module:
+    """The network before the posterior: for a table with kinds of columns, one that knows them."""
+    kinds = (train.config or {}).get("kinds")
+    if kinds is None:
+        return cls(tuple(train.shape), hidden, activation, **own)
+    from ..networks import TableEncoder
+
+    gaps = any(bool(x.isnan().any()) for x, *_ in train.batches(10_000))
+    return TableEncoder(tuple(train.shape), hidden, activation, kinds, mask=gaps).start_at(train.mean(), train.std())
+
+
 def _likelihood(settings: Settings, train: data_module.Split, known: Mapping[str, Any]) -> nn.Module:
     name = settings["likelihood"] or natural_likelihood(train)
-    made = _make("likelihoods", catalog.parts("likelihood")[name], known, settings.options("likelihood"))
+    options = settings.options("likelihood")
+    if "kinds" in options:
+        options["kinds"] = train.config["kinds"]
+    made = _make("likelihoods", catalog.parts("likelihood")[name], known, options)
     train = train.resolve(made.support)
     train.check(made.support)
     return made.start_at(train.mean(), train.std())
@@ -116,6 +133,8 @@ def _holds(split: data_module.Split, support: constraints.Constraint) -> bool:
 def compatible_pairs() -> list[tuple[str, str]]:
     """Names of the priors and the posteriors that live on the same support, found by building small ones.
 
+    A prior that is made of a posterior goes with every one.
+
     Example:
         >>> ("normal", "multivariate-normal") in compatible_pairs()
         True
@@ -124,18 +143,16 @@ def compatible_pairs() -> list[tuple[str, str]]:
 
     with torch.random.fork_rng(devices=[]):
         known = {"dim": 2, "shape": (4,), "network": networks.MLP(4, [2])}
-        supports = {
-            role: {name: _support(folder, entry, known) for name, entry in catalog.parts(role).items()}
+        priors, posteriors = (
+            {
+                name: None if "posterior" in entry.structural else _support(folder, entry, known)
+                for name, entry in catalog.parts(role).items()
+            }
             for role, folder in (("prior", "priors"), ("posterior", "posteriors"))
-        }
-    return [
-        (prior, posterior)
-        for prior, lives in supports["prior"].items()
-        for posterior, on in supports["posterior"].items()
-        if lives == on
-    ]
+        )
+    return [(prior, q) for prior, lives in priors.items() for q, on in posteriors.items() if lives in (None, on)]
 
 
 def _support(folder: str, entry: Entry, known: Mapping[str, Any]) -> str:
     least = {option.argument: 2 for option in entry.options.values() if option.required}
-    return repr(_make(folder, entry, known, least).support)
+    return supports.name(_make(folder, entry, known, least).support)

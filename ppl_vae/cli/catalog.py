@@ -98,13 +98,14 @@ def parts(role: str) -> dict[str, Entry]:
     """What the flag ``--<role>`` chooses from, by name in the shell.
 
     A folder may export more than there is to choose: a network is offered if it has a mirror (a ``decoder``
-    classmethod), a beta schedule if it can be called, anything if its arguments can be supplied.
+    classmethod), a beta schedule if it can be called, anything if its arguments can be supplied and it is not put
+    around another of its kind.
 
     Example:
         >>> parts("network")["mlp"].cls
         'MLP'
     """
-    found = [entry for entry in exported(ROLES[role]).values() if entry.buildable]
+    found = [e for e in exported(ROLES[role]).values() if e.buildable and role not in e.structural]
     needed = {"network": "decoder", "beta": "__call__"}.get(role)
     return {entry.name: entry for entry in found if needed is None or needed in entry.methods}
 

@@ -86,7 +86,7 @@ def objective(model: Entry) -> Entry:
 
 def load_options() -> dict[str, Option]:
     """Arguments of ``data.load`` that are written ``--data.<option>``."""
-    taken = ("name", "root", *LOAD_FLAGS)
+    taken = ("name", "root", "kinds", *LOAD_FLAGS)
     return {name: o for name, o in catalog.function("data", "load").options.items() if o.argument not in taken}
 
 
@@ -157,6 +157,14 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
         _SPLIT,
         _ROOT,
     ),
+    "impute": (
+        _RUN,
+        Flag("data", WORD, None, "the .csv table to fill in, with the columns that the run was trained on"),
+        Flag("out", WORD, None, "the .csv file to write"),
+        Flag("num-samples", WHOLE, 100, "draws of the code for every row"),
+        Flag("weighted", SWITCH, False, "weight the draws by their importance"),
+        _SEED,
+    ),
     "report": (_RUN, _ROOT, _SEED),
     "list": (Flag("json", SWITCH, False, "print JSON"),),
 }
@@ -168,6 +176,7 @@ SUMMARIES = {
     "sample": "draw from a trained model",
     "reconstruct": "examples beside what the model makes of them",
     "interpolate": "walk through the codes between two examples",
+    "impute": "fill in the empty cells of a table",
     "report": "write report.html into a run folder",
     "list": "the parts to choose from, and which go together",
 }

@@ -11,6 +11,7 @@ from .arguments import UsageError
 
 _ROWS = (
     ("log_likelihood", "log-likelihood", "nats an example"),
+    ("log_likelihood_kind", "  of a", "mass: of exact values; density: per unit of the data"),
     ("log_likelihood_stderr", "  standard error", "nats an example, of the sampling"),
     ("ess", "  effective samples", "median"),
     ("khat", "  Pareto k-hat", "median; above 0.7 the log-likelihood is not to be trusted"),
@@ -42,6 +43,30 @@ def data(chosen: dict[str, Any]) -> Any:
         raise UsageError(f"{chosen['run']} was trained on data of your own, which config.json cannot name; use Python")
     root = {} if chosen["data-root"] is None else {"root": chosen["data-root"]}
     return load(**{**record, **root})
+
+
+def kinds(chosen: dict[str, Any]) -> dict[str, Any]:
+    """The kinds of the columns that a run was trained on."""
+    from ..training import RunFolder
+
+    found = (RunFolder(chosen["run"]).config().get("data") or {}).get("kinds")
+    if not found:
+        raise UsageError(
+            f"{chosen['run']} was not trained on a table with --likelihood columns, so it cannot fill one in"
+        )
+    return found
+
+
+def table_files(data: str | None, out: str | None) -> tuple[Path, Path]:
+    """The table to read and the one to write, checked before any work is done."""
+    for flag, value in (("data", data), ("out", out)):
+        if value is None or Path(value).suffix.lower() != ".csv":
+            raise UsageError(f"--{flag} must name a .csv file, not {value or 'nothing'}")
+    if not Path(str(data)).is_file():
+        raise UsageError(f"--data {data} does not exist")
+    if not Path(str(out)).parent.is_dir():
+        raise UsageError(f"--out {out} lies in {Path(str(out)).parent}, which is not a folder")
+    return Path(str(data)), Path(str(out))
 
 
 def split(chosen: dict[str, Any]) -> Any:
@@ -117,6 +142,6 @@ def table(results: dict[str, dict[str, Any]]) -> str:
         lines.append(name)
         for key, words, unit in _ROWS:
             if metrics.get(key) is not None and metrics[key] == metrics[key]:
-                value = f"{metrics[key]:>12d}" if isinstance(metrics[key], int) else f"{metrics[key]:>12.3f}"
+                value = f"{metrics[key]:>12}" if isinstance(metrics[key], int | str) else f"{metrics[key]:>12.3f}"
                 lines.append(f"  {words:<20}{value}  {unit}".rstrip())
     return "\n".join(lines)

@@ -5,10 +5,11 @@ else is the path of a .npy, .npz or .csv file or of a folder of images.
 """
 
 from .batches import Batches
+from .kinds import find_kinds
 from .sources import Data, load
 from .splits import Split, as_split
 
-__all__ = ["Batches", "Data", "NAMES", "Split", "as_split", "load"]
+__all__ = ["Batches", "Data", "NAMES", "Split", "as_split", "find_kinds", "load"]
 
 NAMES = (
     "celeba",

@@ -9,9 +9,12 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
+from .. import supports
+from .kinds import Table
+
 
 def elementwise(support: Any) -> Any:
-    """The constraint on single elements inside ``independent`` ones; None stays None."""
+    """The constraint on single elements inside ``independent`` ones and ``or_missing``; None stays None."""
     while isinstance(support, constraints.independent):
         support = support.base_constraint
     return support
@@ -39,7 +42,7 @@ def check_unit(x: Tensor, where: str) -> None:
 
 def check_drawn(levels: int | None, where: str, support: Any) -> None:
     """Raise unless the support holds what noise makes: 0 and 1, or numbers between if there are ``levels``."""
-    base, probe = elementwise(support), [0.0, 1.0] if levels is None else [0.5]
+    base, probe = elementwise(support), [0.0, 1.0] if levels is None else [0.4321]  # no grey level
     if base is not None and not base.check(torch.tensor(probe)).all():
         what = "binarized to 0 and 1" if levels is None else "dequantized to (0, 1)"
         fix = "binarize='none'" if levels is None else "dequantize=False"
@@ -84,6 +87,11 @@ def check_values(
     base = elementwise(support)
     if base is None or base is constraints.real or (base is constraints.boolean and is_binary(x)):
         return
+    if isinstance(base, Table):
+        wrong = base.complaint(x)
+        if wrong is not None:
+            raise ValueError(f"{where} has, in row {_row(wrong[0], rows, index)}, {wrong[1]}")
+        return
     if base is constraints.unit_interval and low >= 0 and high <= 1:
         return
     bad = ~base.check(x)
@@ -105,7 +113,13 @@ def _row(position: int, rows: np.ndarray, index: np.ndarray | None) -> int:
 
 
 def _words(support: Any) -> str:
-    names = {constraints.boolean: "{0, 1}", constraints.unit_interval: "[0, 1]"}
+    names = {
+        constraints.boolean: "{0, 1}",
+        constraints.unit_interval: "[0, 1]",
+        supports.open_unit_interval: "(0, 1)",
+        constraints.nonnegative_integer: "0, 1, 2, ...",
+        constraints.positive: "the positive numbers",
+    }
     return names.get(support) or str(support)
 
 
@@ -113,6 +127,17 @@ def _advice(base: Any, low: float, high: float, ours: bool) -> str:
     if base is constraints.boolean and low >= 0 and high <= 1:
         how = "load it with binarize='dynamic'" if ours else "use data.as_split(x, binarize='dynamic')"
         return f"{how}, or choose a likelihood on [0, 1] or on the real line"
-    if (base is constraints.boolean or base is constraints.unit_interval) and low >= 0 and 1 < high <= 255:
+    if base is supports.open_unit_interval and low >= 0 and high <= 1:
+        how = "load it with dequantize=True" if ours else "dequantize grey levels, or move it inside (0, 1)"
+        return f"{how}, or choose a likelihood on [0, 1], such as continuous-bernoulli"
+    if isinstance(base, supports.grid) and low >= 0 and high <= 1:
+        what = f"round it to {base.levels} levels, without dequantizing, or set levels to the data's own"
+        return f"{what}, or choose a density on [0, 1]"
+    if base is constraints.nonnegative_integer and low >= 0:
+        return "round it if these are counts, or choose a likelihood on the positive numbers, such as gamma"
+    if base is constraints.positive and low >= 0:
+        return "leave zeros out or add a small number, or choose a likelihood that holds 0, such as normal"
+    unit = base in (constraints.boolean, constraints.unit_interval, supports.open_unit_interval)
+    if (unit or isinstance(base, supports.grid)) and low >= 0 and 1 < high <= 255:
         return "divide it by 255 if these are grey levels, or choose a likelihood on the real line, such as normal"
     return "choose a likelihood whose support holds it, such as normal"

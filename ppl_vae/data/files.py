@@ -6,8 +6,6 @@ called ``label`` or ``y`` is the labels, and an empty cell is NaN. In a folder o
 
 from __future__ import annotations
 
-import array
-import csv
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +14,9 @@ import numpy as np
 from torch import Tensor
 
 from ..checks import nearest
+from .kinds import find_kinds
 from .rows import Array, Pictures, to_labels
+from .tables import is_number, read_csv
 
 FORMATS = (".csv", ".npy", ".npz")
 _IMAGES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -27,7 +27,8 @@ class Source:
     """What ``load`` splits: readers with labels of the training part and, where a set has them, of the others.
 
     ``divisor`` brings integers to [0, 1] on ``levels`` grey levels (None: no such levels). ``held_bytes`` is the size
-    as float32 up to which the set is held in memory.
+    as float32 up to which the set is held in memory. ``columns`` are the names of a table's columns and ``kinds`` every
+    column's kind, if asked for.
     """
 
     train: tuple[Any, Tensor | None]
@@ -37,10 +38,12 @@ class Source:
     levels: int | None = None
     classes: tuple[str, ...] | None = None
     held_bytes: float = 2.0**29
+    columns: tuple[str, ...] | None = None
+    kinds: dict[str, Any] | None = None
 
 
-def open_path(path: Path, labels: str | None, size: int | tuple[int, int] | None) -> Source:
-    """Source of a file or of a folder of images.
+def open_path(path: Path, labels: str | None, size: int | tuple[int, int] | None, kinds: Any = None) -> Source:
+    """Source of a file or of a folder of images; ``kinds`` are for tables.
 
     Raises:
         ValueError: a path that does not exist, an unknown format, contents that are not rows of numbers or images.
@@ -50,15 +53,23 @@ def open_path(path: Path, labels: str | None, size: int | tuple[int, int] | None
             raise ValueError(
                 f"labels={labels!r} has no meaning for a folder of images, whose subfolders are the labels"
             )
+        if kinds is not None:
+            raise ValueError(f"kinds are for tables, and {path} is a folder of images")
         return _folder(path, size)
     if not path.exists():
         raise ValueError(f"no such file or folder: {path}")
     if size is not None:
         raise ValueError(f"size={size!r} is for folders of images, and {path} is a file")
-    readers = {".csv": _csv, ".npy": _npy, ".npz": _npz}
-    if path.suffix not in readers:
+    readers = {".npy": _npy, ".npz": _npz}
+    if path.suffix not in FORMATS:
         raise ValueError(f"{path} has no known format: {nearest(path.suffix, FORMATS)}, or give a folder of images")
-    return readers[path.suffix](path, labels)
+    if path.suffix == ".csv":
+        return _csv(path, labels, kinds)
+    source = readers[path.suffix](path, labels)
+    if kinds is not None:
+        source.kinds = find_kinds(source.train[0].array, kinds)
+        source.columns, source.divisor, source.levels = tuple(source.kinds), 1.0, None
+    return source
 
 
 def from_array(x: np.ndarray, y: Any, where: str, path: Path | None = None) -> Source:
@@ -108,77 +119,20 @@ def _npz(path: Path, labels: str | None) -> Source:
     return from_array(x, y, str(path))
 
 
-def _csv(path: Path, labels: str | None) -> Source:
-    cells, marks = array.array("d"), []
-    names: list[str] | None = None
-    column = None
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file)
-        try:
-            for row in reader:
-                if not row:
-                    continue
-                if names is None:
-                    header = any(cell.strip() and not _is_number(cell) for cell in row)
-                    names = [cell.strip() for cell in row] if header else [str(i) for i in range(len(row))]
-                    column = _label_column(names, labels, path)
-                    if header:
-                        continue
-                if len(row) != len(names):
-                    raise ValueError(
-                        f"{path} has {len(row)} cells in line {reader.line_num}, and {len(names)} in its first"
-                    )
-                cells.extend(_numbers(row, names, column, f"{path}, line {reader.line_num}"))
-                if column is not None:
-                    marks.append(row[column].strip())
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise ValueError(f"{path} is not a readable .csv file: {error}") from None
-    width = len(names or []) - (column is not None)
-    if not cells:
-        raise ValueError(f"{path} is empty: no rows of numbers")
-    x = np.frombuffer(cells, dtype=np.float64).reshape(-1, width)
+def _csv(path: Path, labels: str | None, kinds: Any = None) -> Source:
+    table = read_csv(path, labels, kinds)
     classes, y = None, None
-    if column is not None:
-        if all(_is_number(mark) for mark in marks if mark):
-            y = np.array([float(mark) if mark else np.nan for mark in marks])
+    if table.marks is not None:
+        if all(is_number(mark) for mark in table.marks if mark):
+            y = np.array([float(mark) if mark else np.nan for mark in table.marks])
         else:
-            if "" in marks:
-                raise ValueError(f"{path} has no label in row {marks.index('')} (counting from 0)")
-            classes = tuple(sorted(set(marks)))
-            y = np.array([classes.index(mark) for mark in marks])
-    source = from_array(x, y, str(path))
-    source.classes = classes
+            if "" in table.marks:
+                raise ValueError(f"{path} has no label in row {table.marks.index('')} (counting from 0)")
+            classes = tuple(sorted(set(table.marks)))
+            y = np.array([classes.index(mark) for mark in table.marks])
+    source = from_array(table.x, y, str(path))
+    source.classes, source.columns, source.kinds = classes, tuple(table.names), table.kinds
     return source
-
-
-def _label_column(names: list[str], labels: str | None, path: Path) -> int | None:
-    if labels is not None:
-        if labels not in names:
-            raise ValueError(f"{path} has no column {labels!r}: {nearest(labels, names)}")
-        return names.index(labels)
-    return next((names.index(name) for name in ("label", "y") if name in names), None)
-
-
-def _numbers(row: list[str], names: list[str], column: int | None, where: str) -> list[float]:
-    values = []
-    for i, cell in enumerate(row):
-        if i == column:
-            continue
-        try:
-            values.append(float(cell))
-        except ValueError:
-            if cell.strip():
-                raise ValueError(f"{where}, column {names[i]!r} holds {cell!r}, which is not a number") from None
-            values.append(np.nan)
-    return values
-
-
-def _is_number(cell: str) -> bool:
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
 
 
 class OpenImage:

@@ -7,6 +7,7 @@ Where a set has an official test part it is kept, and 1/12 of the training rows 
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -56,6 +57,7 @@ class Data:
             they have none.
         classes: names of the labels 0, 1, ..., where the source names them.
         config: JSON-able arguments: ``load(**config)`` makes this data set again.
+        columns: names of a table's columns, where the source names them.
     """
 
     name: str
@@ -65,6 +67,12 @@ class Data:
     levels: int | None
     classes: tuple[str, ...] | None
     config: dict[str, Any]
+    columns: tuple[str, ...] | None = None
+
+    @property
+    def kinds(self) -> dict[str, Any] | None:
+        """Every column's kind by name, with its levels, if ``load`` was given kinds."""
+        return self.config.get("kinds")
 
     @property
     def shape(self) -> torch.Size:
@@ -93,6 +101,7 @@ def load(
     labels: str | None = None,
     size: int | tuple[int, int] | None = None,
     in_memory: bool | None = None,
+    kinds: str | Mapping[Any, Any] | None = None,
 ) -> Data:
     """A data set by name or path.
 
@@ -113,6 +122,9 @@ def load(
         size: side, or (height, width), that pictures are brought to: folders, celeba (64), omniglot (28).
         in_memory: whether rows are held as float32; None holds named arrays up to a quarter of the free memory, and
             files and pictures up to 512 MiB. Otherwise they are read batch by batch.
+        kinds: what the columns of a table hold: a mapping from column name or number to real, positive, count,
+            binary, categorical or ordinal (those not named are real), text "age=positive,sex=binary", a .yaml or
+            .json file; "auto" makes columns of words categorical, of 0 and 1 binary, others real; None reads numbers.
 
     Raises:
         ValueError: an unknown name, data that are absent or not readable, arguments that do not go together.
@@ -128,10 +140,15 @@ def load(
     check_size("seed", seed, 0)
     for side in (size,) if isinstance(size, int) else size or ():
         check_size("size", side)
+    if kinds is not None and (scale not in ("auto", "none") or binarize not in ("auto", "none")):
+        raise ValueError(
+            f"kinds say what the values mean, so scale={scale!r} and binarize={binarize!r} must leave them alone: "
+            "choose auto or none for both; networks.TableEncoder brings columns to one scale"
+        )
     size = tuple(size) if isinstance(size, list | tuple) else size  # type: ignore[assignment]
     name, where = os.fspath(name), os.fspath(name)
     with own_randomness():  # importing scikit-learn draws from Python's random numbers
-        source = _open(name, Path(root).expanduser(), download, labels, size)
+        source = _open(name, Path(root).expanduser(), download, labels, size, kinds)
     levels = source.levels if scale == "auto" else None
     if dequantize and levels is None:
         raise ValueError(f"dequantize=True needs grey levels and scale='auto': {name} has none with scale={scale!r}")
@@ -146,6 +163,7 @@ def load(
         "root": str(root) if name not in _TORCHVISION else os.path.abspath(Path(root).expanduser()),
         "seed": seed, "binarize": binarize, "dequantize": dequantize, "scale": scale, "valid": valid,
         "labels": labels, "size": list(size) if isinstance(size, tuple) else size, "in_memory": in_memory,
+        "kinds": source.kinds,
     }  # fmt: skip
     held = 4 * total <= limit
     if not held and isinstance(source.train[0], Array):
@@ -164,11 +182,15 @@ def load(
             name=where,
             index=index,
         )
-    return Data(name=name, levels=levels, classes=source.classes, config=config, **splits)
+    return Data(name=name, levels=levels, classes=source.classes, config=config, columns=source.columns, **splits)
 
 
-def _open(name: str, root: Path, download: bool, labels: str | None, size: int | tuple[int, int] | None) -> Source:
+def _open(
+    name: str, root: Path, download: bool, labels: str | None, size: int | tuple[int, int] | None, kinds: Any
+) -> Source:
     if name in NAMES:
+        if kinds is not None:
+            raise ValueError(f"kinds are for tables in files, not for {name}")
         if labels is not None:
             raise ValueError(f"labels={labels!r} is for files: {name} has its own labels")
         if size is not None and name not in _SIZES:
@@ -177,7 +199,7 @@ def _open(name: str, root: Path, download: bool, labels: str | None, size: int |
     path = Path(name).expanduser()
     if not path.exists() and path.name == name and not path.suffix:
         raise ValueError(f"unknown data {name!r}: {nearest(name, NAMES)}, or give the path of a file or folder")
-    return open_path(path, labels, size)
+    return open_path(path, labels, size, kinds)
 
 
 def _digits() -> Source:

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from ..checks import check_size, nearest
+from ..supports import allows_missing
 from .checks import check_drawn, check_unit, check_values, elementwise, is_binary
 from .noise import PARTS, Noise
 from .rows import Items, Labels, Rows, positions, to_float, to_labels
@@ -238,11 +239,12 @@ class Split:
         Args:
             support: the likelihood's support, or None for any real number.
             needs_labels: whether the model needs y.
-            missing: whether NaN means a missing entry, to be let through.
+            missing: whether NaN means a missing entry, to be let through, whatever the support.
 
         Raises:
             ValueError: an empty split, NaN or infinity, values outside the support, labels missing.
         """
+        missing = missing or allows_missing(support)
         if len(self) == 0 or self.shape.numel() == 0:
             raise ValueError(f"{self.where} is empty: its shape is {tuple(self.x.shape)}")
         if needs_labels and not self.labelled:

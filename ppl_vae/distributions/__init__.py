@@ -1,5 +1,32 @@
 """Distributions and rules that Pyro lacks."""
 
+from . import divergences as divergences
+from . import normal_kl as normal_kl
 from .family import Family
+from .flow import Flow
+from .gaussian_mixture import GaussianMixture
+from .kumaraswamy import Kumaraswamy
+from .layered import Layered
+from .logistic import Logistic
+from .logistic_normal import LogisticNormal
+from .logit_normal import LogitNormal
+from .power_spherical import PowerSpherical, SphereUniform
+from .relaxed_one_hot_categorical import RelaxedOneHotCategorical
+from .stick_breaking import StickBreaking
+from .uniform import Uniform
 
-__all__ = ["Family"]
+__all__ = [
+    "Family",
+    "Flow",
+    "GaussianMixture",
+    "Kumaraswamy",
+    "Layered",
+    "Logistic",
+    "LogisticNormal",
+    "LogitNormal",
+    "PowerSpherical",
+    "RelaxedOneHotCategorical",
+    "SphereUniform",
+    "StickBreaking",
+    "Uniform",
+]

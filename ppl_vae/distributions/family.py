@@ -1,20 +1,23 @@
 """Any Pyro distribution class as a family over events of one shape, with unconstrained parameters.
 
 Each parameter of the class has a constraint; an unconstrained tensor of the right shape is mapped into it by
-``transform_to`` (positive ones by a softplus: an exponential overflows in float32). A linear layer that gives
-``Family.size`` numbers therefore gives a distribution.
+``transform_to`` (positive ones by a softplus, which an exponential's overflow in float32 rules out, plus a floor, since
+the softplus underflows). A linear layer that gives ``Family.size`` numbers therefore gives a distribution.
 """
 
 from __future__ import annotations
 
+import inspect
 import math
-from collections.abc import Mapping, Sequence
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from pyro.distributions import constraints as pyro_constraints
 from torch import Tensor
-from torch.distributions import constraints, transform_to
+from torch.distributions import Transform, constraints, transform_to
 
 from .. import supports
 from ..checks import nearest
@@ -27,17 +30,36 @@ ALTERNATIVES = (
 )
 
 
-def _softplus(constraint: Any) -> Any:
-    """The constraint, with positive parts mapped by a softplus."""
+FLOOR = 1e-6  # of positive parameters
+
+SPARSE = 0.01  # floor of Gamma, Beta and Dirichlet concentrations: below it most float32 samples are the smallest float
+
+
+class _Above(Transform):
+    """softplus + floor; values at the floor have an inverse too."""
+
+    domain, codomain, bijective, sign = constraints.real, constraints.positive, True, 1
+
+    def __init__(self, floor: float) -> None:
+        super().__init__()
+        self.floor = floor
+
+    def _call(self, x: Tensor) -> Tensor:
+        return F.softplus(x) + self.floor
+
+    def _inverse(self, y: Tensor) -> Tensor:
+        y = (y - self.floor).clamp(min=1e-30)
+        return (-y).expm1().neg().log() + y
+
+
+def _transform(constraint: Any, floor: float) -> Any:
+    """``transform_to`` the constraint, with positive parts mapped by a softplus."""
     if constraint is constraints.lower_cholesky:
-        return pyro_constraints.softplus_lower_cholesky
+        return transform_to(pyro_constraints.softplus_lower_cholesky)
     base = constraint.base_constraint if isinstance(constraint, constraints.independent) else constraint
-    positive = isinstance(base, constraints.greater_than | constraints.greater_than_eq) and base.lower_bound == 0
-    if not positive:
-        return constraint
-    if base is constraint:
-        return pyro_constraints.softplus_positive
-    return constraints.independent(pyro_constraints.softplus_positive, constraint.reinterpreted_batch_ndims)
+    if isinstance(base, constraints.greater_than | constraints.greater_than_eq) and base.lower_bound == 0:
+        return _Above(floor)
+    return transform_to(constraint)
 
 
 class Family:
@@ -47,6 +69,8 @@ class Family:
         distribution: class of ``pyro.distributions``.
         shape: event shape; a class over vectors takes (dim,) only.
         fixed: parameters that the caller gives once and for all (numbers or tensors).
+        given: names of parameters that the caller has values for: of parameters that say the same, these are used.
+        floor: what positive parameters are kept above.
 
     Attributes:
         parameters: names of the parameters left free, in order.
@@ -66,7 +90,14 @@ class Family:
         (('concentration', 'rate'), 6, torch.Size([3]))
     """
 
-    def __init__(self, distribution: type[Any], shape: Sequence[int], fixed: Mapping[str, Any] | None = None) -> None:
+    def __init__(
+        self,
+        distribution: type[Any],
+        shape: Sequence[int],
+        fixed: Mapping[str, Any] | None = None,
+        given: Iterable[str] = (),
+        floor: float = FLOOR,
+    ) -> None:
         if not (isinstance(distribution, type) and issubclass(distribution, torch.distributions.Distribution)):
             raise TypeError(f"distribution must be a class of pyro.distributions, not {distribution!r}")
         self.distribution, self.shape, self.fixed = distribution, tuple(shape), dict(fixed or {})
@@ -78,40 +109,66 @@ class Family:
             raise self._refusal("its support depends on its parameters")
         self.event_dim = support.event_dim
         if self.event_dim and len(self.shape) != self.event_dim:
-            raise ValueError(f"{self._name} is over vectors, so its events have one dimension, not shape {self.shape}")
-        odd = set(self.fixed) - set(limits)
-        if odd:
-            raise ValueError(f"{self._name} has no parameter {min(odd)!r}; {nearest(min(odd), limits)}")
-        self.limits = {name: limits[name] for name in self._choose(limits)}
+            raise ValueError(f"{self._name} is over events of {self.event_dim} dimensions, not of shape {self.shape}")
+        self._check_names(limits)
+        self.limits = {name: limits[name] for name in self._choose(limits, set(given))}
         self.parameters = tuple(self.limits)
         self.transforms, self.shapes, self._raw_shapes = {}, {}, {}
         for name, limit in self.limits.items():
-            self._add(name, limit)
+            self._add(name, limit, floor)
         self.sizes = [math.prod(self._raw_shapes[name]) for name in self.parameters]
         self.size = sum(self.sizes)
         wrapped = len(self.shape) - self.event_dim
         self.support = constraints.independent(support, wrapped) if wrapped else support
+        self._try()
+
+    def _check_names(self, limits: Mapping[str, Any]) -> None:
+        """Fixed parameters may be any of the constructor's; those without constraint or default must be among them."""
+        signature = inspect.signature(self.distribution).parameters
+        offered = {**limits, **{name: p for name, p in signature.items() if name != "validate_args"}}
+        for name in self.fixed:
+            if name not in offered:
+                raise ValueError(f"{self._name} has no parameter {name!r}; {nearest(name, offered)}")
+        for name, p in signature.items():
+            needed = p.default is p.empty and p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)
+            if needed and name not in limits and name not in self.fixed:
+                raise ValueError(f"{self._name} needs {name}= given, since it does not say what values it takes")
+
+    @torch.no_grad()
+    def _try(self) -> None:
+        """Build, sample and score the family once, for two examples."""
+        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            try:
+                made = self(torch.zeros(2, self.size)) if self.size else self.make()
+                scored = made.log_prob(made.sample((2,)))
+            except Exception as error:
+                raise self._refusal(f"a trial run failed ({_brief(error)})") from error
+        if tuple(made.event_shape) != self.shape or tuple(scored.shape[1:]) != tuple(made.batch_shape):
+            raise self._refusal(f"its events are of shape {tuple(made.event_shape)}, not {self.shape}")
 
     def _refusal(self, why: str) -> ValueError:
         return ValueError(f"{self._name} cannot be used by the general rule, since {why}; look for a family of its own")
 
-    def _choose(self, limits: Mapping[str, Any]) -> list[str]:
+    def _choose(self, limits: Mapping[str, Any], given: set[str]) -> list[str]:
         names = [name for name in limits if name not in self.fixed]
         for group in ALTERNATIVES:
-            given = [name for name in group if name in self.fixed]
-            present = [name for name in group if name in names]
-            drop = present if given else present[1:]
+            both = [name for name in group if name in given or name in self.fixed]
+            if len(both) > 1:
+                raise ValueError(f"{self._name} takes {both[0]} or {both[1]}, not both: they say the same")
+            present = sorted((name for name in group if name in names), key=lambda name: name not in given)
+            drop = present if any(name in self.fixed for name in group) else present[1:]
             names = [name for name in names if name not in drop]
         return names
 
-    def _add(self, name: str, limit: Any) -> None:
+    def _add(self, name: str, limit: Any, floor: float) -> None:
         if constraints.is_dependent(limit) or limit.is_discrete:
             raise ValueError(f"{self._name} needs {name}= given, since no unconstrained number maps to it")
         shape = self.shape
         if self.event_dim and limit.event_dim == 2:
             shape = (*self.shape, self.shape[-1])
         try:
-            transform = transform_to(_softplus(limit))
+            transform = _transform(limit, floor)
             raw = transform.inverse_shape(shape)
         except (NotImplementedError, ValueError):
             raise ValueError(f"{self._name} needs {name}= given: nothing maps to its constraint {limit}") from None
@@ -167,6 +224,8 @@ class Family:
         }
         made = self.distribution(**parameters, **fixed)
         wrapped = len(self.shape) - self.event_dim
+        if not parameters:  # nothing says how many events there are: one, of fixed numbers
+            made = made.expand(self.shape[:wrapped])
         return made.to_event(wrapped) if wrapped else made
 
     def __call__(self, raw: Tensor) -> Any:
@@ -178,3 +237,8 @@ def _words(limit: Any) -> str:
     return {"the positive numbers": "positive", "the reals": "finite", "the unit interval": "between 0 and 1"}.get(
         supports.name(limit), f"in {supports.name(limit)}"
     )
+
+
+def _brief(error: Exception) -> str:
+    words = str(error).strip()
+    return f"{type(error).__name__}: {words.splitlines()[0][:80]}" if words else type(error).__name__

@@ -18,8 +18,9 @@ from typing import Any
 import pyro
 import torch
 from torch import Tensor, nn
+from torch.distributions import constraints
 
-from .. import randomness
+from .. import randomness, supports
 from ..checks import check_size
 from ..estimators import log_weights
 from ..handlers import LocalParameters
@@ -193,8 +194,9 @@ def _bytes_per_weight(model: Any, x: Tensor, y: Tensor | None) -> int:
     sizes: list[int] = []
 
     def count(module: nn.Module, inputs: Any, output: Any) -> None:
-        if isinstance(output, Tensor):
-            sizes.append(output.numel() * output.element_size())
+        if isinstance(output, Tensor) and output.dim():
+            # Of one row: a VampPrior runs the encoder over all its pseudo-inputs, but once for all data.
+            sizes.append(output[:1].numel() * output.element_size())
 
     hooks = [m.register_forward_hook(count) for m in model.modules() if not list(m.children())]
     try:
@@ -225,8 +227,16 @@ def check_data(model: Any, x: Tensor) -> None:
         if bad.any():
             raise ValueError(
                 f"x holds {x[bad][0].item():g}, which is outside the likelihood's support ({support}); "
-                "binarize or scale the data, as data.load(..., binarize='dynamic') does"
+                f"{_advice(support)}"
             )
+
+
+def _advice(support: Any) -> str:
+    if supports.name(support) == supports.name(constraints.boolean):
+        return "binarize or scale the data, as data.load(..., binarize='dynamic') does"
+    if support is supports.open_unit_interval:
+        return "dequantize the data, as data.load(..., dequantize=True) does"
+    return "give data like those it was trained on, on the same scale"
 
 
 @contextmanager

@@ -1,7 +1,8 @@
 """What the ELBO is made of, always at beta = 1: elbo = reconstruction - kl, in nats per example.
 
 An active unit is a code dimension with Var_x(E_q[z_j]) > 0.01 (Burda et al. 2016). Bits per dimension are
--log2 p(x) / D; for x de-quantized from L levels to [0, 1] the density is that of x L, D log L nats lower.
+-log2 p(x) / D over the D entries that were seen. A mass is taken as it is; for x de-quantized from L levels to [0, 1]
+a density p(x) stands for that of x L, D log L nats lower, which bounds the mass of the levels (Theis et al. 2016).
 """
 
 from __future__ import annotations
@@ -159,7 +160,7 @@ def kl_by_dimension(model: Any, x: Tensor, y: Tensor | None = None, num_particle
     def divergence(part: Tensor, label: Tensor | None) -> Tensor:
         q, p = model.posterior(part, label), model.prior(label)
         try:
-            by_dimension = kl_divergence(q.base_dist, p.base_dist)
+            by_dimension = kl_divergence(q.base_dist, p.expand(q.batch_shape).base_dist)
         except (NotImplementedError, AttributeError):
             by_dimension = None
         if by_dimension is None or by_dimension.shape[-1:] != (model.dim,) or by_dimension.dim() != 2:
@@ -172,7 +173,7 @@ def kl_by_dimension(model: Any, x: Tensor, y: Tensor | None = None, num_particle
 
 
 def reconstruction_error(model: Any, x: Tensor, y: Tensor | None = None) -> Tensor:
-    """Squared error |x - x'|^2 of every datum, summed over its entries, (B,); x' is the mean of p(x | E_q[z]).
+    """Squared error |x - x'|^2 of every datum, summed over its seen entries, (B,); x' is the mean of p(x | E_q[z]).
 
     Raises:
         ValueError: no data, or data outside the model's support.
@@ -186,12 +187,18 @@ def reconstruction_error(model: Any, x: Tensor, y: Tensor | None = None) -> Tens
     z = codes(model, x, y)
 
     def error(part: Tensor, label: Tensor | None, code: Tensor) -> Tensor:
-        out = model.likelihood(code, label).mean if hasattr(model, "likelihood") else model.decode(code)
-        return (part - out).square().flatten(1).sum(1).cpu()
+        out = _mean(model.likelihood(code, label), part) if hasattr(model, "likelihood") else model.decode(code)
+        squared = (part - out).square()
+        return torch.where(part.isnan(), 0.0, squared).flatten(1).sum(1).cpu()
 
     with evaluating(model, 0) as device:
         starts = range(0, len(x), PIECE)
         return torch.cat([error(*_moved(device, x, y, i), z[i : i + PIECE].to(device)) for i in starts])
+
+
+def _mean(p: Any, x: Tensor) -> Tensor:
+    """Mean of p(x | z), at the total of x where it is a distribution given that."""
+    return p.mean_for(x) if hasattr(p, "mean_for") else p.mean
 
 
 def bits_per_dim(log_likelihood: Any, shape: Sequence[int], levels: int | None = None) -> Any:
@@ -231,9 +238,11 @@ def evaluate(
         memory: bytes for the intermediate tensors of the log-likelihood.
 
     Returns:
-        for a VAE: log_likelihood, log_likelihood_stderr (Monte Carlo), elbo, reconstruction, kl, bits_per_dim,
+        for a VAE: log_likelihood, log_likelihood_kind ("mass" or "density": figures of the two kinds compare only as
+        bits of de-quantized data), log_likelihood_stderr (Monte Carlo), elbo, reconstruction, kl, bits_per_dim,
         active_units, n, num_particles, ess and khat (medians) and reconstruction_error; for an autoencoder the last
-        and n; for a ``Program`` the terms and the log-likelihood.
+        and n; for a ``Program`` the terms and the log-likelihood. Bits per dimension are corrected for the volume of
+        a level where the likelihood is a density and the data were de-quantized, and are per seen entry.
 
     Raises:
         ValueError: no data, a limit below 1, or data outside the likelihood's support.
@@ -252,7 +261,7 @@ def evaluate(
         for name in ("log_likelihood", "elbo", "reconstruction", "kl"):
             out[name] = mean[name]
         out["log_likelihood_stderr"] = joined["stderr"].double().square().sum().sqrt().item() / n
-        out["bits_per_dim"] = bits_per_dim(mean["log_likelihood"], tuple(data.shape), data.levels)
+        out |= _bits(model, mean, data)
         out |= {name: joined[name].nanmedian().item() for name in ("ess", "khat")}
         out["num_particles"] = num_particles
     if "codes" in joined and "log_likelihood" in joined:
@@ -260,6 +269,15 @@ def evaluate(
     if "reconstruction_error" in mean:
         out["reconstruction_error"] = mean["reconstruction_error"]
     return {**out, "n": n}
+
+
+def _bits(model: Any, mean: dict[str, float], data: Any) -> dict[str, Any]:
+    """Bits per seen entry, with the volume of a level taken out of a density; and which of the two it is."""
+    likelihood = getattr(model, "likelihood", None)
+    mass = getattr(likelihood, "mass", False)
+    bits = bits_per_dim(mean["log_likelihood"], (mean["seen"] or math.nan,), None if mass else data.levels)
+    kind = {} if likelihood is None else {"log_likelihood_kind": "mass" if mass else "density"}
+    return {"bits_per_dim": bits, **kind}
 
 
 def _figures(model: Any, batch: tuple[Tensor, ...], num_particles: int, seed: int, memory: int) -> dict[str, Tensor]:
@@ -275,4 +293,5 @@ def _figures(model: Any, batch: tuple[Tensor, ...], num_particles: int, seed: in
         out |= {"elbo": terms.elbo, "reconstruction": terms.reconstruction, "kl": terms.kl}
         out |= {"log_likelihood": likelihood.value, "stderr": likelihood.stderr}
         out |= {"ess": likelihood.ess, "khat": likelihood.khat}
+        out["seen"] = (~x.isnan()).flatten(1).sum(1)
     return out

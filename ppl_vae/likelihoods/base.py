@@ -26,10 +26,16 @@ class Likelihood(Part):
         support: constraint on one entry of x.
         shape: event shape of the data.
         mass: whether ``log_prob`` is of a probability mass (comparable with any other mass) or of a density.
+        levels: grey levels in [0, 1] that the likelihood is a mass on; None where it is on something else.
+        entrywise: whether entries are independent given z, so that missing ones can be left out.
+        missing: whether NaN entries of x are taken as missing, as ``Missing`` makes it.
     """
 
     support: constraints.Constraint
     mass: bool = False
+    levels: int | None = None
+    entrywise: bool = True
+    missing: bool = False
 
     def __init__(self, network: nn.Module, shape: int | Sequence[int], parameters: int) -> None:
         super().__init__()
@@ -47,6 +53,10 @@ class Likelihood(Part):
         """The head's tensors (..., *shape) at z (..., dim)."""
         return self.head(fold(self.network, z, 1))
 
+    def stacked_parameters_of(self, z: Tensor) -> Tensor:
+        """The same as one tensor (..., *shape, parameters), for likelihoods with many."""
+        return self.head.stacked(fold(self.network, z, 1)).movedim(-1 - len(self.shape), -1)
+
     @torch.no_grad()
     def start_at(self, mean: Tensor, std: Tensor | None = None) -> Likelihood:
         """Start the decoder at the data's mean: the head's first bias becomes ``self.unconstrain(mean)``.
@@ -63,14 +73,19 @@ class Likelihood(Part):
         Raises:
             ValueError: a mean of another shape, or a head that waits for its first use.
         """
+        self._check_start(mean)
+        self._start(0, self.unconstrain(mean.to(self.head.bias())))
+        return self
+
+    def _check_start(self, mean: Tensor) -> None:
         if tuple(mean.shape) != self.shape:
             raise ValueError(f"mean must have the data's shape {self.shape}, not {tuple(mean.shape)}")
         if torch.nn.parameter.is_lazy(self.head.layer.bias):
             raise ValueError("network does not state its out_shape, so its head has no size yet; build the VAE first")
-        bias = self.head.bias()
-        target = self.unconstrain(mean.to(bias))
-        bias.copy_(target.mean((-2, -1), keepdim=True) if self.head.spatial else target)
-        return self
+
+    def _start(self, index: int, target: Tensor) -> None:
+        """Set the head's bias behind parameter ``index``; where it is one a channel, to the channel's mean."""
+        self.head.bias(index).copy_(target.mean((-2, -1), keepdim=True) if self.head.spatial else target)
 
     def unconstrain(self, mean: Tensor) -> Tensor:
         """Value of the head's first parameter at which the distribution has this mean."""

@@ -1,41 +1,47 @@
 """Normal likelihood: log p(x | z) = sum_i log N(x_i; m_i(z), s_i^2), a density on the reals.
 
-The scale s is a number, one learned number, a learned number for every entry of x, or a function of z.
+The scale s is a number, one learned number, a learned number for every entry of x, or a function of z; or it is found
+in closed form, which for one number is the root mean squared error.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import pyro.distributions as dist
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from .base import Likelihood
+from .spread import SCALE_FLOOR, Spread
 
-SCALE_FLOOR = 1e-3  # a free scale otherwise runs to 0 on constant pixels, and the density to infinity
-START = math.log(math.expm1(1 - SCALE_FLOOR))  # at which a learned scale is 1
+MOMENTUM = 0.05  # of the last batch in the running mean squared error
 
 
-class Normal(Likelihood):
+class Normal(Spread):
     """Independent Normal entries with means linear in the network's features.
+
+    With scale="optimal" the variance is not a parameter. In training, log_prob takes for every batch the variance that
+    maximises it, s^2 = mean over particles, examples and entries of (x - m(z))^2 (missing entries left out, at least
+    1e-6), and no gradient flows through it (at the maximum there is none). That figure is the profile log-likelihood
+    of the batch: not a density of one example, and a little above one. A running mean of s^2 over batches is kept in
+    the buffer ``variance``; in evaluation mode, and for samples always, p(x | z) is N(m(z), variance) with this one
+    number for all data, an ordinary density that integrates to 1. Under several processes each fits its own share.
 
     Args:
         network: module from codes (B, dim) to features.
         shape: event shape of the data.
         scale: a positive number (fixed); "learned", one parameter for all entries; "pixel", one parameter for every
-            entry; "network", a second output of the network. Learned scales are softplus(.) + 0.001 and start at 1, or
-            with ``start_at`` at the data's: from a scale above the data's own, training falls into the optimum in
-            which no code is used.
+            entry; "network", a second output of the network; "optimal", as above. Learned scales are
+            softplus(.) + 0.001 and start at 1, or with ``start_at`` at the data's: from a scale above the data's own,
+            training falls into the optimum in which no code is used.
 
     Raises:
         ValueError: a scale that is not positive or not one of the words.
 
-    Source: Kingma and Welling 2014; learned scales: Dai and Wipf 2019.
+    Source: Kingma and Welling 2014; learned scales: Dai and Wipf 2019; optimal: Rybkin et al. 2021, "Simple and
+    effective VAE training with calibrated decoders".
 
     Example:
         >>> from ppl_vae import networks
@@ -50,35 +56,69 @@ class Normal(Likelihood):
         self,
         network: nn.Module,
         shape: int | Sequence[int],
-        scale: float | Literal["learned", "pixel", "network"] = "learned",
+        scale: float | Literal["learned", "pixel", "network", "optimal"] = "learned",
     ) -> None:
-        fixed = isinstance(scale, int | float) and not isinstance(scale, bool)
-        if not (scale in ("learned", "pixel", "network") if not fixed else 0 < scale < math.inf):
-            raise ValueError(f"scale must be a positive number, 'learned', 'pixel' or 'network', not {scale!r}")
-        super().__init__(network, shape, parameters=2 if scale == "network" else 1)
+        super().__init__(network, shape, scale, also=("optimal",))
         self.scale = scale
-        if scale in ("learned", "pixel"):
-            self.raw_scale = nn.Parameter(torch.full(self.shape if scale == "pixel" else (), START))
+        if scale == "optimal":
+            self.register_buffer("variance", torch.ones(()))
+            self.register_buffer("batches", torch.zeros((), dtype=torch.long))
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
         """Normal of batch shape z.shape[:-1] and event shape ``shape``."""
-        mean, *rest = self.parameters_of(z)
-        if isinstance(self.scale, int | float):
-            scale = torch.full_like(mean, self.scale)
-        else:
-            raw = rest[0] + START if rest else self.raw_scale
-            scale = (F.softplus(raw) + SCALE_FLOOR).expand_as(mean)
-        return dist.Normal(mean, scale).to_event(len(self.shape))
+        parts = self.parameters_of(z)
+        if self.scale != "optimal":
+            return dist.Normal(parts[0], self.spread_of(parts)).to_event(len(self.shape))
+        scale = self.variance.to(parts[0].dtype).sqrt().expand_as(parts[0])
+        p = FittedNormal(parts[0], scale, self._keep) if self.training else dist.Normal(parts[0], scale)
+        return p.to_event(len(self.shape))
 
-    @torch.no_grad()
-    def start_at(self, mean: Tensor, std: Tensor | None = None) -> Normal:
-        """Start the means at the data's, and a learned scale at the root mean square of ``std``."""
-        super().start_at(mean, std)
-        if std is not None and not isinstance(self.scale, int | float):
-            start = std.double().square().mean().sqrt().clamp(min=2 * SCALE_FLOOR).item()
-            raw = math.log(math.expm1(start - SCALE_FLOOR))
-            if self.scale == "network":
-                self.head.bias(1).fill_(raw - START)
-            else:
-                self.raw_scale.fill_(raw)
-        return self
+    def _keep(self, variance: Tensor) -> None:
+        """Take a training batch's mean squared error into the running one."""
+        if torch.is_grad_enabled():
+            with torch.no_grad():
+                self.batches.add_(1)
+                weight = self.batches.to(self.variance.dtype).reciprocal().clamp(min=MOMENTUM)
+                self.variance.add_(weight * (variance.to(self.variance.dtype) - self.variance))
+
+    def _start_spread(self, value: Tensor) -> None:
+        if self.scale == "optimal":
+            self.variance.fill_(value.square().clamp(min=SCALE_FLOOR**2).item())
+        super()._start_spread(value)
+
+
+class FittedNormal(dist.Normal):
+    """Normal entries whose log_prob takes the common variance that fits all it is given best: their mean squared error.
+
+    Args:
+        loc: means.
+        scale: standard deviation of samples.
+        keep: called with the variance of each ``log_prob``.
+    """
+
+    def __init__(
+        self, loc: Tensor, scale: Tensor, keep: Callable[[Tensor], None], validate_args: bool | None = None
+    ) -> None:
+        self.keep = keep
+        super().__init__(loc, scale, validate_args=validate_args)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> FittedNormal:  # noqa: D102
+        return FittedNormal(
+            self.loc.expand(batch_shape), self.scale.expand(batch_shape), self.keep, validate_args=False
+        )
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log-density of every entry under the variance that fits them all."""
+        return self.entry_log_prob(x, torch.ones_like(x, dtype=torch.bool))
+
+    def entry_log_prob(self, x: Tensor, seen: Tensor) -> Tensor:
+        """The same, the variance from the entries that were seen."""
+        if self._validate_args:
+            self._validate_sample(x)
+        with torch.no_grad():
+            squared = (x - self.loc).square()
+            seen = seen.expand_as(squared)
+            variance = torch.where(seen, squared, squared.new_zeros(())).sum() / seen.sum().clamp(min=1)
+            variance = variance.clamp(min=SCALE_FLOOR**2)
+        self.keep(variance)
+        return dist.Normal(self.loc, variance.sqrt().expand_as(self.loc), validate_args=False).log_prob(x)

@@ -39,7 +39,7 @@ class FamilyLikelihood(Likelihood):
         super().__init__(network, event, parameters=len(family.parameters) if per_entry else 1)
         if not per_entry:
             self.head = Head(network, (family.size,))
-        self.family, self.per_entry = family, per_entry
+        self.family, self.per_entry, self.entrywise = family, per_entry, per_entry
         self.support = distribution.support
         self.mass = bool(self.support.is_discrete)
         self.register_buffer("_offset", family.unconstrain(**(start or {})), persistent=False)

@@ -20,6 +20,7 @@ from .. import supports
 from ..checks import check_size
 from ..handlers import register
 from ..likelihoods import Likelihood
+from ..networks import fold
 from ..parts import Part
 from ..posteriors import Posterior
 from ..priors import Prior
@@ -44,7 +45,8 @@ class VAE(Part):
         support: constraint on one entry of the data.
 
     Raises:
-        ValueError: parts whose code sizes, data shapes or supports differ.
+        ValueError: parts whose code sizes, data shapes or supports differ, or an encoder that cannot take the missing
+            entries that the likelihood takes.
 
     Source: Kingma and Welling 2014, "Auto-encoding variational Bayes"; Rezende et al. 2014.
 
@@ -138,7 +140,8 @@ class VAE(Part):
         with torch.random.fork_rng(devices=[]):
             like = next(self.parameters(), torch.zeros(()))
             like = like if not torch.nn.parameter.is_lazy(like) else torch.zeros(())
-            q = self.posterior(torch.zeros(2, *self.shape, dtype=like.dtype, device=like.device))
+            x = torch.zeros(2, *self.shape, dtype=like.dtype, device=like.device)
+            q, fills = self.posterior(x), self._fills_missing(x)
             p = self.likelihood(torch.zeros(2, self.dim, dtype=like.dtype, device=like.device))
         for module, mode in modes:
             module.training = mode
@@ -148,6 +151,18 @@ class VAE(Part):
                     f"{name} gave batch shape {tuple(part.batch_shape)} and event shape {tuple(part.event_shape)} for "
                     f"2 examples, where (2,) and {tuple(expected)} are needed"
                 )
+        if not fills:
+            raise ValueError(
+                "the posterior's network gives NaN where entries of x are missing; wrap it, as in "
+                f"networks.FillMissing(network, {self.shape})"
+            )
+
+    def _fills_missing(self, x: Tensor) -> bool:
+        """Whether the encoder of a model of missing entries turns NaN into finite features."""
+        network = getattr(self.posterior, "network", None)
+        if not self.likelihood.missing or network is None:
+            return True
+        return bool(fold(network, torch.full_like(x, torch.nan), len(self.shape)).isfinite().all())
 
 
 def _size(x: Tensor | None, y: Tensor | None, n: int | None) -> int:

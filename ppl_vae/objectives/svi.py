@@ -74,7 +74,10 @@ class SVI(Recorded, nn.Module):
         return "elbo" if callable(self.beta) else "loss"
 
     def at_step(self, step: int) -> float:
-        """Set a scheduled beta for an optimizer step; gives the beta in force."""
+        """Set a scheduled beta, and what the model's parts schedule, for an optimizer step; gives the beta in force."""
+        for part in self.model.modules():
+            if part is not self.model and callable(getattr(part, "at_step", None)):
+                part.at_step(step)
         if not callable(self.beta):
             return float(self.beta)
         beta = self.beta(step)

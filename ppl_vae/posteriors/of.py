@@ -8,6 +8,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from ..distributions import Family
+from ..distributions.family import FLOOR
 from ..networks import Head
 from .base import Posterior
 
@@ -19,19 +20,30 @@ class FamilyPosterior(Posterior):
         distribution: class of ``pyro.distributions``.
         network: module from x (B, *shape) to features.
         dim: size of the code.
+        start: values at which parameters start, by name; the others start where the unconstrained one is 0.
+        floor: what positive parameters are kept above.
         fixed: parameters given once and for all.
     """
 
-    def __init__(self, distribution: type[Any], network: nn.Module, dim: int, **fixed: Any) -> None:
+    def __init__(
+        self,
+        distribution: type[Any],
+        network: nn.Module,
+        dim: int,
+        start: dict[str, float] | None = None,
+        floor: float = FLOOR,
+        **fixed: Any,
+    ) -> None:
         super().__init__(network, dim)
-        self.family = Family(distribution, (dim,), fixed)
+        self.family = Family(distribution, (dim,), fixed, floor=floor)
         self.support = self.family.support
         self.head = Head(network, (self.family.size,))
+        self.register_buffer("_offset", self.family.unconstrain(**(start or {})), persistent=False)
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> TorchDistribution:
         """Distribution of batch shape (B,) and event shape (dim,)."""
         (raw,) = self.head(self.network(x))
-        return self.family(raw)
+        return self.family(raw + self._offset)
 
 
 class Of(FamilyPosterior):

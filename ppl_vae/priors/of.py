@@ -9,6 +9,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from ..distributions import Family
+from ..distributions.family import FLOOR
 from .base import Prior
 
 
@@ -19,12 +20,16 @@ class FamilyPrior(Prior):
         distribution: class of ``pyro.distributions``.
         dim: size of the code.
         learned: whether the parameters are trained; they start at the values given.
+        floor: what learned positive parameters are kept above.
         parameters: values by name: a number, or a tensor of the parameter's shape.
     """
 
-    def __init__(self, distribution: type[Any], dim: int, learned: bool, **parameters: Any) -> None:
+    def __init__(
+        self, distribution: type[Any], dim: int, learned: bool, floor: float = FLOOR, **parameters: Any
+    ) -> None:
         super().__init__(dim)
-        self.family = Family(distribution, (dim,), {k: v for k, v in parameters.items() if _is_fixed(distribution, k)})
+        fixed = {k: v for k, v in parameters.items() if _is_fixed(distribution, k)}
+        self.family = Family(distribution, (dim,), fixed, given=parameters.keys() - fixed.keys(), floor=floor)
         self.support = self.family.support
         raw = self.family.unconstrain(**{k: v for k, v in parameters.items() if k in self.family.parameters})
         self.learned = learned

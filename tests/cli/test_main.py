@@ -87,9 +87,9 @@ def test_no_command_shows_the_commands(capsys):
         ("train --posterior.learned true", "--posterior.learned is unknown"),
         (
             "train --likelihood bernoulli --likelihood.scale 1",
-            "no option of --likelihood bernoulli; --likelihood normal",
+            "no option of --likelihood bernoulli; --likelihood laplace",
         ),
-        ("train --likelihood.scale 1", "no option of --likelihood, which is not given; --likelihood normal has it"),
+        ("train --likelihood.scale 1", "no option of --likelihood, which is not given; --likelihood laplace has it"),
         ("train --likelihood normal --likelihood.scale lerned", "did you mean learned?"),
         ("train --beta linaer", "neither a number nor a schedule; choose from cyclical, linear (did you mean linear?)"),
         ("train --beta 2 --beta.steps 3", "no option of --beta 2.0; --beta "),

@@ -1,0 +1,272 @@
+"""Kinds of table columns: what the numbers of a column mean, declared in one mapping from column to kind.
+
+    real           any number
+    positive       a number above 0
+    count          0, 1, 2, ...
+    binary         0 or 1, or two words
+    categorical    one of L levels without order: 0, ..., L-1, or words
+    ordinal        one of L levels in order: 0, ..., L-1, or words
+
+A kind is spelled ``"real"``, ``"categorical(4)"`` with the number of levels, ``"ordinal(small<medium<large)"`` or
+``["ordinal", "small", "medium", "large"]`` with the words that a file has for them. A missing entry is NaN.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from ..checks import check_size, nearest
+
+TAKES = {
+    "real": "any finite number",
+    "positive": "numbers above 0",
+    "count": "the whole numbers 0, 1, 2, ...",
+    "binary": "0 and 1",
+    "categorical": "the whole numbers 0 to {}",
+    "ordinal": "the whole numbers 0 to {}",
+}
+_LEVELLED = ("binary", "categorical", "ordinal")
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column of a table.
+
+    Attributes:
+        name: its name; its number, counting from 0, where it has none.
+        kind: one of the six.
+        levels: L of a categorical or ordinal column, 2 of a binary one; None while it is not known, or has none.
+        words: what the levels are called in a file; None where it holds numbers.
+    """
+
+    name: str
+    kind: str = "real"
+    levels: int | None = None
+    words: tuple[str, ...] | None = None
+
+    @property
+    def levelled(self) -> bool:
+        """Whether the column has levels: binary, categorical or ordinal."""
+        return self.kind in _LEVELLED
+
+    @property
+    def spelled(self) -> str | list[str]:
+        """The kind as a mapping holds it, JSON-able."""
+        if self.words is not None:
+            return [self.kind, *self.words]
+        return f"{self.kind}({self.levels})" if self.kind in _LEVELLED[1:] and self.levels else self.kind
+
+    @property
+    def takes(self) -> str:
+        """Which numbers fit, in words."""
+        return TAKES[self.kind].format((self.levels or 1) - 1)
+
+
+def parse_kinds(kinds: Any, names: Sequence[str] | int) -> tuple[Column, ...]:
+    """Every column with its declared kind; those that the mapping leaves out are real.
+
+    Args:
+        kinds: a mapping from column names or numbers to kinds; text such as "age=positive,sex=binary"; the path of a
+            .yaml or .json file that holds such a mapping; or None.
+        names: the columns' names, or how many there are: then the mapping has numbers, or the names of all in order.
+
+    Raises:
+        ValueError: a column that is not there, an unknown kind, levels that make no sense.
+
+    Example:
+        >>> [column.kind for column in parse_kinds("age=positive,city=categorical(4)", ["age", "size", "city"])]
+        ['positive', 'real', 'categorical']
+    """
+    mapping = mapping_of(kinds)
+    if isinstance(names, int):
+        numbers = all(_number(key) is not None for key in mapping)
+        if not numbers and len(mapping) != names:
+            raise ValueError(
+                f"kinds names {len(mapping)} columns ({', '.join(map(str, mapping))}), but the table has {names}; "
+                f"name all of them in order, or give numbers from 0 to {names - 1}"
+            )
+        names = [str(i) for i in range(names)] if numbers else [str(key) for key in mapping]
+    columns = [Column(name) for name in names]
+    for key, kind in mapping.items():
+        at = _position(key, names)
+        columns[at] = _column(names[at], kind)
+    return tuple(columns)
+
+
+def mapping_of(kinds: Any) -> Mapping[Any, Any]:
+    """Kinds as a mapping, whether they are one, text, a file or None."""
+    if kinds is None:
+        return {}
+    found = kinds
+    if isinstance(kinds, str) and Path(kinds).suffix in (".json", ".yaml", ".yml"):
+        found = _file(Path(kinds))
+    elif isinstance(kinds, str):
+        pairs = [pair.partition("=") for pair in re.split(r",(?![^(]*\))", kinds) if pair.strip()]
+        if not all(equals for _, equals, _ in pairs):
+            raise ValueError(
+                f"kinds={kinds!r} is not a mapping: wanted 'age=positive,sex=binary' or a .yaml or .json file"
+            )
+        found = {name.strip(): kind.strip() for name, _, kind in pairs}
+        if len(found) < len(pairs):
+            raise ValueError(f"kinds={kinds!r} names a column twice")
+    if not isinstance(found, Mapping):
+        raise ValueError(f"kinds must be a mapping from column to kind, such as {{'age': 'positive'}}, not {found!r}")
+    return found
+
+
+def _file(path: Path) -> Any:
+    import yaml
+
+    try:
+        text = path.read_text(encoding="utf-8")
+        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
+    except FileNotFoundError:
+        raise ValueError(f"kinds={str(path)!r} is a file that does not exist") from None
+    except (yaml.YAMLError, ValueError) as error:
+        raise ValueError(f"kinds={str(path)!r} cannot be read: {' '.join(str(error).split())}") from None
+
+
+def _number(key: Any) -> int | None:
+    if isinstance(key, int) and not isinstance(key, bool):
+        return key
+    return int(key) if isinstance(key, str) and key.isdecimal() else None
+
+
+def _position(key: Any, names: Sequence[str]) -> int:
+    if key in names:
+        return list(names).index(key)
+    number = _number(key)
+    if number is None:
+        raise ValueError(f"kinds names {key!r}, which is no column of the table; {nearest(str(key), names)}")
+    if not 0 <= number < len(names):
+        raise ValueError(
+            f"kinds names column {number}, but the table has {len(names)}: choose from 0 to {len(names) - 1}"
+        )
+    return number
+
+
+def _column(name: str, spelled: Any) -> Column:
+    kind, *inside = spelled if isinstance(spelled, list | tuple) and spelled else [spelled]
+    match = re.fullmatch(r"\s*([\w-]+)\s*(?:\((.*)\))?\s*", kind) if isinstance(kind, str) else None
+    if match is None or match[1] not in TAKES:
+        raise ValueError(f"kinds gives {name!r} the kind {kind!r}, which is unknown; {nearest(str(kind), TAKES)}")
+    kind = match[1]
+    if match[2] is not None:
+        inside = [word.strip() for word in re.split(r"[<|,]", match[2])]
+    if not inside:
+        return Column(name, kind, 2 if kind == "binary" else None)
+    if kind not in _LEVELLED:
+        raise ValueError(f"kinds gives {name!r} levels, but {kind} has none: they are for {', '.join(_LEVELLED)}")
+    where = f"kinds: the number of levels of {name!r}"
+    if len(inside) == 1 and (number := _number(str(inside[0]))) is not None:
+        check_size(where, number, 2)
+        words = None
+    else:
+        words = tuple(str(word) for word in inside)
+        number = check_size(where, len(words), 2)
+        if len(set(words)) < number or "" in words:
+            raise ValueError(f"kinds gives {name!r} the levels {', '.join(words)}, which must be different words")
+    if kind == "binary" and number != 2:
+        raise ValueError(f"kinds gives {name!r} {number} levels, but binary has 2; categorical would fit")
+    return Column(name, kind, number, words)
+
+
+class Table(constraints.Constraint):
+    """Rows whose entries are what their columns' kinds take; ``check`` gives one answer an entry, False for NaN."""
+
+    def __init__(self, columns: Sequence[Column]) -> None:
+        self.columns = tuple(columns)
+        tiny = torch.finfo(torch.float32).tiny
+        low = {"real": -torch.inf, "positive": tiny}
+        self._low = torch.tensor([low.get(c.kind, 0.0) for c in columns], dtype=torch.float64)
+        self._high = torch.tensor([c.levels - 1 if c.levels else torch.inf for c in columns], dtype=torch.float64)
+        self._whole = torch.tensor([c.kind not in low for c in columns])
+        self.is_discrete = all(c.kind not in low for c in columns)
+
+    def check(self, value: Tensor) -> Tensor:
+        """Whether each entry of value (..., D) fits."""
+        low, high, whole = (t.to(value.device) for t in (self._low, self._high, self._whole))
+        return (value >= low) & (value <= high) & value.isfinite() & (~whole | (value == value.floor()))
+
+    def __repr__(self) -> str:
+        return f"a table of {', '.join(f'{c.name}: {c.kind}' for c in self.columns)}"
+
+    def complaint(self, x: Tensor) -> tuple[int, str] | None:
+        """The first row of x (N, D) with an entry that does not fit, and what is wrong with it."""
+        bad = ~(self.check(x) | x.isnan())
+        if not bad.any():
+            return None
+        row, at = bad.nonzero()[0].tolist()
+        column, value = self.columns[at], x[row, at].item()
+        fits = next(kind for kind in ("count", "positive", "real") if _fits(x[:, at], kind))
+        if fits == "count" and column.levelled:
+            kind = "categorical" if column.kind == "binary" else column.kind
+            fits = f"{kind}({int(x[:, at].nan_to_num(0.0).max()) + 1})"
+        other = f"; {fits} would fit" if math.isfinite(value) else ""
+        return row, f"{value:.6g} in column {column.name!r}, but {column.kind} takes {column.takes}{other}"
+
+
+def _fits(values: Tensor, kind: str) -> bool:
+    values = values[~values.isnan(), None]
+    return kind == "real" or bool(Table([Column("", kind)]).check(values).all())
+
+
+def find_kinds(x: Any, kinds: Any = None, names: Sequence[str] | None = None) -> dict[str, Any]:
+    """The whole mapping of a table: every column's kind, with levels found in x where they are not declared.
+
+    Args:
+        x: (N, D) numbers with NaN for missing entries.
+        kinds: as for ``parse_kinds``; "auto" makes columns of 0 and 1 binary and the others real.
+        names: the columns' names; their numbers if None.
+
+    Raises:
+        ValueError: as ``parse_kinds``, and values that a declared kind does not take.
+
+    Example:
+        >>> find_kinds(torch.tensor([[1.5, 0.0], [2.0, 3.0]]), {0: "positive", 1: "categorical"})
+        {'0': 'positive', '1': 'categorical(4)'}
+    """
+    x = x.double() if isinstance(x, Tensor) else torch.from_numpy(np.array(x, dtype=np.float64))
+    if x.dim() != 2:
+        raise ValueError(f"kinds are for tables, whose rows have one dimension, not for x of shape {tuple(x.shape)}")
+    columns = parse_kinds(None if kinds == "auto" else kinds, names or x.shape[1])
+    return complete(columns, x, auto=kinds == "auto")
+
+
+def complete(columns: Sequence[Column], x: Tensor, auto: bool) -> dict[str, Any]:
+    """The mapping of ``columns`` with levels found in x (N, D), where they are not known, after a check of x.
+
+    Args:
+        columns: what is declared.
+        x: (N, D) numbers, NaN where missing.
+        auto: whether real columns of 0 and 1 become binary.
+
+    Raises:
+        ValueError: values that a kind does not take.
+    """
+    columns = list(columns)
+    top = x.nan_to_num(0.0, 0.0, 0.0).amax(0).tolist()
+    for i, column in enumerate(columns):
+        if auto and column.kind == "real" and _is_binary(x[:, i]):
+            columns[i] = replace(column, kind="binary", levels=2)
+        elif column.levelled and column.levels is None:
+            columns[i] = replace(column, levels=max(2, int(top[i]) + 1))
+    wrong = Table(columns).complaint(x)
+    if wrong is not None:
+        raise ValueError(f"kinds do not fit the data: row {wrong[0]} has {wrong[1]}")
+    return {c.name: c.spelled for c in columns}
+
+
+def _is_binary(column: Tensor) -> bool:
+    return bool(((column == 0) | (column == 1) | column.isnan()).all() and not column.isnan().all())

@@ -1,0 +1,91 @@
+"""The multinomial with a total of its own for every datum: log P(x | n) = log n! - sum_v log x_v! + sum_v x_v log p_v.
+
+``log_prob`` conditions on the total n = sum_v x_v that it is given; only samples need a total from elsewhere.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+from torch.distributions import constraints
+
+
+class Multinomial(TorchDistribution):
+    """Counts over ``logits.shape[-event_dim:]`` categories, given their total.
+
+    Args:
+        logits: (..., *event_shape), normalised over the whole event.
+        total_count: how many are drawn for a sample, and of which ``mean`` is the expectation; a number or a tensor
+            that broadcasts to the batch shape.
+        event_dim: how many of the last dimensions the categories take.
+
+    Example:
+        >>> p = Multinomial(torch.zeros(5, 4), total_count=torch.arange(5))
+        >>> p.sample().sum(-1).tolist(), p.log_prob(torch.tensor([0.0, 0.0, 1.0, 0.0])).exp()[0]
+        ([0.0, 1.0, 2.0, 3.0, 4.0], tensor(0.2500))
+    """
+
+    arg_constraints: dict[str, Any] = {}
+
+    def __init__(
+        self, logits: Tensor, total_count: int | Tensor = 1, event_dim: int = 1, validate_args: bool | None = None
+    ) -> None:
+        cut = logits.dim() - event_dim
+        self.logits, self.total_count = logits, total_count
+        super().__init__(logits.shape[:cut], logits.shape[cut:], validate_args=validate_args)
+
+    @constraints.dependent_property(is_discrete=True)
+    def support(self) -> Any:  # noqa: D102
+        return constraints.independent(constraints.nonnegative_integer, self.event_dim)
+
+    def expand(self, batch_shape: Any, _instance: Any = None) -> Multinomial:  # noqa: D102
+        logits = self.logits.expand(*batch_shape, *self.event_shape)
+        return Multinomial(logits, self.total_count, self.event_dim, validate_args=False)
+
+    @property
+    def probs(self) -> Tensor:
+        """Probabilities (..., *event_shape)."""
+        return self._flat().softmax(-1).reshape(self.logits.shape)
+
+    @property
+    def mean(self) -> Tensor:
+        """Expected counts of ``total_count`` draws."""
+        return self.probs * self._totals().reshape(*self.batch_shape, *[1] * self.event_dim)
+
+    def mean_for(self, x: Tensor) -> Tensor:
+        """Expected counts given the totals of x (..., *event_shape)."""
+        return self.probs * x.flatten(x.dim() - self.event_dim).sum(-1).reshape(
+            *x.shape[: -self.event_dim], *[1] * self.event_dim
+        )
+
+    def log_prob(self, x: Tensor) -> Tensor:
+        """Log-mass of the counts x (..., *event_shape) given their total."""
+        if self._validate_args:
+            self._validate_sample(x)
+        x = x.flatten(x.dim() - self.event_dim)
+        orders = torch.lgamma(x.sum(-1) + 1) - torch.lgamma(x + 1).sum(-1)
+        return orders + (x * self._flat().log_softmax(-1)).sum(-1)
+
+    def sample(self, sample_shape: Any = ()) -> Tensor:
+        """Counts of the logits' dtype that sum to ``total_count``."""
+        with torch.no_grad():
+            lead = (*torch.Size(sample_shape), *self.batch_shape)
+            totals = self._totals().expand(lead)
+            most = int(totals.max()) if totals.numel() else 0
+            flat = self._flat().expand(*lead, -1)
+            counts = torch.zeros_like(flat, memory_format=torch.contiguous_format)
+            if most:
+                draws = torch.distributions.Categorical(logits=flat, validate_args=False).sample((most,))
+                draws = draws.movedim(0, -1)
+                kept = torch.arange(most, device=draws.device) < totals.unsqueeze(-1)
+                counts.scatter_add_(-1, draws, kept.to(counts.dtype))
+            return counts.reshape(*lead, *self.event_shape)
+
+    def _flat(self) -> Tensor:
+        return self.logits.flatten(self.logits.dim() - self.event_dim)
+
+    def _totals(self) -> Tensor:
+        return torch.as_tensor(self.total_count, device=self.logits.device).expand(self.batch_shape)

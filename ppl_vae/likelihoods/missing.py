@@ -1,0 +1,81 @@
+"""Missing entries: log p(x_seen | z) = sum over the seen entries of log p(x_i | z), for any likelihood of entries."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+from torch.distributions import constraints
+
+from .. import supports
+from ..distributions.missing import MissingEntries
+from ..networks import Head
+from ..parts import Part
+from .base import Likelihood
+
+
+class Missing(Likelihood):
+    """A likelihood that takes NaN entries of x for missing ones and leaves them out, exactly.
+
+    The encoder must not see NaN either: give the posterior a network that fills them in, ``networks.FillMissing``.
+    What the model samples is complete; imputations are samples or means of p(x_missing | z), z ~ q(z | x_seen).
+
+    Args:
+        likelihood: a likelihood whose entries are independent given z.
+
+    Raises:
+        TypeError: not a likelihood.
+        ValueError: a likelihood over whole events, such as Multinomial.
+
+    Source: Nazabal et al. 2020, "Handling incomplete heterogeneous data using VAEs"; Mattei and Frellsen 2019.
+
+    Example:
+        >>> from ppl_vae import likelihoods, networks
+        >>> likelihood = Missing(likelihoods.Bernoulli(networks.MLP(2, [8]), 3))
+        >>> nothing_seen = torch.full((5, 3), float("nan"))
+        >>> likelihood(torch.zeros(5, 2)).log_prob(nothing_seen).tolist()
+        [0.0, 0.0, 0.0, 0.0, 0.0]
+    """
+
+    missing = True
+
+    def __init__(self, likelihood: Likelihood) -> None:
+        Part.__init__(self)
+        if not isinstance(likelihood, Likelihood):
+            raise TypeError(f"likelihood must be one of ppl_vae.likelihoods, not {likelihood!r}")
+        if not likelihood.entrywise:
+            raise ValueError(
+                f"likelihood {type(likelihood).__name__} is over whole events, so single entries cannot be missing; "
+                "choose one of independent entries"
+            )
+        self.likelihood = likelihood
+        self.shape, self.mass, self.levels = likelihood.shape, likelihood.mass, likelihood.levels
+
+    @property
+    def support(self) -> constraints.Constraint:
+        """Constraint on one entry of x, NaN included."""
+        inner = self.likelihood.support
+        return inner if supports.allows_missing(inner) else supports.or_missing(inner)
+
+    @property
+    def network(self) -> torch.nn.Module:
+        """The decoder of the likelihood inside."""
+        return self.likelihood.network
+
+    @property
+    def head(self) -> Head:
+        """The head of the likelihood inside."""
+        return self.likelihood.head
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> MissingEntries:
+        """Distribution of batch shape z.shape[:-1] and event shape ``shape`` that takes NaN."""
+        p = self.likelihood(z, y)
+        return p if isinstance(p, MissingEntries) else MissingEntries(p)
+
+    def start_at(self, mean: Tensor, std: Tensor | None = None) -> Missing:
+        """Start the likelihood inside at the mean and standard deviation of the entries that were seen."""
+        self.likelihood.start_at(mean, std)
+        return self
+
+    def unconstrain(self, mean: Tensor) -> Tensor:
+        """That of the likelihood inside."""
+        return self.likelihood.unconstrain(mean)

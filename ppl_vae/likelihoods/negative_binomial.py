@@ -1,0 +1,64 @@
+"""Negative binomial likelihood: counts of mean m_i(z) and variance m_i + m_i^2 / r_i, a probability mass.
+
+log p(x | z) = sum_i log G(x_i + r) / (G(r) x_i!) + x_i log(m_i / (m_i + r)) + r log(r / (m_i + r))
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Literal
+
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+from torch.distributions import constraints
+
+from ..distributions.negative_binomial import NegativeBinomial as Distribution
+from .spread import Spread, positive, unpositive
+
+
+class NegativeBinomial(Spread):
+    """Independent over-dispersed counts, means linear in the network's features through a softplus.
+
+    Args:
+        network: module from codes (B, dim) to features.
+        shape: event shape of the data.
+        concentration: r, the inverse dispersion; Poisson at infinity: a positive number; "learned", one parameter;
+            "pixel", one for every entry; "network", a second output of the network.
+
+    Raises:
+        ValueError: a concentration that is not positive or not one of the words.
+
+    Source: Lopez et al. 2018, "Deep generative modeling for single-cell transcriptomics".
+
+    Example:
+        >>> import torch
+        >>> from ppl_vae import networks
+        >>> p = NegativeBinomial(networks.MLP(4, [8]), 3)(torch.zeros(5, 4))
+        >>> p.log_prob(torch.ones(5, 3)).shape
+        torch.Size([5])
+    """
+
+    support = constraints.nonnegative_integer
+    mass = True
+
+    def __init__(
+        self,
+        network: nn.Module,
+        shape: int | Sequence[int],
+        concentration: float | Literal["learned", "pixel", "network"] = "pixel",
+    ) -> None:
+        super().__init__(network, shape, concentration, argument="concentration")
+
+    def forward(self, z: Tensor, y: Tensor | None = None) -> TorchDistribution:
+        """Negative binomial of batch shape z.shape[:-1] and event shape ``shape``."""
+        parts = self.parameters_of(z)
+        return Distribution(positive(parts[0]), self.spread_of(parts)).to_event(len(self.shape))
+
+    def unconstrain(self, mean: Tensor) -> Tensor:
+        """Inverse softplus of the mean, kept at 0.001 or more."""
+        return unpositive(mean)
+
+    def spread_for(self, mean: Tensor, std: Tensor) -> Tensor:
+        """r = mean^2 / (variance - mean) over all entries, between 0.1 and 100."""
+        excess = (std.square() - mean).mean().clamp(min=1e-6)
+        return (mean.square().mean() / excess).clamp(0.1, 100.0)

@@ -1,0 +1,42 @@
+"""The posterior family that goes with a prior when none is named: its own where there is one, else its support's."""
+
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
+from .. import supports
+
+# By support, for priors without a posterior family of their own name. On the reals a Normal serves every prior: the
+# exact posterior of a smooth likelihood is near one.
+BY_SUPPORT = {
+    "the reals": "Normal",
+    "the positive numbers": "LogNormal",
+    "the unit interval": "Beta",
+    "the simplex": "Dirichlet",
+    "the sphere": "Hyperspherical",
+    "one-hot vectors": "OneHotCategorical",
+    "{0, 1}": "Bernoulli",
+}
+
+
+def natural(prior: Any) -> type[Any]:
+    """The posterior class on a prior's support to take when none is named.
+
+    Raises:
+        ValueError: no exported posterior lives there.
+
+    Example:
+        >>> from ppl_vae import priors
+        >>> [natural(p).__name__ for p in (priors.Laplace(2), priors.Gamma(2), priors.Dirichlet(3))]
+        ['Normal', 'Gamma', 'Dirichlet']
+    """
+    posteriors = importlib.import_module("ppl_vae.posteriors")
+    support, own = supports.name(prior.support), type(prior).__name__
+    name = own if support != "the reals" and own in posteriors.__all__ and own != "Of" else BY_SUPPORT.get(support)
+    if name is None:
+        raise ValueError(
+            f"no posterior of ppl_vae lives on {support}, the support of prior {own}; posteriors.Of with a "
+            "distribution there serves"
+        )
+    return getattr(posteriors, name)

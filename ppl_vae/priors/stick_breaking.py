@@ -1,0 +1,61 @@
+"""Stick-breaking prior on the simplex: the GEM distribution cut off at dim entries.
+
+    v_k ~ Beta(1, c),    z_k = v_k prod_{j<k} (1 - v_j),    z_dim = what is left
+
+Earlier entries are larger in the mean, so later ones are used only where the data ask for them.
+"""
+
+from __future__ import annotations
+
+import math
+
+import pyro.distributions as dist
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+from torch.distributions import constraints
+
+from .. import distributions
+from ..checks import check_size
+from ..distributions.family import SPARSE
+from .base import Prior
+
+
+class StickBreaking(Prior):
+    """Weights of a Dirichlet process, cut off at ``dim``.
+
+    Args:
+        dim: size of the code, at least 2.
+        concentration: c, positive; the larger, the more entries share the mass.
+        learned: learn c.
+
+    Raises:
+        ValueError: dim below 2, or a concentration that is not a positive number.
+
+    Source: Sethuraman 1994; Nalisnick and Smyth 2017, "Stick-breaking variational autoencoders".
+
+    Example:
+        >>> StickBreaking(4)().mean
+        tensor([0.5000, 0.2500, 0.1250, 0.1250])
+    """
+
+    support = constraints.simplex
+
+    def __init__(self, dim: int, concentration: float = 1.0, learned: bool = False) -> None:
+        super().__init__(check_size("dim", dim, least=2))
+        number = isinstance(concentration, int | float) and not isinstance(concentration, bool)
+        if not number or not 0 < concentration < math.inf:
+            raise ValueError(f"concentration must be a positive number, not {concentration!r}")
+        self.learned = learned
+        start = torch.tensor(float(concentration))
+        if learned:
+            above = (start - SPARSE).clamp(min=SPARSE)
+            self.raw_concentration = nn.Parameter(above + (-torch.expm1(-above)).log())
+        else:
+            self.register_buffer("concentration", start, persistent=False)
+
+    def forward(self, y: Tensor | None = None) -> distributions.StickBreaking:
+        """Stick-breaking distribution of event shape (dim,); ``y`` is not used."""
+        c = F.softplus(self.raw_concentration) + SPARSE if self.learned else self.concentration
+        c = c.expand(self.dim - 1)
+        return distributions.StickBreaking(dist.Beta(torch.ones_like(c), c))

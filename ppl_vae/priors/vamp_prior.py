@@ -1,0 +1,131 @@
+"""VampPrior: the posterior averaged over learned pseudo-inputs u_c in the data's space.
+
+p(z) = 1/C sum_c q(z | u_c).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, Literal, get_args
+
+import pyro.distributions as dist
+import torch
+from torch import Tensor, nn
+from torch.distributions import constraints, transform_to
+
+from ..checks import check_size, nearest
+from ..distributions.gaussian_mixture import GaussianMixture
+from ..networks import event_shape
+from .base import Prior
+
+Inputs = Literal["unit-interval", "positive", "real"]
+_LIVE_ON = {
+    "unit-interval": constraints.unit_interval,
+    "positive": dist.constraints.softplus_positive,
+    "real": constraints.real,
+}
+EDGE = 0.01  # a pseudo-input started at data stays so far from the ends of its interval, where gradients vanish
+
+
+class VampPrior(Prior):
+    """Equal mixture of a posterior at ``components`` pseudo-inputs, trained with everything else; any support.
+
+    Give it the very module that the VAE gets as its posterior. A posterior with batch normalisation sees the
+    pseudo-inputs as one more batch.
+
+    Args:
+        posterior: q(z | x), shared with the VAE.
+        components: C, how many pseudo-inputs.
+        shape: event shape of the data; the ``in_shape`` of the posterior's network by default.
+        inputs: where the data lives, and the pseudo-inputs with it: "unit-interval" (through a sigmoid), "positive"
+            (softplus) or "real".
+
+    Raises:
+        TypeError: a posterior that is not a module.
+        ValueError: fewer than one component, an unknown ``inputs``, no shape, or one that does not fit the network.
+
+    Source: Tomczak and Welling 2018, "VAE with a VampPrior".
+
+    Example:
+        >>> from ppl_vae import VAE, likelihoods, networks, posteriors
+        >>> posterior = posteriors.Normal(networks.MLP(6, [8]), 2)
+        >>> vae = VAE(VampPrior(posterior, 5), posterior, likelihoods.Bernoulli(networks.MLP(2, [8]), 6))
+        >>> vae.prior.pseudo_inputs.shape, vae.prior().sample((3,)).shape
+        (torch.Size([5, 6]), torch.Size([3, 2]))
+    """
+
+    def __init__(
+        self,
+        posterior: nn.Module,
+        components: int = 500,
+        shape: int | Sequence[int] | None = None,
+        inputs: Inputs = "unit-interval",
+    ) -> None:
+        if not (isinstance(posterior, nn.Module) and hasattr(posterior, "support") and hasattr(posterior, "dim")):
+            raise TypeError(f"posterior must be a posterior, such as posteriors.Normal(network, 16), not {posterior!r}")
+        super().__init__(posterior.dim)
+        if inputs not in _LIVE_ON:
+            raise ValueError(f"inputs {inputs!r} is unknown; {nearest(str(inputs), get_args(Inputs))}")
+        self.posterior = posterior
+        self.support = posterior.support
+        self.components, self.inputs = check_size("components", components), inputs
+        self.shape = _shape(getattr(posterior, "network", None), shape)
+        self.raw = nn.Parameter(torch.randn(components, *self.shape))
+
+    @property
+    def pseudo_inputs(self) -> Tensor:
+        """u, (components, *shape)."""
+        return transform_to(_LIVE_ON[self.inputs])(self.raw)
+
+    def forward(self, y: Tensor | None = None) -> Any:
+        """The mixture, event shape (dim,); ``y`` is not used."""
+        return self._mixture()[0]
+
+    def responsibilities(self, z: Tensor) -> Tensor:
+        """p(c | z) of codes z (..., dim): (..., components), which sum to 1."""
+        return self._mixture()[1](z)
+
+    def start_at(self, x: Tensor) -> VampPrior:
+        """Start the pseudo-inputs at data: at rows spread evenly over x (N, *shape), N >= components; gives self.
+
+        Raises:
+            ValueError: too few rows, rows of another shape, or values outside where the pseudo-inputs live.
+        """
+        if tuple(x.shape[1:]) != self.shape or len(x) < self.components:
+            raise ValueError(
+                f"x must hold at least {self.components} examples of shape {self.shape}, not a tensor {tuple(x.shape)}"
+            )
+        rows = x[torch.arange(self.components, device=x.device) * len(x) // self.components].to(self.raw)
+        support = _LIVE_ON[self.inputs]
+        if not ((rows >= 0) if self.inputs == "positive" else support.check(rows)).all():
+            raise ValueError(f"x holds values that are not {self.inputs}; choose another inputs=")
+        if self.inputs != "real":
+            rows = rows.clamp(EDGE, 1 - EDGE if self.inputs == "unit-interval" else math.inf)
+        with torch.no_grad():
+            self.raw.copy_(transform_to(support).inv(rows))
+        return self
+
+    def _mixture(self) -> tuple[Any, Callable[[Tensor], Tensor]]:
+        """The distribution, and the responsibilities under it."""
+        q = self.posterior(self.pseudo_inputs)
+        if isinstance(q, dist.Independent) and isinstance(q.base_dist, dist.Normal):
+            p = GaussianMixture(q.base_dist.loc.new_zeros(self.components), q.base_dist.loc, q.base_dist.scale)
+            return p, p.responsibilities
+        equal = dist.Categorical(logits=self.raw.new_zeros(self.components))
+        return dist.MixtureSameFamily(equal, q), lambda z: q.log_prob(z.unsqueeze(-2)).softmax(-1)
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return f"dim={self.dim}, components={self.components}, shape={self.shape}, inputs={self.inputs!r}"
+
+
+def _shape(network: Any, given: int | Sequence[int] | None) -> tuple[int, ...]:
+    takes = getattr(network, "in_shape", None)
+    if given is None:
+        if takes is None:
+            raise ValueError("shape is needed, since the posterior's network does not state its in_shape")
+        return tuple(takes)
+    shape = event_shape("shape", given)
+    if takes is not None and tuple(takes) != shape:
+        raise ValueError(f"shape is {shape}, but the posterior's network takes {tuple(takes)}")
+    return shape

@@ -1,0 +1,133 @@
+import json
+
+import numpy as np
+import pytest
+import torch
+
+from ppl_vae.data import load
+from ppl_vae.data.filled import filled_csv
+from ppl_vae.data.kinds import Column, parse_kinds
+from ppl_vae.data.tables import read_csv
+
+HEAD = "age,sex,city,size\n"
+ROWS = '30,f,"Genf, GE",S\n,m,Bern,L\n41.5,,,M\n20, f ,Bern,\n'
+KINDS = "age=positive,sex=binary,city=categorical,size=ordinal(S<M<L)"
+FOUND = {
+    "age": "positive",
+    "sex": ["binary", "f", "m"],
+    "city": ["categorical", "Bern", "Genf, GE"],
+    "size": ["ordinal", "S", "M", "L"],
+}
+
+
+def write(path, text, **options):
+    path.write_bytes(text.encode(**options))
+    return path
+
+
+def test_words_become_numbers_and_the_mapping_is_kept(tmp_path):
+    path = write(tmp_path / "t.csv", HEAD + ROWS * 5)
+    table = read_csv(path, kinds=KINDS)
+    nan = np.nan
+    assert table.kinds == FOUND and table.names == list(FOUND) and table.marks is None
+    expected = [[30, 0, 1, 0], [nan, 1, 0, 2], [41.5, nan, nan, 1], [20, 0, 0, nan]] * 5
+    assert np.array_equal(table.x, expected, equal_nan=True)
+    loaded = load(path, kinds=KINDS)
+    again = load(**json.loads(json.dumps(loaded.config)))
+    assert loaded.kinds == again.kinds == FOUND and loaded.columns == tuple(FOUND)
+    assert torch.equal(loaded.train.x.nan_to_num(-1), again.train.x.nan_to_num(-1))
+    assert load(path, kinds="auto").kinds["size"] == ["categorical", "L", "M", "S"]
+    with pytest.raises(ValueError, match="line 2, column 'sex' holds 'f', which is not a number"):
+        load(path)
+
+
+def test_the_recorded_mapping_reads_another_file_alike(tmp_path):
+    path = write(tmp_path / "u.csv", "city,extra,size,sex,age\nBern,x,M,m,3\n")
+    table = read_csv(path, kinds=FOUND, only=True)
+    assert table.names == list(FOUND) and table.x.tolist() == [[3, 1, 0, 1]]
+    for row, words in (
+        ("Rom,x,M,m,3", "'Rom', which is none of its levels; choose from Bern"),
+        ("Bern,x,M,m,-3", "-3"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            read_csv(write(tmp_path / "v.csv", f"city,extra,size,sex,age\n{row}\n"), kinds=FOUND, only=True)
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind", "found", "codes"),
+    [
+        ("1 2 3", "ordinal", ["ordinal", "1", "2", "3"], [0, 1, 2]),
+        ("3 1 2", "ordinal(3)", ["ordinal", "1", "2", "3"], [2, 0, 1]),
+        ("0 2 1.0", "categorical", "categorical(3)", [0, 2, 1]),
+        ("0 2 2", "categorical(4)", "categorical(4)", [0, 2, 2]),
+        ("10 2.0 2", "categorical", ["categorical", "2", "10"], [1, 0, 0]),
+        ("0 1 1", "binary", "binary", [0, 1, 1]),
+        ("no yes nan", "binary", ["binary", "no", "yes"], [0, 1, None]),
+    ],
+)
+def test_codes(tmp_path, cells, kind, found, codes):
+    table = read_csv(write(tmp_path / "t.csv", "a\n" + cells.replace(" ", "\n") + "\n"), kinds={"a": kind})
+    assert table.kinds == {"a": found}
+    assert [None if np.isnan(v) else v for v in table.x[:, 0]] == codes
+
+
+@pytest.mark.parametrize(
+    ("cells", "kind", "words"),
+    [
+        ("1 2 7", "ordinal(3)", "has 7.*0 to 2"),
+        ("a b c", "binary", "3 words.*categorical would fit"),
+        ("a b c", "categorical(2)", "3 words"),
+        ("a b c", "ordinal", "order is not known"),
+        ("0.5 1 2", "categorical", "holds 0.5.*real would fit"),
+        ("1 2 3", "binary", "binary takes 0 and 1"),
+        ("a b 3", "count", "'a', which is not a number"),
+        ("1 2 -3", "count", "count takes.*real would fit"),
+        ("a a a", "categorical", "one word only"),
+        ("1 2 3", "cuont", "did you mean count"),
+    ],
+)
+def test_values_of_another_kind(tmp_path, cells, kind, words):
+    path = write(tmp_path / "t.csv", "a\n" + cells.replace(" ", "\n") + "\n")
+    with pytest.raises(ValueError, match=words) as error:
+        read_csv(path, kinds={"a": kind})
+    assert "\n" not in str(error.value)
+
+
+def test_a_named_label_column_is_data(tmp_path):
+    path = write(tmp_path / "t.csv", "y,a\n" + "1,2\n3,4\n" * 5)
+    assert load(path).shape == (1,) and load(path, kinds="a=count").shape == (1,)
+    assert load(path, kinds="y=count").shape == (2,) and load(path, kinds="y=count").train.y is None
+
+
+def test_kinds_of_arrays_and_what_does_not_go_with_them(tmp_path):
+    np.save(tmp_path / "x.npy", np.arange(40, dtype=np.uint8).reshape(20, 2) % 4)
+    loaded = load(tmp_path / "x.npy", kinds={0: "categorical"})
+    assert loaded.kinds == {"0": "categorical(3)", "1": "real"} and loaded.train.x.max() == 3
+    for given, words in (({"scale": "standard"}, "scale='standard'"), ({"binarize": "static"}, "binarize='static'")):
+        with pytest.raises(ValueError, match=words):
+            load(tmp_path / "x.npy", kinds={0: "real"}, **given)
+    with pytest.raises(ValueError, match="not for digits"):
+        load("digits", kinds={0: "real"})
+
+
+def test_only_missing_cells_of_a_file_change(tmp_path):
+    text = (
+        '\ufeffid,"age",city,size\r\n07,"30",Bern,S\r\n\r\n08, ,"Genf ""GE"", x",\r\n"a\nb",1e1,,"L"\r\n09,nan,Bern,M'
+    )
+    path = write(tmp_path / "t.csv", text)
+    columns = (
+        Column("city", "categorical", 2, ("Bern", "Genf, GE")),
+        Column("size", "ordinal", 3, ("S", "M", "L")),
+        Column("age", "positive"),
+    )
+    values = np.array([[0, 0, 5.0], [0, 2, 31.25], [1, 0, 6.0], [0, 0, 1e-9]])
+    expected = (
+        '\ufeffid,"age",city,size\r\n07,"30",Bern,S\r\n\r\n08,31.25,"Genf ""GE"", x",L\r\n'
+        '"a\nb",1e1,"Genf, GE","L"\r\n09,1e-09,Bern,M'
+    )
+    assert filled_csv(path, columns, values).decode() == expected
+
+
+def test_a_file_without_header_is_filled_from_its_first_row(tmp_path):
+    path = write(tmp_path / "t.csv", "1,\n,3\n")
+    assert filled_csv(path, parse_kinds({1: "count"}, 2), [[9, 2.0], [0.5, 9]]) == b"1,2\n0.5,3\n"

@@ -1,0 +1,69 @@
+import pyro.distributions as dist
+import pytest
+import torch
+from torch.distributions import constraints
+
+from ppl_vae import posteriors, priors, supports
+
+
+@pytest.mark.parametrize(
+    ("constraint", "words"),
+    [
+        (constraints.real, "the reals"),
+        (constraints.real_vector, "the reals"),
+        (constraints.positive, "the positive numbers"),
+        (constraints.nonnegative, "the positive numbers"),
+        (dist.constraints.softplus_positive, "the positive numbers"),
+        (constraints.greater_than(2.0), "the numbers above 2"),
+        (constraints.unit_interval, "the unit interval"),
+        (constraints.interval(-1.0, 2.5), "the interval [-1, 2.5]"),
+        (constraints.simplex, "the simplex"),
+        (dist.constraints.sphere, "the sphere"),
+        (constraints.boolean, "{0, 1}"),
+        (constraints.one_hot, "one-hot vectors"),
+        (constraints.nonnegative_integer, "the counts"),
+    ],
+    ids=str,
+)
+def test_names_with_and_without_wrappers(constraint, words):
+    assert supports.name(constraint) == supports.name(constraints.independent(constraint, 1)) == words
+
+
+def test_names_tell_all_sets_apart():
+    sets = [
+        constraints.real,
+        constraints.positive,
+        constraints.unit_interval,
+        constraints.interval(0.0, 2.0),
+        constraints.simplex,
+        dist.constraints.sphere,
+        constraints.boolean,
+        constraints.one_hot,
+        constraints.nonnegative_integer,
+    ]
+    same = [[supports.same(a, b) for b in sets] for a in sets]
+    assert same == torch.eye(len(sets)).bool().tolist()
+
+
+def test_a_mixture_lives_where_its_components_do():
+    mixture = dist.MixtureSameFamily(dist.Categorical(torch.ones(2)), dist.Gamma(torch.ones(2), 1.0))
+    assert supports.name(mixture.support) == "the positive numbers"
+
+
+def test_pairs_of_one_space_share_a_support():
+    spaces = {
+        "the unit interval": (("Beta", "Kumaraswamy"), ("Beta", "Kumaraswamy", "LogitNormal")),
+        "the simplex": (
+            ("Dirichlet", "LogisticNormal", "StickBreaking", "RelaxedOneHotCategorical"),
+            ("Dirichlet", "LogisticNormal", "StickBreaking", "RelaxedOneHotCategorical"),
+        ),
+        "the positive numbers": (("Gamma", "LogNormal"), ("Gamma", "LogNormal")),
+        "the sphere": (("Hyperspherical",), ("Hyperspherical",)),
+        "{0, 1}": (("Bernoulli",), ("Bernoulli",)),
+        "one-hot vectors": (("OneHotCategorical",), ("OneHotCategorical",)),
+    }
+    for words, (of_priors, of_posteriors) in spaces.items():
+        for name in of_priors:
+            assert supports.name(getattr(priors, name)(3).support) == words
+        for name in of_posteriors:
+            assert supports.name(getattr(posteriors, name)(torch.nn.Identity(), 3).support) == words
