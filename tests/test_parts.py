@@ -87,3 +87,5 @@ def test_check_size(value):
 
 def test_nearest():
     assert checks.nearest("zzz", ["b", "a"]) == "choose from a, b"
+    assert checks.did_you_mean("MNIST", ["mnist", "digits"]) == " (did you mean mnist?)"
+    assert checks.did_you_mean("traceelbo", ["TraceELBO"]) == " (did you mean TraceELBO?)"

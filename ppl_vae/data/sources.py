@@ -7,9 +7,10 @@ Where a set has an official test part it is kept, and 1/12 of the training rows 
 from __future__ import annotations
 
 import os
+import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import psutil
@@ -128,7 +129,7 @@ def load(
     check_size("seed", seed, 0)
     for side in (size,) if isinstance(size, int) else size or ():
         check_size("size", side)
-    size = tuple(size) if isinstance(size, list | tuple) else size  # type: ignore[assignment]
+    size = cast(tuple[int, int], tuple(size)) if isinstance(size, list | tuple) else size  # JSON gives a list
     name, where = os.fspath(name), os.fspath(name)
     with own_randomness():  # importing scikit-learn draws from Python's random numbers
         source = _open(name, Path(root).expanduser(), download, labels, size)
@@ -140,7 +141,7 @@ def load(
     parts = _cut(source, seed, valid, name)
     total = sum(Rows(reader, index).shape.numel() for reader, _, index in parts.values())
     limit = source.held_bytes if in_memory is None else float("inf") if in_memory else 0.0
-    by = _scale(Rows(*parts["train"][::2]), scale, source.divisor, where)
+    by = _scale(Rows(parts["train"][0], parts["train"][2]), scale, source.divisor, where)
     config: dict[str, Any] = {
         "name": name if name in NAMES else os.path.abspath(name),
         "root": str(root) if name not in _TORCHVISION else os.path.abspath(Path(root).expanduser()),
@@ -183,7 +184,7 @@ def _open(name: str, root: Path, download: bool, labels: str | None, size: int |
 def _digits() -> Source:
     from sklearn.datasets import load_digits
 
-    bunch = load_digits()
+    bunch: Any = load_digits()
     source = from_array(bunch.images.astype(np.uint8), bunch.target, "digits")
     source.divisor, source.levels = 16.0, 17
     return source
@@ -202,7 +203,7 @@ def _torchvision(name: str, root: Path, download: bool, size: int | tuple[int, i
         state = "not there, or not whole" if not download else "not to be had"
         raise ValueError(
             f"{name} is {state} under {root} ({reason}); fetch it with: "
-            f"ppl-vae train --data {name} --data-root {root} --download"
+            f"ppl-vae train --data {name} --data-root {shlex.quote(str(root))} --download"
         ) from None
     if name in _SIZES:
         train, test, *valid = [_pictures(name, part, size or _SIZES[name]) for part in sets]

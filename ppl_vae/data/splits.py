@@ -158,7 +158,10 @@ class Split:
             x, own = self.x.index_select(0, index), None
         if y is None:
             return (x,)
-        return x, own if isinstance(y, Labels) else y.index_select(0, torch.from_numpy(rows).to(y.device))
+        if isinstance(y, Tensor):
+            return x, y.index_select(0, torch.from_numpy(rows).to(y.device))
+        assert own is not None  # y is Labels, so the items have them
+        return x, own
 
     def take(self, which: int | slice | Sequence[int] | np.ndarray | Tensor) -> tuple[Tensor, ...]:
         """Rows as the model sees them, (x,) or (x, y), under the draw fixed for each row.
@@ -311,6 +314,8 @@ def as_split(
         train = train.tensors
     if isinstance(train, Tensor | np.ndarray):
         train = (train,)
+    if isinstance(train, tuple) and train[2:] and isinstance(train[0], Tensor | np.ndarray):
+        raise ValueError(f"data must be x, (x,) or (x, y), not {len(train)} tensors")
     if isinstance(train, tuple | list) and 1 <= len(train) <= 2 and not np.isscalar(train[0]):
         x = to_float(train[0], "x")
         if x.dim() < 2:

@@ -52,8 +52,8 @@ class Normal(Likelihood):
         shape: int | Sequence[int],
         scale: float | Literal["learned", "pixel", "network"] = "learned",
     ) -> None:
-        fixed = isinstance(scale, int | float) and not isinstance(scale, bool)
-        if not (scale in ("learned", "pixel", "network") if not fixed else 0 < scale < math.inf):
+        fixed = isinstance(scale, int | float) and not isinstance(scale, bool) and 0 < scale < math.inf
+        if not fixed and scale not in ("learned", "pixel", "network"):
             raise ValueError(f"scale must be a positive number, 'learned', 'pixel' or 'network', not {scale!r}")
         super().__init__(network, shape, parameters=2 if scale == "network" else 1)
         self.scale = scale

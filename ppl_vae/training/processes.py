@@ -37,7 +37,9 @@ class Processes:
         state = PartialState(cpu=wanted is not None and wanted.type == "cpu")
         self.rank, self.count = state.process_index, state.num_processes
         # Accelerate settles on one device for the whole program; a later call may still ask for another.
-        self.device = state.device if wanted is None or self.count > 1 else wanted
+        settled = state.device if wanted is None or self.count > 1 else wanted
+        assert settled is not None
+        self.device: torch.device = settled
         if torch.distributed.is_initialized():
             atexit.unregister(state.destroy_process_group)
             atexit.register(state.destroy_process_group)
@@ -106,7 +108,7 @@ class Processes:
             yield lambda: False
             return
         wanted = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.getsignal(number) for number in wanted}
+        before: dict[int, Any] = {number: signal.getsignal(number) for number in wanted}
 
         def handle(number: int, frame: Any) -> None:
             if seen:  # asked twice: at once
