@@ -34,6 +34,16 @@ def restore(state: dict[str, Any], device: torch.device) -> None:
     np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
 
 
+def apart(seed: int) -> int:
+    """A seed far from the small ones under which users draw their data: noise must not repeat what made the data.
+
+    Example:
+        >>> apart(0) > 2**32 and apart(0) != apart(1)
+        True
+    """
+    return int(np.random.SeedSequence(seed % 2**64).generate_state(1, np.uint64)[0])
+
+
 @contextmanager
 def isolated(seed: int, device: torch.device) -> Iterator[None]:
     """Generators seeded inside, and as they were before outside.

@@ -318,8 +318,8 @@ def as_split(
         raise ValueError(f"data must be x, (x,) or (x, y), not {len(train)} tensors")
     if isinstance(train, tuple | list) and 1 <= len(train) <= 2 and not np.isscalar(train[0]):
         x = to_float(train[0], "x")
-        if x.dim() < 2:
-            raise ValueError(f"x has shape {tuple(x.shape)}: wanted (rows, ...), at least two dimensions")
+        if x.dim() == 0:
+            raise ValueError(f"x is the number {x.item():g}: wanted (rows, ...)")
         split = Split(x, None if len(train) == 1 or train[1] is None else to_labels(train[1]), **options)
     elif hasattr(train, "__getitem__") and hasattr(train, "__len__") and not isinstance(train, str | dict | list):
         if len(train) == 0:

@@ -237,7 +237,7 @@ def evaluating(model: nn.Module, seed: int) -> Iterator[torch.device]:
     try:
         with (
             torch.no_grad(),
-            randomness.isolated(seed, device),
+            randomness.isolated(randomness.apart(seed), device),
             LocalParameters(),
             pyro.validation_enabled(False),
         ):

@@ -13,10 +13,10 @@ from typing import Any
 
 import torch
 from pyro.distributions import TorchDistribution
-from sklearn.decomposition import PCA
 from torch import Tensor
 
 from ..checks import check_size
+from ..data.noise import own_randomness
 from ..evaluation import codes
 from ..evaluation.importance import evaluating
 
@@ -199,6 +199,8 @@ def project(codes: Tensor) -> Tensor:
         return torch.cat([codes, torch.zeros_like(codes)], 1)
     if codes.shape[1] == 2 or len(codes) < 2 or bool((codes == codes[0]).all()):
         return codes[:, :2]
+    with own_randomness():  # importing scikit-learn draws from Python's random numbers
+        from sklearn.decomposition import PCA
     return torch.from_numpy(PCA(2, svd_solver="full").fit_transform(codes.double().numpy())).float()
 
 

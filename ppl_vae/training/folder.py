@@ -135,6 +135,7 @@ def load(run: str | Path, model: nn.Module | None = None) -> nn.Module:
 
     Raises:
         ValueError: not a run folder, no weights yet, damaged files, or a model of another make.
+        TypeError: a model that is no module.
 
     Example:
         >>> load("no-such-run")
@@ -142,6 +143,8 @@ def load(run: str | Path, model: nn.Module | None = None) -> nn.Module:
         ...
         ValueError: no-such-run is not a run folder: it has no config.json
     """
+    if not (model is None or isinstance(model, nn.Module)):
+        raise TypeError(f"model must be a torch.nn.Module built as the run's was, not {model!r}")
     folder = RunFolder(run)
     config = folder.config()
     if not folder.weights_file.exists():

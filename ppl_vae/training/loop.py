@@ -221,7 +221,7 @@ class Run:
     def _validate(self, batches: Batches) -> dict[str, float]:
         self.objective.eval()
         totals = Totals()
-        with randomness.isolated(self.settings.seed + self.processes.rank, self.processes.device):
+        with randomness.isolated(randomness.apart(self.settings.seed + self.processes.rank), self.processes.device):
             for batch in batches.epoch(0):
                 if len(batch[0]):
                     with self._autocast():

@@ -274,7 +274,9 @@ def test_a_damaged_run_is_one_line(name, own_run, tmp_path, capsys):
     assert name in error_of(capsys, ["sample", own_run, "--out", tmp_path / "x.npy"])
 
 
-@pytest.mark.parametrize("content", ["[]", "{}", '{"model": {"class": "os.system"}}', '{"model": {"class": "models.VAE"}}'])
+@pytest.mark.parametrize(
+    "content", ["[]", "{}", '{"model": {"class": "os.system"}}', '{"model": {"class": "models.VAE"}}']
+)
 def test_a_configuration_of_something_else_is_one_line(content, own_run, tmp_path, capsys):
     (own_run / "config.json").write_text(content)
     for argv in (["evaluate", own_run], ["report", own_run], ["sample", own_run, "--out", tmp_path / "x.npy"]):
