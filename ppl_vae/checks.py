@@ -25,8 +25,9 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
         >>> did_you_mean("tahn", ["relu", "tanh"])
         ' (did you mean tanh?)'
     """
-    close = difflib.get_close_matches(word, list(choices), n=1)
-    return f" (did you mean {close[0]}?)" if close else ""
+    lowered = {choice.lower(): choice for choice in choices}
+    close = difflib.get_close_matches(word.lower(), list(lowered), n=1)
+    return f" (did you mean {lowered[close[0]]}?)" if close else ""
 
 
 def check_size(argument: str, value: Any, least: int = 1) -> int:

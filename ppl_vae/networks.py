@@ -197,8 +197,8 @@ class ConvTranspose(Network):
         ]
         channels = hidden[0]
         for size, small, large in zip([*hidden[1:], hidden[-1]], sides, sides[1:], strict=False):
-            extra = tuple(b - (2 * a - 1) for a, b in zip(small, large, strict=True))
-            layers.append(nn.ConvTranspose2d(channels, size, 3, stride=2, padding=1, output_padding=extra))
+            bottom, right = (b - (2 * a - 1) for a, b in zip(small, large, strict=True))
+            layers.append(nn.ConvTranspose2d(channels, size, 3, stride=2, padding=1, output_padding=(bottom, right)))
             layers.append(_activation(activation))
             channels = size
         self.out_shape = (channels, *target)
@@ -447,10 +447,11 @@ class Head(nn.Module):
         )
         self.feature_dim = 1 if features is None else len(features)
         size = math.prod(self.shape) * parameters
-        if self.spatial:
-            self.layer: nn.Module = nn.Conv2d(features[0], self.shape[0] * parameters, 1)
-        elif features is None:
+        self.layer: Any
+        if features is None:
             self.layer = nn.LazyLinear(size)
+        elif self.spatial:
+            self.layer = nn.Conv2d(features[0], self.shape[0] * parameters, 1)
         else:
             self.layer = nn.Linear(math.prod(features), size)
 

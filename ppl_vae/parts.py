@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from typing import Any
+from typing import Any, Self
 
 import pyro.distributions
 import torch
@@ -44,7 +44,9 @@ class Recorded:
         {'by': 2, 'plus': 0}
     """
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Any:  # noqa: D102
+    _given: tuple[tuple[Any, ...], dict[str, Any]]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:  # noqa: D102
         self = super().__new__(cls)
         object.__setattr__(self, "_given", (args, kwargs))
         return self

@@ -13,7 +13,8 @@ import torch
 
 def capture(device: torch.device) -> dict[str, Any]:
     """State of torch's (CPU and device), Python's and numpy's global generators, in types that load without pickle."""
-    name, keys, *rest = np.random.get_state()
+    state: Any = np.random.get_state()
+    name, keys, *rest = state
     return {
         "torch": torch.get_rng_state(),
         "device": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
@@ -33,6 +34,16 @@ def restore(state: dict[str, Any], device: torch.device) -> None:
     np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
 
 
+def apart(seed: int) -> int:
+    """A seed far from the small ones under which users draw their data: noise must not repeat what made the data.
+
+    Example:
+        >>> apart(0) > 2**32 and apart(0) != apart(1)
+        True
+    """
+    return int(np.random.SeedSequence(seed % 2**64).generate_state(1, np.uint64)[0])
+
+
 @contextmanager
 def isolated(seed: int, device: torch.device) -> Iterator[None]:
     """Generators seeded inside, and as they were before outside.
@@ -48,7 +59,7 @@ def isolated(seed: int, device: torch.device) -> Iterator[None]:
     random.seed(seed)
     np.random.seed(seed % 2**32)
     # Not torch.manual_seed, which would reseed every accelerator, also those the run does not use.
-    torch.random.default_generator.manual_seed(seed)
+    torch.default_generator.manual_seed(seed)
     if device.type == "cuda":
         with torch.cuda.device(device):
             torch.cuda.manual_seed(seed)

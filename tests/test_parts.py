@@ -87,6 +87,8 @@ def test_check_size(value):
 
 def test_nearest():
     assert checks.nearest("zzz", ["b", "a"]) == "choose from a, b"
+    assert checks.did_you_mean("MNIST", ["mnist", "digits"]) == " (did you mean mnist?)"
+    assert checks.did_you_mean("traceelbo", ["TraceELBO"]) == " (did you mean TraceELBO?)"
 
 
 def test_a_mapping_with_columns_named_like_the_keys_of_a_record_is_kept():

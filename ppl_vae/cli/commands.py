@@ -29,7 +29,10 @@ def train(argv: Sequence[str]) -> int:
     folder = RunFolder(chosen["out"] or f"runs/{Path(chosen['data']).stem}")
     data = load_data(chosen)
     objective = build_objective(chosen, data)
-    before = len(folder.metrics())
+    try:
+        before = len(folder.metrics())
+    except ValueError:  # written anew from the checkpoint
+        before = -1
     history = fit(
         objective,
         data.train,

@@ -113,9 +113,10 @@ def stored(folder: Any) -> dict[str, Any]:
     """Metrics by split, of all evaluations so far; none if the file does not read."""
     file = folder.path / "evaluation.json"
     try:
-        return json.loads(file.read_text()) if file.exists() else {}
+        found = json.loads(file.read_text()) if file.exists() else {}
     except ValueError:
         return {}
+    return found if isinstance(found, dict) and all(isinstance(part, dict) for part in found.values()) else {}
 
 
 def store(folder: Any, results: dict[str, Any]) -> None:

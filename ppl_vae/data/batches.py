@@ -76,7 +76,7 @@ class Batches:
         self.device = torch.device(device)
         self._held: list[Tensor] | None = None
         if not self.split.streamed:
-            held = [self.split.x] if self.split.y is None else [self.split.x, self.split.y]
+            held = [part for part in (self.split.x, self.split.y) if isinstance(part, Tensor)]
             if _fits(held, self.device):
                 self._held = [part.to(self.device) for part in held]
 
@@ -124,7 +124,7 @@ class Batches:
         if self.workers:
             read = torch.utils.data.DataLoader(
                 reader,
-                sampler=list(cuts),  # type: ignore[arg-type]
+                sampler=list(cuts),
                 batch_size=None,
                 num_workers=self.workers,
                 pin_memory=pinned,
@@ -135,7 +135,7 @@ class Batches:
             yield tuple(part.to(self.device, non_blocking=pinned) for part in parts)
 
 
-class _Reader:
+class _Reader(torch.utils.data.Dataset[tuple[Tensor, ...]]):
     """What a reading process holds: ``reader[rows]`` is a batch without its fresh noise."""
 
     def __init__(self, split: Split, key: tuple[int, ...]) -> None:

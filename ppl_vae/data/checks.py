@@ -40,6 +40,22 @@ def check_unit(x: Tensor, where: str) -> None:
         )
 
 
+def check_event(model: Any, shape: torch.Size, dtype: torch.dtype, where: str) -> None:
+    """Raise unless rows of this shape and dtype are what a model that states its ``shape`` takes."""
+    wanted = getattr(model, "shape", None)
+    if wanted is None:
+        return
+    if tuple(shape) != tuple(wanted):
+        raise ValueError(f"{where} has examples of shape {tuple(shape)}, but the model's are {tuple(wanted)}")
+    own = {p.dtype for p in model.parameters() if p.is_floating_point()}
+    if own and dtype not in own:
+        names = " and ".join(sorted(str(name).removeprefix("torch.") for name in own))
+        raise ValueError(
+            f"{where} is {str(dtype).removeprefix('torch.')}, but the model's parameters are {names}; "
+            f"convert one to the other, as x.to(torch.{names.split()[0]}) does"
+        )
+
+
 def check_drawn(levels: int | None, where: str, support: Any) -> None:
     """Raise unless the support holds what noise makes: 0 and 1, or numbers between if there are ``levels``."""
     base, probe = elementwise(support), [0.0, 1.0] if levels is None else [0.4321]  # no grey level

@@ -33,8 +33,8 @@ class Array:
     def __init__(self, array: np.ndarray, path: Path | None = None) -> None:
         self.array, self.path = array, path
         shape = tuple(array.shape[1:])
-        self._grey = array.dtype == np.uint8 and len(shape) == 2
-        last = array.dtype == np.uint8 and len(shape) == 3 and shape[-1] in (1, 3, 4) and shape[0] not in (1, 3, 4)
+        self._grey = array.dtype == np.uint8 and array.ndim == 3
+        last = array.dtype == np.uint8 and array.ndim == 4 and shape[-1] in (1, 3, 4) and shape[0] not in (1, 3, 4)
         self._last = last
         self.shape = (1, *shape) if self._grey else (shape[2], *shape[:2]) if last else shape
 
@@ -43,14 +43,14 @@ class Array:
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
-        if self.array is None:
+        if self.path:
             self.array = np.load(self.path, mmap_mode="r", allow_pickle=False)
             self.expect_random()
 
     def expect_random(self) -> None:
         """Tell the system that rows of the file are read here and there, so that it reads no 128 KiB around each."""
         mapped = getattr(self.array, "_mmap", None)
-        if hasattr(mapped, "madvise"):
+        if mapped is not None and hasattr(mapped, "madvise"):
             mapped.madvise(mmap.MADV_RANDOM)
 
     def __len__(self) -> int:
@@ -133,7 +133,7 @@ class Items:
     def read(self, index: np.ndarray, key: tuple[int, ...] = ()) -> tuple[Tensor, Tensor | None]:
         """Rows ``index``: x of shape (B, *shape), and the labels if there are any."""
         with own_randomness():
-            pairs = [self._one(int(row), key) for row in index]
+            pairs: list[tuple[Tensor, Any]] = [self._one(int(row), key) for row in index]
         for row, (x, _) in zip(index, pairs, strict=True):
             if tuple(x.shape) != self.shape:
                 raise ValueError(f"item {row} of the data set has shape {tuple(x.shape)} and the first {self.shape}")
@@ -232,6 +232,7 @@ class Labels:
 
     def __getitem__(self, which: int | slice | Sequence[int] | np.ndarray | Tensor) -> Tensor:
         y = self.rows.read(positions(which, len(self)))[1]
+        assert y is not None  # there are Labels only where items have them
         return y[0] if isinstance(which, int | np.integer) else y
 
 

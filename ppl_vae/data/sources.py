@@ -7,10 +7,11 @@ Where a set has an official test part it is kept, and 1/12 of the training rows 
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import psutil
@@ -145,7 +146,7 @@ def load(
             f"kinds say what the values mean, so scale={scale!r} and binarize={binarize!r} must leave them alone: "
             "choose auto or none for both; networks.TableEncoder brings columns to one scale"
         )
-    size = tuple(size) if isinstance(size, list | tuple) else size  # type: ignore[assignment]
+    size = cast(tuple[int, int], tuple(size)) if isinstance(size, list | tuple) else size  # JSON gives a list
     name, where = os.fspath(name), os.fspath(name)
     with own_randomness():  # importing scikit-learn draws from Python's random numbers
         source = _open(name, Path(root).expanduser(), download, labels, size, kinds)
@@ -157,7 +158,7 @@ def load(
     parts = _cut(source, seed, valid, name)
     total = sum(Rows(reader, index).shape.numel() for reader, _, index in parts.values())
     limit = source.held_bytes if in_memory is None else float("inf") if in_memory else 0.0
-    by = _scale(Rows(*parts["train"][::2]), scale, source.divisor, where)
+    by = _scale(Rows(parts["train"][0], parts["train"][2]), scale, source.divisor, where)
     config: dict[str, Any] = {
         "name": name if name in NAMES else os.path.abspath(name),
         "root": str(root) if name not in _TORCHVISION else os.path.abspath(Path(root).expanduser()),
@@ -205,7 +206,7 @@ def _open(
 def _digits() -> Source:
     from sklearn.datasets import load_digits
 
-    bunch = load_digits()
+    bunch: Any = load_digits()
     source = from_array(bunch.images.astype(np.uint8), bunch.target, "digits")
     source.divisor, source.levels = 16.0, 17
     return source
@@ -224,7 +225,7 @@ def _torchvision(name: str, root: Path, download: bool, size: int | tuple[int, i
         state = "not there, or not whole" if not download else "not to be had"
         raise ValueError(
             f"{name} is {state} under {root} ({reason}); fetch it with: "
-            f"ppl-vae train --data {name} --data-root {root} --download"
+            f"ppl-vae train --data {name} --data-root {shlex.quote(str(root))} --download"
         ) from None
     if name in _SIZES:
         train, test, *valid = [_pictures(name, part, size or _SIZES[name]) for part in sets]

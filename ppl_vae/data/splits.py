@@ -159,7 +159,10 @@ class Split:
             x, own = self.x.index_select(0, index), None
         if y is None:
             return (x,)
-        return x, own if isinstance(y, Labels) else y.index_select(0, torch.from_numpy(rows).to(y.device))
+        if isinstance(y, Tensor):
+            return x, y.index_select(0, torch.from_numpy(rows).to(y.device))
+        assert own is not None  # y is Labels, so the items have them
+        return x, own
 
     def take(self, which: int | slice | Sequence[int] | np.ndarray | Tensor) -> tuple[Tensor, ...]:
         """Rows as the model sees them, (x,) or (x, y), under the draw fixed for each row.
@@ -313,10 +316,12 @@ def as_split(
         train = train.tensors
     if isinstance(train, Tensor | np.ndarray):
         train = (train,)
+    if isinstance(train, tuple) and train[2:] and isinstance(train[0], Tensor | np.ndarray):
+        raise ValueError(f"data must be x, (x,) or (x, y), not {len(train)} tensors")
     if isinstance(train, tuple | list) and 1 <= len(train) <= 2 and not np.isscalar(train[0]):
         x = to_float(train[0], "x")
-        if x.dim() < 2:
-            raise ValueError(f"x has shape {tuple(x.shape)}: wanted (rows, ...), at least two dimensions")
+        if x.dim() == 0:
+            raise ValueError(f"x is the number {x.item():g}: wanted (rows, ...)")
         split = Split(x, None if len(train) == 1 or train[1] is None else to_labels(train[1]), **options)
     elif hasattr(train, "__getitem__") and hasattr(train, "__len__") and not isinstance(train, str | dict | list):
         if len(train) == 0:

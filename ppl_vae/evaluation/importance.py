@@ -15,13 +15,15 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import pyro
 import torch
 from torch import Tensor, nn
-from torch.distributions import constraints
 
 from .. import randomness, supports
 from ..checks import check_size
+from ..data.checks import check_event, check_values
+from ..data.rows import to_float
 from ..estimators import log_weights
 from ..handlers import LocalParameters
 
@@ -99,7 +101,7 @@ def log_likelihood(
         torch.Size([5])
     """
     check_size("num_particles", num_particles)
-    check_data(model, x)
+    x = check_data(model, x)
     with evaluating(model, seed) as device:
         particles, examples = _tile(model, x, y, num_particles, memory, device)
         parts = [
@@ -133,7 +135,7 @@ def summarize(log_w: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     ess = (2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).exp()
     # sd(w)/mean(w) from the same sums: mean(w^2)/mean(w)^2 = K/ess.
     stderr = ((k / ess - 1).clamp(min=0) / max(k - 1, 1)).sqrt() if k > 1 else torch.full_like(value, math.nan)
-    return tuple(t.to(dtype) for t in (value, stderr, ess, pareto_khat(log_w)))
+    return value.to(dtype), stderr.to(dtype), ess.to(dtype), pareto_khat(log_w).to(dtype)
 
 
 def pareto_khat(log_w: Tensor) -> Tensor:
@@ -209,34 +211,22 @@ def _bytes_per_weight(model: Any, x: Tensor, y: Tensor | None) -> int:
     return 4 * largest + sum(sorted(sizes)[-2:])
 
 
-def check_shape(model: Any, x: Tensor) -> None:
-    """ValueError if x is empty or of another shape than the model's data."""
-    if len(x) == 0:
+def check_shape(model: Any, x: Any) -> Tensor:
+    """x as a float tensor; ValueError if it is empty, or of another shape or dtype than the model's data."""
+    x = to_float(x, "x")
+    if x.numel() == 0:
         raise ValueError("x is empty; give at least one example")
-    shape = getattr(model, "shape", None)
-    if shape is not None and tuple(x.shape[1:]) != tuple(shape):
-        raise ValueError(f"x has examples of shape {tuple(x.shape[1:])}, but the model's are {tuple(shape)}")
+    check_event(model, x.shape[1:], x.dtype, "x")
+    return x
 
 
-def check_data(model: Any, x: Tensor) -> None:
-    """ValueError if x is empty, of another shape than the model's data, or outside its support."""
-    check_shape(model, x)
+def check_data(model: Any, x: Any) -> Tensor:
+    """x as ``check_shape`` gives it; ValueError if it is outside the support of the model's likelihood."""
+    x = check_shape(model, x)
     support = getattr(model, "support", None)
     if support is not None:
-        bad = ~support.check(x)
-        if bad.any():
-            raise ValueError(
-                f"x holds {x[bad][0].item():g}, which is outside the likelihood's support ({support}); "
-                f"{_advice(support)}"
-            )
-
-
-def _advice(support: Any) -> str:
-    if supports.name(support) == supports.name(constraints.boolean):
-        return "binarize or scale the data, as data.load(..., binarize='dynamic') does"
-    if support is supports.open_unit_interval:
-        return "dequantize the data, as data.load(..., dequantize=True) does"
-    return "give data like those it was trained on, on the same scale"
+        check_values(x, np.arange(len(x)), "x", support, supports.allows_missing(support), ours=True)
+    return x
 
 
 @contextmanager
@@ -248,7 +238,7 @@ def evaluating(model: nn.Module, seed: int) -> Iterator[torch.device]:
     try:
         with (
             torch.no_grad(),
-            randomness.isolated(seed, device),
+            randomness.isolated(randomness.apart(seed), device),
             LocalParameters(),
             pyro.validation_enabled(False),
         ):

@@ -39,7 +39,7 @@ class ELBO:
     kl: Tensor
 
 
-def elbo(model: nn.Module, x: Tensor, y: Tensor | None = None, num_particles: int = 1, seed: int = 0) -> ELBO:
+def elbo(model: Any, x: Tensor, y: Tensor | None = None, num_particles: int = 1, seed: int = 0) -> ELBO:
     """ELBO of every datum and its terms; the KL in closed form where Pyro knows it.
 
     Args:
@@ -65,7 +65,7 @@ def elbo(model: nn.Module, x: Tensor, y: Tensor | None = None, num_particles: in
         >>> torch.allclose(terms.elbo, terms.reconstruction - terms.kl)
         True
     """
-    check_data(model, x)
+    x = check_data(model, x)
     estimator = MeanFieldELBO(num_particles=num_particles)
     size = max(1, PIECE // num_particles)
     with evaluating(model, seed) as device:
@@ -77,7 +77,7 @@ def elbo(model: nn.Module, x: Tensor, y: Tensor | None = None, num_particles: in
     return ELBO(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def codes(model: nn.Module, x: Tensor, y: Tensor | None = None, num_particles: int = 100, seed: int = 0) -> Tensor:
+def codes(model: Any, x: Tensor, y: Tensor | None = None, num_particles: int = 100, seed: int = 0) -> Tensor:
     """Posterior means E_q[z] (B, dim), sampled where the family has none in closed form; an autoencoder's codes.
 
     Args:
@@ -99,7 +99,7 @@ def codes(model: nn.Module, x: Tensor, y: Tensor | None = None, num_particles: i
     """
     if not (hasattr(model, "posterior") or hasattr(model, "encode")):
         raise TypeError(f"model must have a posterior or encode to give codes; {type(model).__name__} has neither")
-    check_shape(model, x)
+    x = check_shape(model, x)
 
     def mean(part: Tensor, label: Tensor | None) -> Tensor:
         if not hasattr(model, "posterior"):
@@ -167,9 +167,9 @@ def kl_by_dimension(model: Any, x: Tensor, y: Tensor | None = None, num_particle
             by_dimension = normal_kl(q, p)
         return by_dimension.sum(0).cpu()
 
-    check_data(model, x)
+    x = check_data(model, x)
     with evaluating(model, seed) as device:
-        return sum(divergence(*_moved(device, x, y, i)) for i in range(0, len(x), PIECE)) / len(x)
+        return sum((divergence(*_moved(device, x, y, i)) for i in range(0, len(x), PIECE)), torch.zeros(())) / len(x)
 
 
 def reconstruction_error(model: Any, x: Tensor, y: Tensor | None = None) -> Tensor:
@@ -184,6 +184,7 @@ def reconstruction_error(model: Any, x: Tensor, y: Tensor | None = None) -> Tens
         >>> reconstruction_error(ae, torch.ones(5, 6)).shape
         torch.Size([5])
     """
+    x = check_shape(model, x)
     z = codes(model, x, y)
 
     def error(part: Tensor, label: Tensor | None, code: Tensor) -> Tensor:

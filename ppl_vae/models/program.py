@@ -12,6 +12,7 @@ from typing import Any
 
 import pyro
 import torch
+from pyro.params.param_store import StateDict
 from torch import nn
 
 from ..parts import Recorded
@@ -84,11 +85,11 @@ class Program(Recorded, nn.Module):
         self._adopt(state)
         return out
 
-    def _current(self) -> dict[str, Any]:
+    def _current(self) -> StateDict:
         params = {name: self.sites[_key(name)] for name in self._store["params"]}
         return {"params": params, "constraints": dict(self._store["constraints"])}
 
-    def _adopt(self, state: dict[str, Any]) -> None:
+    def _adopt(self, state: StateDict) -> None:
         """Make parameters of the sites met for the first time."""
         for name, value in state["params"].items():
             if name not in self._store["params"]:

@@ -115,14 +115,19 @@ class VAE(Part):
         return {key: value for key, value in self.__dict__.items() if key != "_registered_as"}
 
     def _check_parts(self) -> None:
+        for name, needs in (("prior", "dim"), ("posterior", "dim"), ("likelihood", "shape")):
+            part = getattr(self, name)
+            if not (isinstance(part, torch.nn.Module) and hasattr(part, needs) and hasattr(part, "support")):
+                plural = "likelihoods" if name == "likelihood" else f"{name}s"
+                raise TypeError(f"{name} must be one of ppl_vae.{plural}, such as {plural}.Normal(...), not {part!r}")
         if self.prior.dim != self.posterior.dim:
             raise ValueError(
                 f"posterior has dim {self.posterior.dim}, but the prior has dim {self.prior.dim}; give both the same"
             )
-        takes = getattr(self.likelihood.network, "in_shape", None)
+        takes = getattr(getattr(self.likelihood, "network", None), "in_shape", None)
         if takes is not None and tuple(takes) != (self.dim,):
             raise ValueError(f"the likelihood's network takes {tuple(takes)}, but the codes have shape ({self.dim},)")
-        sees = getattr(self.posterior.network, "in_shape", None)
+        sees = getattr(getattr(self.posterior, "network", None), "in_shape", None)
         if sees is not None and tuple(sees) != self.shape:
             raise ValueError(f"the posterior's network takes {tuple(sees)}, but the likelihood's data is {self.shape}")
         if not supports.same(self.prior.support, self.posterior.support):
@@ -169,4 +174,6 @@ def _size(x: Tensor | None, y: Tensor | None, n: int | None) -> int:
     given = next((len(value) for value in (x, y) if value is not None), None)
     if given is None and n is None:
         raise ValueError("model needs x, y or n: without data, say how many examples to generate, as in model(n=64)")
+    if given is not None and n not in (None, given):
+        raise ValueError(f"n is {n}, but x or y holds {given} examples; give as many labels as there are to generate")
     return check_size("n", n) if given is None else given

@@ -36,7 +36,8 @@ class Reconstruction(Recorded, nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, not {model!r}")
         if loss not in ("mse", "bce"):
             raise ValueError(f"loss must be 'mse' or 'bce', not {loss!r}")
-        self.model, self.loss = model, loss
+        self.model: Any = model
+        self.loss = loss
 
     @property
     def support(self) -> Any:

@@ -44,6 +44,8 @@ class SVI(Recorded, nn.Module):
         (torch.Size([]), torch.Size([5]))
     """
 
+    _beta: Tensor
+
     def __init__(self, model: nn.Module, estimator: ELBO | None = None, beta: Beta = 1.0) -> None:
         super().__init__()
         if not all(callable(getattr(model, name, None)) for name in ("model", "guide")):
@@ -55,10 +57,10 @@ class SVI(Recorded, nn.Module):
             raise TypeError(f"estimator must be an instance of a pyro.infer.ELBO class, not {estimator!r}")
         if not hasattr(estimator, "differentiable_loss"):
             raise TypeError(f"{type(estimator).__name__} has no differentiable_loss; use one of ppl_vae.estimators")
-        check_beta(beta)
-        self.model = model
-        self.estimator = estimator
-        self.beta = beta
+        check_beta(beta.item() if isinstance(beta, Tensor) and beta.numel() == 1 else beta)
+        self.model: Any = model
+        self.estimator: Any = estimator
+        self.beta: Beta = beta
         self.register_buffer("_beta", torch.tensor(float("nan")), persistent=False)
         self._validated = False
         self.at_step(0)
@@ -104,9 +106,10 @@ class SVI(Recorded, nn.Module):
 
         The first call is checked by Pyro's validation, later ones run without.
         """
-        with pyro.validation_enabled(not self._validated), LocalParameters():
+        # Around each program, not the step: Pyro finds the plates behind a handler that hides those outside it.
+        model, guide = (LocalParameters()(program) for program in self.programs())
+        with pyro.validation_enabled(not self._validated):
             self._validated = True
-            model, guide = self.programs()
             if isinstance(self.estimator, Estimator):
                 terms = self.estimator.terms(model, guide, *batch)
                 reported = {"elbo": terms.elbo, "reconstruction": terms.reconstruction, "kl": terms.kl}
@@ -119,8 +122,8 @@ class SVI(Recorded, nn.Module):
     def diagnose(self, *batch: Tensor) -> str | None:
         """Name of the first site with a value or log-probability that is not finite, or None."""
         with pyro.validation_enabled(False), LocalParameters():
-            guide = trace(self.model.guide).get_trace(*batch)
-            model = trace(replay(self.model.model, trace=guide)).get_trace(*batch)
+            guide: Any = trace(self.model.guide).get_trace(*batch)
+            model: Any = trace(replay(self.model.model, trace=guide)).get_trace(*batch)
         for where, nodes in (("guide", guide.nodes), ("model", model.nodes)):
             for name, site in nodes.items():
                 if site["type"] != "sample" or name == "data":

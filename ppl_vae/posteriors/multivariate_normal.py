@@ -30,6 +30,8 @@ class MultivariateNormal(Posterior):
     """
 
     support = constraints.independent(constraints.real, 1)
+    _rows: Tensor
+    _columns: Tensor
 
     def __init__(self, network: nn.Module, dim: int) -> None:
         super().__init__(network, dim)

@@ -110,8 +110,8 @@ def draw_tiles(
         lowest, highest = 0.0, 1.0
     tops = [i * (height + gap) + (i // group) * gap * (2 if group > 1 else 0) for i in range(len(rows))]
     right, bottom = max(len(row) for row in rows) * (width + gap) - gap, tops[-1] + height
-    figure = Figure((WIDTH, WIDTH * bottom / right), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0, h_pad=0)
+    figure = Figure((WIDTH, WIDTH * bottom / right))
+    figure.set_layout_engine("constrained", w_pad=0, h_pad=0)
     axes = figure.subplots()
     axes.add_patch(Rectangle((0, 0), right, bottom, color=GUTTER, linewidth=0, zorder=-1))
     for row, top in zip(rows, tops, strict=True):
@@ -143,6 +143,7 @@ def draw_panels(
     """A panel for each of (panels, series, D): bars or lines, series from first to last; D = 2 is one scatter."""
     panels, count, size = series.shape
     colours = PALETTE[:2] if count <= 2 else list(colormaps["viridis"](np.linspace(0.1, 0.85, count)))
+    handles: list[Any] = []
     if size == 2:
         figure, axes = one_axes(4.6)
         handles = [axes.scatter(*series[:, i].T, s=13, alpha=0.75, lw=0, color=colours[i]) for i in range(count)]

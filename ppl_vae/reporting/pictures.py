@@ -9,13 +9,14 @@ were. Inputs may lie on any device and go through the model in small batches; re
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 from pyro.distributions import TorchDistribution
-from sklearn.decomposition import PCA
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..checks import check_size
+from ..data.noise import own_randomness
 from ..evaluation import codes
 from ..evaluation.importance import evaluating
 
@@ -23,7 +24,7 @@ BATCH = 256
 DRAWS = 256
 
 
-def decode(model: nn.Module, z: Tensor, y: Tensor | None = None) -> Tensor:
+def decode(model: Any, z: Tensor, y: Tensor | None = None) -> Tensor:
     """Pictures (..., *shape) of codes z (..., dim): the likelihood's mean, or ``decode``.
 
     Args:
@@ -48,7 +49,7 @@ def decode(model: nn.Module, z: Tensor, y: Tensor | None = None) -> Tensor:
     return _in_batches(model, picture, z.reshape(-1, model.dim), y).reshape(*lead, *model.shape)
 
 
-def reconstruct(model: nn.Module, x: Tensor, y: Tensor | None = None) -> Tensor:
+def reconstruct(model: Any, x: Tensor, y: Tensor | None = None) -> Tensor:
     """What the model makes of x (N, *shape): ``decode(codes(x))``, of the same shape.
 
     Example:
@@ -60,7 +61,7 @@ def reconstruct(model: nn.Module, x: Tensor, y: Tensor | None = None) -> Tensor:
     return decode(model, codes(model, x, y), y)
 
 
-def sample_means(vae: nn.Module, n: int, seed: int = 0, y: Tensor | None = None) -> Tensor:
+def sample_means(vae: Any, n: int, seed: int = 0, y: Tensor | None = None) -> Tensor:
     """Means (n, *shape) of p(x | z) at n draws of the prior; the same seed gives the same pictures.
 
     Args:
@@ -83,13 +84,13 @@ def sample_means(vae: nn.Module, n: int, seed: int = 0, y: Tensor | None = None)
     return decode(vae, _prior_draws(vae, n, seed, y), y)
 
 
-def sample_draws(vae: nn.Module, n: int, seed: int = 0, y: Tensor | None = None) -> Tensor:
+def sample_draws(vae: Any, n: int, seed: int = 0, y: Tensor | None = None) -> Tensor:
     """Draws (n, *shape) from p(x | z) at the codes of `sample_means` with the same n and seed."""
     z = _prior_draws(vae, n, seed, y)
     return _in_batches(vae, lambda z, y=None: vae.likelihood(z, y).sample(), z, y, seed=seed + 1)
 
 
-def interpolate(model: nn.Module, x0: Tensor, x1: Tensor, steps: int = 10) -> Tensor:
+def interpolate(model: Any, x0: Tensor, x1: Tensor, steps: int = 10) -> Tensor:
     """Straight lines between the codes of two inputs, decoded; the ends are the reconstructions of x0 and x1.
 
     Args:
@@ -118,7 +119,7 @@ def interpolate(model: nn.Module, x0: Tensor, x1: Tensor, steps: int = 10) -> Te
 
 
 def traverse(
-    model: nn.Module,
+    model: Any,
     x: Tensor | None = None,
     dims: Sequence[int] | None = None,
     values: Tensor | Sequence[float] | None = None,
@@ -158,7 +159,7 @@ def traverse(
     return decode(model, z)
 
 
-def manifold(model: nn.Module, n: int = 15, x: Tensor | None = None) -> Tensor:
+def manifold(model: Any, n: int = 15, x: Tensor | None = None) -> Tensor:
     """The plane of a 2-d latent space decoded on an n by n grid: z1 grows to the right, z2 upwards.
 
     The grid lies at quantiles of the prior, 2% to 98%, or where it has none over the central 96% of the codes of x.
@@ -198,11 +199,13 @@ def project(codes: Tensor) -> Tensor:
         return torch.cat([codes, torch.zeros_like(codes)], 1)
     if codes.shape[1] == 2 or len(codes) < 2 or bool((codes == codes[0]).all()):
         return codes[:, :2]
+    with own_randomness():  # importing scikit-learn draws from Python's random numbers
+        from sklearn.decomposition import PCA
     return torch.from_numpy(PCA(2, svd_solver="full").fit_transform(codes.double().numpy())).float()
 
 
 def _in_batches(
-    model: nn.Module, function: Callable[..., Tensor], x: Tensor, y: Tensor | None = None, seed: int = 0
+    model: Any, function: Callable[..., Tensor], x: Tensor, y: Tensor | None = None, seed: int = 0
 ) -> Tensor:
     """``function`` of x (N, ...) and maybe y (N, ...) on the model's device, in small batches, back on the CPU."""
     given = [x] if y is None else [x, y]
@@ -218,13 +221,13 @@ def _mean(distribution: TorchDistribution) -> Tensor:
         return distribution.sample((DRAWS,)).mean(0)
 
 
-def _prior(model: nn.Module, y: Tensor | None = None) -> TorchDistribution:
+def _prior(model: Any, y: Tensor | None = None) -> TorchDistribution:
     if not hasattr(model, "prior"):
         raise TypeError(f"a {type(model).__name__} has no prior to draw from; use a VAE")
     return model.prior(y)
 
 
-def _prior_draws(model: nn.Module, n: int, seed: int, y: Tensor | None) -> Tensor:
+def _prior_draws(model: Any, n: int, seed: int, y: Tensor | None) -> Tensor:
     check_size("n", n)
     if y is not None and len(y) != n:
         raise ValueError(f"y must hold n = {n} labels, not {len(y)}")
@@ -233,7 +236,7 @@ def _prior_draws(model: nn.Module, n: int, seed: int, y: Tensor | None) -> Tenso
         return prior.sample(() if prior.batch_shape else (n,)).cpu()
 
 
-def _centre(model: nn.Module) -> Tensor:
+def _centre(model: Any) -> Tensor:
     """The prior's mean (dim,)."""
     if not hasattr(model, "prior"):
         raise ValueError(f"x must be given: a {type(model).__name__} has no prior to start from")
@@ -241,7 +244,7 @@ def _centre(model: nn.Module) -> Tensor:
         return _mean(_prior(model)).float().cpu()
 
 
-def _axis_values(model: nn.Module, steps: int, given: Tensor | None) -> Tensor:
+def _axis_values(model: Any, steps: int, given: Tensor | None) -> Tensor:
     """Values (steps, dim) to show along each axis of the latent space: prior quantiles, else the range of codes."""
     levels = torch.linspace(0.02, 0.98, steps)[:, None]
     if hasattr(model, "prior"):

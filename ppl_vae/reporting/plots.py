@@ -178,7 +178,8 @@ def latent_scatter(codes: ArrayLike, labels: ArrayLike | None = None) -> Figure:
     kinds = np.unique(labels)
     if len(kinds) > len(PALETTE):
         numbers = labels if np.issubdtype(labels.dtype, np.number) else np.searchsorted(kinds, labels)
-        figure.colorbar(axes.scatter(*codes.T, c=numbers, cmap="viridis", **dots), label="label").outline.set_visible(0)
+        bar = figure.colorbar(axes.scatter(*codes.T, c=numbers, cmap="viridis", **dots), label="label")
+        bar.outline.set_visible(False)
         return figure
     names = [f"{kind:g}" if isinstance(kind, np.number) else str(kind).replace("$", r"\$") for kind in kinds]
     for kind, name, colour in zip(kinds, names, PALETTE, strict=False):
@@ -186,8 +187,8 @@ def latent_scatter(codes: ArrayLike, labels: ArrayLike | None = None) -> Figure:
     longest = max(map(len, names))
     for kind, name in zip(kinds, names, strict=True) if longest <= 3 else ():
         box = {"boxstyle": "round,pad=0.25", "facecolor": PAPER, "edgecolor": "none", "alpha": 0.8}
-        middle = np.median(codes[labels == kind], 0)
-        axes.text(*middle, name, ha="center", va="center", size=10, weight="bold", color=INK, bbox=box)
+        x, y = np.median(codes[labels == kind], 0)
+        axes.text(x, y, name, ha="center", va="center", size=10, weight="bold", color=INK, bbox=box)
     figure.legend(
         loc="outside lower center",
         ncols=max(2, min(5, 44 // (longest + 5))),

@@ -64,8 +64,8 @@ def write(
         Path of the report.
     """
     path, run = Path(run_folder) / "report.html", Path(run_folder).resolve().name
-    template = resources.files(__package__).joinpath("report.html").read_text("utf-8")
-    given = evaluation or {}
+    template = resources.files("ppl_vae.reporting").joinpath("report.html").read_text("utf-8")
+    given = dict(evaluation or {})
     split = next((name for name in ("test", "valid", "train") if name in given), None)
     results = {**given[split], **given} if split else given
     html = (
@@ -90,15 +90,15 @@ def write(
 def _sections(model: nn.Module, data: Any, rows: Sequence[Mapping[str, Any]], results: dict) -> Iterator[Section]:
     yield from _curves(rows)
     x, y = _test_examples(model, data)
-    sees = x is not None and (hasattr(model, "posterior") or hasattr(model, "encode"))
+    sees = hasattr(model, "posterior") or hasattr(model, "encode")
     shows = hasattr(model, "likelihood") or hasattr(model, "decode")
-    if sees and shows:
+    if x is not None and sees and shows:
         yield _reconstructions(model, x)
     if shows and hasattr(model, "prior"):
         yield _samples(model)
-    if sees and shows:
+    if x is not None and sees and shows:
         yield from _walks(model, x)
-    if sees:
+    if x is not None and sees:
         yield from _latents(model, x, y, getattr(data, "classes", None))
         if hasattr(model, "guide") and ("log_likelihood" in results or _is_vector(results.get("khat"))):
             yield _weights(model, x, results)
@@ -139,7 +139,7 @@ def _samples(model: nn.Module) -> Section:
     return Section("samples", "Prior samples", text, (embed(plots.image_grid(means, columns), alt),))
 
 
-def _walks(model: nn.Module, x: Tensor) -> Iterator[Section]:
+def _walks(model: Any, x: Tensor) -> Iterator[Section]:
     rows = min(5, len(x) // 2)
     if rows:
         figure = plots.interpolation(_drawable(model, pictures.interpolate(model, x[:rows], x[rows : 2 * rows], 10)))
@@ -163,11 +163,11 @@ def _walks(model: nn.Module, x: Tensor) -> Iterator[Section]:
         yield Section("manifold", "Latent manifold", text, (embed(plots.manifold(grid), "The latent plane, decoded"),))
 
 
-def _latents(model: nn.Module, x: Tensor, y: Tensor | None, names: Sequence[str] | None) -> Iterator[Section]:
+def _latents(model: Any, x: Tensor, y: Tensor | None, names: Sequence[str] | None) -> Iterator[Section]:
     points = pictures.project(pictures.codes(model, x))
     labels = y if y is not None and y.shape == (len(x),) else None
-    told = names and not all(name.startswith(str(i)) for i, name in enumerate(names))  # "7 - seven" tells no more
-    if labels is not None and told and not labels.is_floating_point() and labels.max() < len(names):
+    told = not all(name.startswith(str(i)) for i, name in enumerate(names or ()))  # "7 - seven" tells no more
+    if labels is not None and names and told and not labels.is_floating_point() and labels.max() < len(names):
         labels = np.array(names)[labels.cpu().numpy()]
     how = "" if model.dim <= 2 else f", seen along the first two principal components of {model.dim} dimensions"
     text = f"The codes of {len(x):,} test examples{how}."
@@ -185,7 +185,7 @@ def _latents(model: nn.Module, x: Tensor, y: Tensor | None, names: Sequence[str]
 
 
 def _weights(model: nn.Module, x: Tensor, results: Mapping[str, Any]) -> Section:
-    khat, ess, how = results.get("khat"), results.get("ess"), ""
+    khat, ess, how = results.get("khat", ()), results.get("ess", ()), ""
     if not _is_vector(khat):
         count = min(WEIGHTS, results.get("num_particles", WEIGHTS))
         found = evaluation.log_likelihood(model, x[:WEIGHTS], num_particles=max(count, 25))
@@ -215,13 +215,13 @@ def _test_examples(model: nn.Module, data: Any) -> tuple[Tensor | None, Tensor |
     return batch[0], batch[1] if len(batch) > 1 else None
 
 
-def _count(model: nn.Module, images: int, vectors: int, points: int = 400) -> int:
+def _count(model: Any, images: int, vectors: int, points: int = 400) -> int:
     """How many examples fit a figure: vectors take more room, and points of the plane none at all."""
     event = _drawable(model, torch.empty(0, *model.shape)).shape[1:]
     return images if len(event) == 3 else points if tuple(event) == (2,) else vectors
 
 
-def _drawable(model: nn.Module, values: Tensor) -> Tensor:
+def _drawable(model: Any, values: Tensor) -> Tensor:
     """Examples (..., *shape) as images (..., C, H, W) where they can be, else as vectors (..., D)."""
     shape = tuple(model.shape)
     lead = values.shape[: values.ndim - len(shape)]

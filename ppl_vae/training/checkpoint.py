@@ -77,7 +77,7 @@ def _digest(state: dict[str, Tensor]) -> str:
     total = hashlib.sha256()
     for name in sorted(state):
         total.update(name.encode())
-        total.update(state[name].reshape(-1).contiguous().view(torch.uint8).numpy())
+        total.update(state[name].reshape(-1).contiguous().view(torch.uint8).numpy().data)
     return total.hexdigest()
 
 

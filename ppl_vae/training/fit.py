@@ -12,6 +12,7 @@ from torch import nn
 
 from .. import randomness
 from ..data import as_split
+from ..data.checks import check_event
 from .loop import History, Run
 from .processes import Processes
 from .settings import Settings
@@ -92,12 +93,13 @@ def fit(
     """
     support = getattr(objective, "support", None)
     train = as_split(train).resolve(support)
-    valid = None if valid is None else as_split(valid).resolve(support)
+    valid = None if valid is None else as_split(valid, part="valid").resolve(support)
     batch_size = min(128, len(train)) if batch_size is None else batch_size
     given = {name: value for name, value in locals().items() if name in inspect.signature(Settings).parameters}
     settings = Settings(**given)
     for split in (train, valid):
         if split is not None:
+            check_event(getattr(objective, "model", None), split.shape, split.x.dtype, split.where)
             split.check(support)
     if patience is not None and valid is None:
         raise ValueError(f"patience is {patience}, but there is no valid data to watch; pass valid=")

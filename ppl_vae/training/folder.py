@@ -63,9 +63,12 @@ class RunFolder:
         if not self.config_file.exists():
             raise ValueError(f"{self.path} is not a run folder: it has no config.json")
         try:
-            return json.loads(self.config_file.read_text())
+            config = json.loads(self.config_file.read_text())
         except ValueError as error:
             raise ValueError(f"{self.config_file} is not valid JSON ({error})") from None
+        if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
+            raise ValueError(f"{self.config_file} is not the configuration of a run: it records no model")
+        return config
 
     def _check_same(self, old: dict[str, Any], new: dict[str, Any]) -> None:
         new = json.loads(json.dumps(new))
@@ -94,10 +97,20 @@ class RunFolder:
         write_atomically(self.metrics_file, "".join(json.dumps(row) + "\n" for row in rows).encode())
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The rows written so far, one an epoch."""
+        """The rows written so far, one an epoch.
+
+        Raises:
+            ValueError: the file is cut short or has been changed.
+        """
         if not self.metrics_file.exists():
             return []
-        return [json.loads(line) for line in self.metrics_file.read_text().splitlines()]
+        try:
+            rows = [json.loads(line) for line in self.metrics_file.read_text().splitlines()]
+            if all("train" in row and "epoch" in row for row in rows):
+                return rows
+        except (ValueError, TypeError):
+            pass
+        raise ValueError(f"{self.metrics_file} is damaged; resuming the run, finished or not, writes it anew")
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -122,6 +135,7 @@ def load(run: str | Path, model: nn.Module | None = None) -> nn.Module:
 
     Raises:
         ValueError: not a run folder, no weights yet, damaged files, or a model of another make.
+        TypeError: a model that is no module.
 
     Example:
         >>> load("no-such-run")
@@ -129,12 +143,13 @@ def load(run: str | Path, model: nn.Module | None = None) -> nn.Module:
         ...
         ValueError: no-such-run is not a run folder: it has no config.json
     """
+    if not (model is None or isinstance(model, nn.Module)):
+        raise TypeError(f"model must be a torch.nn.Module built as the run's was, not {model!r}")
     folder = RunFolder(run)
     config = folder.config()
     if not folder.weights_file.exists():
         raise ValueError(f"run {folder.path} has no weights yet; train it further with --resume")
-    if model is None:
-        with torch.random.fork_rng(devices=[]):
-            model = build(config["model"])
-    load_weights(folder.weights_file, model)
-    return model.eval()
+    with torch.random.fork_rng(devices=[]):
+        trained: nn.Module = build(config["model"]) if model is None else model
+    load_weights(folder.weights_file, trained)
+    return trained.eval()

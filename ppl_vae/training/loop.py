@@ -55,7 +55,8 @@ class Run:
     def __init__(
         self, objective: nn.Module, train: Any, valid: Any, settings: Settings, processes: Processes, progress: bool
     ) -> None:
-        self.objective, self.settings, self.processes = objective, settings, processes
+        self.objective: Any = objective
+        self.settings, self.processes = settings, processes
         self.train_split, self.valid_split = train, valid
         shared = {"device": processes.device, "rank": processes.rank, "world": processes.count}
         self.batches = Batches(
@@ -211,16 +212,17 @@ class Run:
         )
 
     def _what_is_kept(self) -> str:
-        saved = self.folder is not None and self.folder.checkpoint_file.exists()
-        kept = f"; the last good checkpoint is kept in {self.folder.path}" if saved else ""
+        kept = ""
+        if self.folder is not None and self.folder.checkpoint_file.exists():
+            kept = f"; the last good checkpoint is kept in {self.folder.path}"
         return f"{kept}; a smaller lr or clip= may serve"
 
     @torch.no_grad()
-    def _validate(self) -> dict[str, float]:
+    def _validate(self, batches: Batches) -> dict[str, float]:
         self.objective.eval()
         totals = Totals()
-        with randomness.isolated(self.settings.seed + self.processes.rank, self.processes.device):
-            for batch in self.valid_batches.epoch(0):
+        with randomness.isolated(randomness.apart(self.settings.seed + self.processes.rank), self.processes.device):
+            for batch in batches.epoch(0):
                 if len(batch[0]):
                     with self._autocast():
                         totals.add(self.objective(*batch), len(batch[0]))
@@ -238,7 +240,7 @@ class Run:
             row["beta"] = self.objective.at_step(self.step - 1)
         row["train"] = Totals(self.processes.add_sums(self.totals.sums)).means()
         if self.valid_batches is not None:
-            row["valid"] = self._validate()
+            row["valid"] = self._validate(self.valid_batches)
             self._watch(row["valid"])
         self.rows.append(row)
         self.epoch, self.batch, self.totals = self.epoch + 1, 0, Totals()
@@ -294,6 +296,7 @@ class Run:
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
+        assert self.folder is not None
         load_state(self.objective, state["objective"], self.folder.checkpoint_file)
         self.optimizer.load_state_dict(state["optimizer"])
         if len(state["random"]) != self.processes.count:

@@ -7,6 +7,7 @@ batch, so the sum is the joint batch's gradient.
 from __future__ import annotations
 
 import atexit
+import os
 import signal
 import threading
 from collections.abc import Callable, Iterator
@@ -34,10 +35,14 @@ class Processes:
 
     def __init__(self, device: str = "auto") -> None:
         wanted = None if device == "auto" else _device(device)
-        state = PartialState(cpu=wanted is not None and wanted.type == "cpu")
+        # Left to itself, Accelerate starts no group where there is no accelerator: every process would train alone.
+        several_on_cpu = int(os.environ.get("WORLD_SIZE", "1")) > 1 and not torch.accelerator.is_available()
+        state = PartialState(cpu=several_on_cpu if wanted is None else wanted.type == "cpu")
         self.rank, self.count = state.process_index, state.num_processes
         # Accelerate settles on one device for the whole program; a later call may still ask for another.
-        self.device = state.device if wanted is None or self.count > 1 else wanted
+        settled = state.device if wanted is None or self.count > 1 else wanted
+        assert settled is not None
+        self.device: torch.device = settled
         if torch.distributed.is_initialized():
             atexit.unregister(state.destroy_process_group)
             atexit.register(state.destroy_process_group)
@@ -106,7 +111,7 @@ class Processes:
             yield lambda: False
             return
         wanted = (signal.SIGINT, signal.SIGTERM)
-        before = {number: signal.getsignal(number) for number in wanted}
+        before: dict[int, Any] = {number: signal.getsignal(number) for number in wanted}
 
         def handle(number: int, frame: Any) -> None:
             if seen:  # asked twice: at once

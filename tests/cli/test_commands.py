@@ -274,6 +274,31 @@ def test_a_damaged_run_is_one_line(name, own_run, tmp_path, capsys):
     assert name in error_of(capsys, ["sample", own_run, "--out", tmp_path / "x.npy"])
 
 
+@pytest.mark.parametrize(
+    "content", ["[]", "{}", '{"model": {"class": "os.system"}}', '{"model": {"class": "models.VAE"}}']
+)
+def test_a_configuration_of_something_else_is_one_line(content, own_run, tmp_path, capsys):
+    (own_run / "config.json").write_text(content)
+    for argv in (["evaluate", own_run], ["report", own_run], ["sample", own_run, "--out", tmp_path / "x.npy"]):
+        error_of(capsys, argv)
+
+
+@pytest.mark.parametrize("damage", [b"", b'{"epoch": 1, "st', b"\x80\x04 garbage", b"[]\n", b"3\n"])
+def test_damaged_metrics_are_one_line_and_resume_writes_them_anew(damage, own_run, capsys):
+    whole = (own_run / "metrics.jsonl").read_bytes()
+    (own_run / "metrics.jsonl").write_bytes(damage)
+    if damage:
+        assert "metrics.jsonl is damaged" in error_of(capsys, ["report", own_run])
+    assert main(["train", "--data", "digits", "--out", str(own_run), *SMALL, "--report", "--resume"]) == 0
+    assert (own_run / "metrics.jsonl").read_bytes() == whole
+
+
+def test_a_stored_evaluation_of_another_make_is_replaced(own_run, capsys):
+    (own_run / "evaluation.json").write_text("[1]")
+    assert main(["evaluate", str(own_run), "--limit", "3", "--num-particles", "2"]) == 0
+    assert json.loads((own_run / "evaluation.json").read_text())["test"]["n"] == 3
+
+
 def test_a_damaged_checkpoint_is_not_resumed(own_run, capsys):
     content = (own_run / "checkpoint.pt").read_bytes()
     (own_run / "checkpoint.pt").write_bytes(content[:-100])

@@ -230,8 +230,10 @@ def test_an_error_undoes_evaluation_mode_too():
     [
         (torch.ones(0, 3), {}, "x is empty; give at least one example"),
         (torch.ones(2, 4), {}, r"x has examples of shape \(4,\), but the model's are \(3,\)"),
-        (torch.full((2, 3), 255.0), {}, "x holds 255, which is outside the likelihood's support"),
-        (torch.full((2, 3), math.nan), {}, "x holds nan, which is outside"),
+        (torch.full((2, 3), 255.0), {}, "x holds 255, outside the likelihood's support"),
+        (torch.full((2, 3), 255, dtype=torch.uint8), {}, "x holds uint8 values up to 255"),
+        (torch.full((2, 3), math.nan), {}, "x holds 6 values that are NaN or infinite"),
+        (torch.ones(2, 3).double(), {}, "x is float64, but the model's parameters are float32"),
         (torch.ones(2, 3), {"num_particles": 0}, "num_particles must be a whole number of at least 1, not 0"),
         (torch.ones(2, 3), {"num_particles": 1e3}, "num_particles must be a whole number of at least 1, not 1000.0"),
     ],
@@ -241,6 +243,19 @@ def test_bad_input_is_one_sentence(x, arguments, message):
         with pytest.raises(ValueError, match=message) as caught:
             function(vae(shape=(3,)), x, **arguments)
         assert "\n" not in str(caught.value)
+
+
+def test_infinite_data_are_refused_by_likelihoods_on_the_reals():
+    model = vae(shape=(3,), likelihood=likelihoods.Normal(networks.MLP(2, [4]), 3))
+    with pytest.raises(ValueError, match="x holds 1 values that are NaN or infinite, the first in row 1, column 2"):
+        log_likelihood(model, torch.tensor([[0.0, 0.0, 0.0], [0.0, 0.0, math.inf]]))
+
+
+@pytest.mark.parametrize("convert", [torch.Tensor.bool, torch.Tensor.long, torch.Tensor.numpy])
+def test_whole_numbers_and_arrays_are_taken_as_fit_takes_them(convert):
+    model = vae(shape=(3,))
+    expected = log_likelihood(model, torch.ones(2, 3), num_particles=5)
+    assert torch.equal(log_likelihood(model, convert(torch.ones(2, 3)), num_particles=5).value, expected.value)
 
 
 def test_repr():

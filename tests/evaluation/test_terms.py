@@ -162,7 +162,7 @@ def test_bad_input(name):
     with pytest.raises(ValueError, match="x has examples of shape"):
         function(vae(shape=(3,)), torch.ones(2, 4))
     if name == "kl_by_dimension":
-        with pytest.raises(ValueError, match="x holds 0.5, which is outside"):
+        with pytest.raises(ValueError, match="x holds 0.5, outside the likelihood's support"):
             function(vae(shape=(3,)), torch.full((2, 3), 0.5))
 
 

@@ -91,6 +91,7 @@ def test_generation_draws_from_the_prior():
         ({}, "model needs x, y or n: without data, say how many"),
         ({"n": 0}, "n must be a whole number of at least 1, not 0"),
         ({"n": 2.5}, "n must be a whole number of at least 1, not 2.5"),
+        ({"n": 4, "y": torch.arange(3)}, "n is 4, but x or y holds 3 examples"),
     ],
 )
 def test_bad_sizes(arguments, message):
@@ -136,6 +137,13 @@ def test_render_model():
 def test_parts_that_do_not_fit(parts, message):
     with pytest.raises(ValueError, match=message):
         vae(**parts)
+
+
+def test_parts_in_each_others_places():
+    with pytest.raises(TypeError, match="prior must be one of ppl_vae.priors, such as priors.Normal"):
+        vae(prior="normal")
+    with pytest.raises(TypeError, match="likelihood must be one of ppl_vae.likelihoods"):
+        vae(likelihood=priors.Normal(2))
 
 
 def test_supports_that_differ():

@@ -65,6 +65,8 @@ def test_schedules():
 def test_a_schedule_that_goes_wrong_says_so():
     with pytest.raises(ValueError, match="beta must be a finite number of at least 0, not -1.0"):
         SVI(vae(shape=(3,)), beta=handlers.Linear(start=-1.0))
+    with pytest.raises(ValueError, match="beta must be a finite number of at least 0, not -1.0"):
+        SVI(vae(shape=(3,)), beta=torch.tensor(-1.0))
 
 
 def test_plate_subsampling_reaches_the_loss():

@@ -36,7 +36,8 @@ def main(out):
     # 101 examples in batches of 50: the last batch has one example, so one of two processes has none.
     x = data.load("digits", binarize="none").train.x[:101]
     eps = torch.randn(101, 4, generator=torch.Generator().manual_seed(3))
-    settings = {"epochs": 3, "batch_size": 50, "lr": 0.01, "progress": False, "device": "cpu", "clip": 10.0}
+    settings = {"epochs": 3, "batch_size": 50, "lr": 0.01, "progress": False, "clip": 10.0}
+    settings["device"] = "auto" if not torch.accelerator.is_available() else "cpu"  # on a GPU, too, this is about CPUs
     torch.manual_seed(0)
     ae = models.Autoencoder(networks.MLP((1, 8, 8), [32]), networks.MLP(4, [32]), 4, (1, 8, 8))
     ae_history = fit(
