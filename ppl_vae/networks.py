@@ -399,7 +399,8 @@ class TableEncoder(Network):
             raise ValueError(f"mean and std must have shape {self.in_shape}, not {tuple(mean.shape)}")
         mean, std = mean.to(self.zero), std.to(self.zero)
         std = torch.where(std > 0, std, 1.0)
-        shifted = (mean + self._count.to(mean)).clamp(min=1e-30)
+        shifted = mean + self._count.to(mean)
+        shifted = torch.where(shifted > 0, shifted, 1.0)  # of an empty column
         spread = torch.log1p((std / shifted).square())  # variance of the logarithm, were it Normal
         logged = self._positive | self._count
         zero = torch.where(logged, shifted.log() - spread / 2, mean)

@@ -157,7 +157,7 @@ class Columns(Likelihood):
             m, s = mean[ids].to(self._fill), std[ids].to(self._fill)
             s = torch.where(s > 0, s, 1.0)
             if kind == "positive":
-                m = m.clamp(min=1e-30)
+                m = torch.where(m > 0, m, 1.0)  # of an empty column
                 s = torch.log1p((s / m).square()).sqrt().clamp(min=1e-6)
                 m = m.log() - s.square() / 2
             if kind in ("real", "positive"):

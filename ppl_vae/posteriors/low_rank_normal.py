@@ -1,4 +1,6 @@
-"""Low-rank Normal posterior: z = m + s (V e1 + e2), e1 and e2 Normal, so that with S = diag s and V of ``rank`` columns
+"""Low-rank Normal posterior: z = m + s (V e1 + e2) with e1 and e2 Normal.
+
+With S = diag s and V of ``rank`` columns,
 
     q(z | x) = N(m, S (I + V V') S).
 

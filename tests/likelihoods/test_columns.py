@@ -127,3 +127,19 @@ def test_errors():
     with pytest.raises(ValueError, match="column 5"):
         Columns(network, 3, {5: "real"})
     assert Columns(network, 2, {0: "count", 1: "binary"}).mass and not Columns(network, 2, {0: "count"}).mass
+
+
+def test_an_empty_column_does_no_harm():
+    torch.manual_seed(0)
+    x = torch.full((40, 6), NAN)
+    x[:, 0] = torch.rand(40)
+    kinds = ["real", "positive", "count", "binary", "categorical(2)", "ordinal(2)"]
+    split = data.as_split(x)
+    for order in (kinds, kinds[1:] + kinds[:1]):
+        mapping = dict(enumerate(order))
+        encoder = networks.TableEncoder(6, [4], kinds=mapping).start_at(split.mean(), split.std())
+        likelihood = Columns(networks.MLP(1, [4]), 6, mapping).start_at(split.mean(), split.std())
+        vae = VAE(priors.Normal(1), posteriors.Normal(encoder, 1), likelihood)
+        here = split if order is kinds else data.as_split(x + 0.1)
+        assert math.isfinite(fit(SVI(vae), here, epochs=1, progress=False).rows[-1]["train"]["elbo"])
+        assert likelihood(torch.randn(5, 1)).base.mean.isfinite().all()

@@ -122,7 +122,10 @@ def test_bad_degrees_of_freedom(df):
 
 
 def test_low_rank_covariance():
-    q = posteriors.LowRankNormal(networks.MLP(3, []), 4, rank=2)(torch.randn(1, 3))
+    posterior, x = posteriors.LowRankNormal(networks.MLP(3, []), 4, rank=2), torch.randn(1, 3)
+    q = posterior(x)
+    raw = posterior.head(posterior.network(x))[0][:, 4:8]
+    assert torch.allclose(q.cov_diag.sqrt(), torch.nn.functional.softplus(raw), atol=1e-5)
     z = q.rsample((50_000,))[:, 0].detach()
     centred = z - q.mean
     within(centred[:, :, None] * centred[:, None], q.covariance_matrix[0])
