@@ -194,7 +194,7 @@ class Ragged(Pairs):
         (torch.full((2, 2), 255, dtype=torch.uint8), ValueError, "uint8 values up to 255.*x / 255"),
         (torch.zeros(0, 3), ValueError, r"empty.*\(0, 3\)"),
         (torch.zeros(3, 0), ValueError, "empty"),
-        (torch.zeros(3), ValueError, r"shape \(3,\)"),
+        (torch.tensor(3.0), ValueError, "x is the number 3"),
         ((torch.zeros(3, 2), torch.zeros(4)), ValueError, "3 rows and y has 4"),
         (torch.zeros(2, 2, dtype=torch.complex64), TypeError, "complex64"),
         (np.array([["a", "b"]]), TypeError, "<U1"),

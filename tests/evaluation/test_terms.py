@@ -83,7 +83,8 @@ def test_training_reaches_the_ppca_optimum(posterior):
     objective = SVI(vae, estimators.MeanFieldELBO(num_particles=8))
     fit(objective, x, epochs=1000, batch_size=len(x), lr=0.03, schedule="cosine", progress=False)
     assert -1e-4 < best - evaluation.log_likelihood(vae, x, num_particles=500).mean < 0.01
-    assert -1e-3 < best - evaluation.elbo(vae, x, num_particles=100).elbo.mean().item() < 0.01
+    # log p(x | z) varies by about 1.2 nats over z, so that the mean over 400 data and 2000 particles errs by 0.0014.
+    assert -0.005 < best - evaluation.elbo(vae, x, num_particles=2000).elbo.mean().item() < 0.01
 
 
 def test_elbo_terms_against_the_closed_form():
