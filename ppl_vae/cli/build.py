@@ -64,10 +64,7 @@ def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
     known = {"dim": dim, "shape": shape, "encoder": encoder, "decoder": decoder}
     model = settings.entry("model")
     if "posterior" in model.structural:
-        around = known | {"network": encoder}
-        known["posterior"] = _make("posteriors", settings.entry("posterior"), around, settings.options("posterior"))
-    if "prior" in model.structural:  # after the posterior, which a VampPrior is made of
-        known["prior"] = _make("priors", settings.entry("prior"), known, settings.options("prior"))
+        _prior_and_posterior(settings, known, encoder)
     if "likelihood" in model.structural:
         known["likelihood"] = _likelihood(settings, train, known | {"network": decoder})
     options = settings.options("model")
@@ -78,6 +75,23 @@ def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
     if settings.has("estimator"):
         known["estimator"] = _make("estimators", settings.entry("estimator"), known, settings.options("estimator"))
     return _make("objectives", objective(model), known, settings.options("objective"))
+
+
+def _prior_and_posterior(settings: Settings, known: dict[str, Any], encoder: nn.Module) -> None:
+    """Add the prior and the posterior to what is known: whichever the other is made of, or chosen by, comes first."""
+    from ..posteriors import natural
+
+    prior, around = settings.entry("prior"), known | {"network": encoder}
+    made_of = "posterior" in prior.structural
+    if not made_of:
+        known["prior"] = _make("priors", prior, known, settings.options("prior"))
+    if settings["posterior"] is not None:
+        named = settings.entry("posterior")
+    else:
+        named = catalog.exported("posteriors")[catalog.kebab(natural(known.get("prior")).__name__)]
+    known["posterior"] = _make("posteriors", named, around, settings.options("posterior"))
+    if made_of:
+        known["prior"] = _make("priors", prior, known, settings.options("prior"))
 
 
 def _encoder(cls: Any, train: data_module.Split, hidden: Any, activation: str, own: Mapping[str, Any]) -> nn.Module:

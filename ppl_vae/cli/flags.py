@@ -68,12 +68,18 @@ def train_flags() -> dict[str, Flag]:
 DEFAULT_PARTS = {
     "model": "vae",
     "prior": "normal",
-    "posterior": "normal",
+    "posterior": None,
     "likelihood": None,
     "network": "mlp",
     "estimator": "mean-field-elbo",
 }
 
+
+CHOSEN = {
+    "likelihood": "; if not given, bernoulli for images in [0, 1] and normal for other data",
+    "posterior": "; if not given, the natural one for the prior's support",
+}
+"""How a part is chosen that has no default."""
 
 FROM_DATA = frozenset(("likelihood", "model.output"))
 """Flags that are chosen by looking at the data when they are not given."""
@@ -107,8 +113,7 @@ def _flag(option: Option, group: str, name: str | None = None) -> Flag:
 
 def _role(role: str, default: str | None) -> Flag:
     text = ", ".join(catalog.parts(role))
-    chosen = "" if default else "; if not given, bernoulli for images in [0, 1] and normal for other data"
-    return Flag(role, WORD, default, text + chosen, "model")
+    return Flag(role, WORD, default, text + CHOSEN.get(role, ""), "model")
 
 
 def _activations() -> Kind:

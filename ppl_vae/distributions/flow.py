@@ -17,7 +17,7 @@ from typing import Any, Literal, get_args
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
-from torch.distributions import Distribution, Transform, constraints
+from torch.distributions import Distribution, constraints
 
 from ..checks import check_size, nearest
 
@@ -44,10 +44,10 @@ class Flow(TorchDistribution):
     """
 
     arg_constraints: dict[str, Any] = {}
-    support = constraints.real_vector
+    support: Any = constraints.real_vector
     has_rsample = True
 
-    def __init__(self, base: TorchDistribution, transform: Transform, drawn: bool = False) -> None:
+    def __init__(self, base: TorchDistribution, transform: Any, drawn: bool = False) -> None:
         self.base, self.transform, self.drawn = base, transform, drawn
         self._draw: tuple[Tensor, Tensor, Tensor, bool] | None = None
         super().__init__(base.batch_shape, base.event_shape, validate_args=False)
@@ -145,5 +145,5 @@ def _zuko() -> Any:
     for found in vars(zuko.distributions).values():  # its own classes rely on the empty constraints it had set
         if isinstance(found, type) and found.__module__ == zuko.distributions.__name__:
             if issubclass(found, Distribution) and "arg_constraints" not in vars(found):
-                found.arg_constraints = {}
+                setattr(found, "arg_constraints", {})  # noqa: B010 - a property, to the type checker
     return zuko

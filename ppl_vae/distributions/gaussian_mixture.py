@@ -39,12 +39,12 @@ class GaussianMixture(TorchDistribution):
         -2.7568
     """
 
-    arg_constraints = {
+    arg_constraints: Any = {
         "logits": constraints.real_vector,
         "loc": constraints.independent(constraints.real, 2),
         "scale": constraints.independent(constraints.positive, 2),
     }
-    support = constraints.real_vector
+    support: Any = constraints.real_vector
     has_rsample = False
 
     def __init__(self, logits: Tensor, loc: Tensor, scale: Tensor, validate_args: bool | None = None) -> None:
@@ -59,7 +59,7 @@ class GaussianMixture(TorchDistribution):
 
     def expand(self, batch_shape: Sequence[int], _instance: Any = None) -> GaussianMixture:
         """The same mixture for every entry of a larger batch; the parameters are not copied."""
-        new = self._get_checked_instance(GaussianMixture, _instance)
+        new: Any = self._get_checked_instance(GaussianMixture, _instance)
         new.logits, new.loc, new.scale = self.logits, self.loc, self.scale
         super(GaussianMixture, new).__init__(torch.Size(batch_shape), self.event_shape, validate_args=False)
         new._validate_args = self._validate_args

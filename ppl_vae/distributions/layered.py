@@ -42,7 +42,7 @@ class Layered(TorchDistribution):
     """
 
     arg_constraints: dict[str, Any] = {}
-    support = constraints.real_vector
+    support: Any = constraints.real_vector
     has_rsample = True
 
     def __init__(

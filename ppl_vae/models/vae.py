@@ -20,9 +20,9 @@ from .. import supports
 from ..checks import check_size
 from ..handlers import register
 from ..likelihoods import Likelihood
-from ..networks import fold
+from ..networks import MLP, fold
 from ..parts import Part
-from ..posteriors import Posterior
+from ..posteriors import Posterior, natural
 from ..priors import Prior
 
 _numbers = itertools.count()
@@ -36,7 +36,8 @@ class VAE(Part):
 
     Args:
         prior: p(z | y), event shape (dim,).
-        posterior: q(z | x, y), event shape (dim,).
+        posterior: q(z | x, y), event shape (dim,); None takes the natural family of the prior's support over an MLP
+            with two layers of 200.
         likelihood: p(x | z, y), event shape ``shape``.
 
     Attributes:
@@ -61,8 +62,10 @@ class VAE(Part):
         torch.Size([5, 1, 8, 8])
     """
 
-    def __init__(self, prior: Prior, posterior: Posterior, likelihood: Likelihood) -> None:
+    def __init__(self, prior: Prior, posterior: Posterior | None = None, likelihood: Likelihood | None = None) -> None:
         super().__init__()
+        if posterior is None and isinstance(likelihood, Likelihood) and isinstance(prior, Prior):
+            posterior = getattr(prior, "posterior", None) or natural(prior)(MLP(likelihood.shape), prior.dim)
         self.prior, self.posterior, self.likelihood = prior, posterior, likelihood
         self._check_parts()
 

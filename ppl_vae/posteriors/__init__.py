@@ -15,6 +15,7 @@ from .logistic_normal import LogisticNormal
 from .logit_normal import LogitNormal
 from .low_rank_normal import LowRankNormal
 from .multivariate_normal import MultivariateNormal
+from .natural import natural as natural
 from .normal import Normal
 from .of import Of
 from .one_hot_categorical import OneHotCategorical

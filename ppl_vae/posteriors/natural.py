@@ -20,8 +20,8 @@ BY_SUPPORT = {
 }
 
 
-def natural(prior: Any) -> type[Any]:
-    """The posterior class on a prior's support to take when none is named.
+def natural(prior: Any = None) -> type[Any]:
+    """The posterior class on a prior's support to take when none is named; Normal without a prior.
 
     Raises:
         ValueError: no exported posterior lives there.
@@ -32,6 +32,8 @@ def natural(prior: Any) -> type[Any]:
         ['Normal', 'Gamma', 'Dirichlet']
     """
     posteriors = importlib.import_module("ppl_vae.posteriors")
+    if prior is None:
+        return posteriors.Normal
     support, own = supports.name(prior.support), type(prior).__name__
     name = own if support != "the reals" and own in posteriors.__all__ and own != "Of" else BY_SUPPORT.get(support)
     if name is None:

@@ -37,6 +37,7 @@ class Flow(Prior):
     """
 
     support = constraints.independent(constraints.real, 1)
+    mean: Tensor
 
     def __init__(
         self,

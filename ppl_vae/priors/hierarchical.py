@@ -43,6 +43,7 @@ class Hierarchical(Prior):
     """
 
     support = constraints.independent(constraints.real, 1)
+    top: Tensor
 
     def __init__(self, dim: int, layers: int | Sequence[int] = 2, hidden: Sequence[int] = (64,)) -> None:
         super().__init__(dim)

@@ -31,6 +31,9 @@ class Uniform(Prior):
         tensor(0.2500)
     """
 
+    low: Tensor
+    high: Tensor
+
     def __init__(self, dim: int, low: float = 0.0, high: float = 1.0) -> None:
         super().__init__(dim)
         if not (math.isfinite(low) and math.isfinite(high) and low < high):

@@ -57,18 +57,19 @@ class VampPrior(Prior):
 
     def __init__(
         self,
-        posterior: nn.Module,
+        posterior: Any,
         components: int = 500,
         shape: int | Sequence[int] | None = None,
         inputs: Inputs = "unit-interval",
     ) -> None:
         if not (isinstance(posterior, nn.Module) and hasattr(posterior, "support") and hasattr(posterior, "dim")):
             raise TypeError(f"posterior must be a posterior, such as posteriors.Normal(network, 16), not {posterior!r}")
-        super().__init__(posterior.dim)
+        given: Any = posterior
+        super().__init__(given.dim)
         if inputs not in _LIVE_ON:
             raise ValueError(f"inputs {inputs!r} is unknown; {nearest(str(inputs), get_args(Inputs))}")
         self.posterior = posterior
-        self.support = posterior.support
+        self.support = given.support
         self.components, self.inputs = check_size("components", components), inputs
         self.shape = _shape(getattr(posterior, "network", None), shape)
         self.raw = nn.Parameter(torch.randn(components, *self.shape))
