@@ -64,7 +64,7 @@ def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
     known = {"dim": dim, "shape": shape, "encoder": encoder, "decoder": decoder}
     model = settings.entry("model")
     if "posterior" in model.structural:
-        _prior_and_posterior(settings, known, encoder)
+        _prior_and_posterior(settings, known, encoder, train)
     if "likelihood" in model.structural:
         known["likelihood"] = _likelihood(settings, train, known | {"network": decoder})
     options = settings.options("model")
@@ -77,7 +77,9 @@ def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
     return _make("objectives", objective(model), known, settings.options("objective"))
 
 
-def _prior_and_posterior(settings: Settings, known: dict[str, Any], encoder: nn.Module) -> None:
+def _prior_and_posterior(
+    settings: Settings, known: dict[str, Any], encoder: nn.Module, train: data_module.Split
+) -> None:
     """Add the prior and the posterior to what is known: whichever the other is made of, or chosen by, comes first."""
     from ..posteriors import natural
 
@@ -91,7 +93,17 @@ def _prior_and_posterior(settings: Settings, known: dict[str, Any], encoder: nn.
         named = catalog.exported("posteriors")[catalog.kebab(natural(known.get("prior")).__name__)]
     known["posterior"] = _make("posteriors", named, around, settings.options("posterior"))
     if made_of:
-        known["prior"] = _make("priors", prior, known, settings.options("prior"))
+        known["prior"] = _of_posterior(settings, prior, known, train)
+
+
+def _of_posterior(settings: Settings, entry: Entry, known: Mapping[str, Any], train: data_module.Split) -> nn.Module:
+    """A prior made of the posterior at pseudo-inputs: they live where the data does, and start at some of it."""
+    options = settings.options("prior")
+    if "prior.inputs" not in settings.given and not _holds(train.resolve(None), constraints.unit_interval):
+        options["inputs"] = "real"
+    prior = _make("priors", entry, known, options)
+    few = min(len(train), prior.components)
+    return prior.start_at(train.take(slice(0, few))[0]) if few == prior.components else prior
 
 
 def _encoder(cls: Any, train: data_module.Split, hidden: Any, activation: str, own: Mapping[str, Any]) -> nn.Module:

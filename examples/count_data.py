@@ -1,0 +1,26 @@
+"""Counts: which likelihood fits, Poisson, negative binomial, or one of them with extra zeros?
+
+python examples/count_data.py
+"""
+
+import torch
+
+from ppl_vae import SVI, VAE, data, evaluation, fit, likelihoods, networks, posteriors, priors
+
+digits = data.load("digits", scale="none", binarize="none")  # every pixel counts the ink in a 4 x 4 block, 0 to 16
+train, test = (split.x.flatten(1) for split in (digits.train, digits.test))
+
+for family in (
+    likelihoods.Poisson,
+    likelihoods.NegativeBinomial,
+    likelihoods.ZeroInflatedPoisson,
+    likelihoods.ZeroInflatedNegativeBinomial,
+):
+    torch.manual_seed(0)
+    vae = VAE(
+        prior=priors.Normal(8),
+        posterior=posteriors.Normal(networks.MLP(64, [128]), 8),
+        likelihood=family(networks.MLP(8, [128]), 64).start_at(train.mean(0), train.std(0)),
+    )
+    fit(SVI(vae), (train,), epochs=40, batch_size=64, progress=False)
+    print(f"{family.__name__:30}", evaluation.log_likelihood(vae, test, num_particles=500))
