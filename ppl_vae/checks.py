@@ -30,6 +30,13 @@ def did_you_mean(word: str, choices: Iterable[str]) -> str:
     return f" (did you mean {lowered[close[0]]}?)" if close else ""
 
 
+def check_event(argument: str, shape: Iterable[int], dim: int) -> None:
+    """A ValueError unless the shape of a tensor of vectors ends in ``dim``."""
+    shape = tuple(shape)
+    if shape[-1:] != (dim,):
+        raise ValueError(f"{argument} must have shape (..., {dim}), not {shape}")
+
+
 def check_size(argument: str, value: Any, least: int = 1) -> int:
     """``value`` as an int of at least ``least``; a ValueError naming the argument otherwise."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:

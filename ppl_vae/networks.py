@@ -41,6 +41,8 @@ def _activation(name: str) -> nn.Module:
 
 
 def event_shape(argument: str, value: Any) -> tuple[int, ...]:
+    if not isinstance(value, int | Sequence):
+        raise TypeError(f"{argument} must be a whole number or several, such as (1, 8, 8), not {type(value).__name__}")
     sizes = (value,) if isinstance(value, int) else tuple(value)
     return tuple(check_size(argument, size) for size in sizes)
 
@@ -306,21 +308,25 @@ class FillMissing(Network):
         tensor(True)
     """
 
+    fill: Tensor
+
     def __init__(
         self, network: nn.Module, shape: int | Sequence[int], fill: float | Tensor = 0.0, mask: bool = False
     ) -> None:
         super().__init__()
         self.in_shape, self.mask = event_shape("shape", shape), mask
         takes = (2 * self.in_shape[0], *self.in_shape[1:]) if mask else self.in_shape
-        if tuple(getattr(network, "in_shape", takes)) != takes:
-            raise ValueError(f"network takes {tuple(network.in_shape)}, where {takes} is needed with mask={mask}")
+        given: Any = getattr(network, "in_shape", takes)
+        if tuple(given) != takes:
+            raise ValueError(f"network takes {tuple(given)}, where {takes} is needed with mask={mask}")
         fill = torch.as_tensor(fill, dtype=torch.get_default_dtype())
         if not fill.isfinite().all() or fill.dim() and tuple(fill.shape) != self.in_shape:
             raise ValueError(f"fill must be a finite number or a tensor of shape {self.in_shape}, not {fill!r}")
         self.layers = network
         self.register_buffer("fill", fill.clone())
-        if hasattr(network, "out_shape"):
-            self.out_shape = network.out_shape
+        out_shape: Any = getattr(network, "out_shape", None)
+        if out_shape is not None:
+            self.out_shape = out_shape
 
     def forward(self, x: Tensor) -> Tensor:
         """Features (..., *out_shape) of x (..., *in_shape), which may hold NaN."""
@@ -353,6 +359,14 @@ class TableEncoder(Network):
         torch.Size([2, 8])
     """
 
+    zero: Tensor
+    unit: Tensor
+    _positive: Tensor
+    _count: Tensor
+    _plain: Tensor
+    _column: Tensor
+    _code: Tensor
+
     def __init__(
         self,
         in_shape_or_dim: int | Sequence[int],
@@ -370,7 +384,7 @@ class TableEncoder(Network):
         unknown = next((c for c in columns if c.levelled and c.levels is None), None)
         if unknown is not None:
             raise ValueError(f"kinds gives {unknown.name!r} no number of levels: write {unknown.kind}(L)")
-        hot = [(i, k) for i, c in enumerate(columns) if c.kind == "categorical" for k in range(c.levels)]
+        hot = [(i, k) for i, c in enumerate(columns) if c.kind == "categorical" for k in range(c.levels or 0)]
         indices = {
             "positive": torch.tensor([c.kind == "positive" for c in columns]),
             "count": torch.tensor([c.kind == "count" for c in columns]),
@@ -380,7 +394,7 @@ class TableEncoder(Network):
         }
         for name, value in indices.items():
             self.register_buffer(f"_{name}", value, persistent=False)
-        half = [(c.levels - 1) / 2 if c.kind in ("binary", "ordinal") else 0.0 for c in columns]
+        half = [((c.levels or 1) - 1) / 2 if c.kind in ("binary", "ordinal") else 0.0 for c in columns]
         self.register_buffer("zero", torch.tensor(half))
         self.register_buffer("unit", torch.tensor([h or 1.0 for h in half]))
         width = len(self._plain) + len(hot) + (size if mask else 0)

@@ -121,7 +121,7 @@ def _likelihood(settings: Settings, train: data_module.Split, known: Mapping[str
     name = settings["likelihood"] or natural_likelihood(train)
     options = settings.options("likelihood")
     if "kinds" in options:
-        options["kinds"] = train.config["kinds"]
+        options["kinds"] = (train.config or {})["kinds"]
     made = _make("likelihoods", catalog.parts("likelihood")[name], known, options)
     train = train.resolve(made.support)
     train.check(made.support)

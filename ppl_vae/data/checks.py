@@ -149,6 +149,8 @@ def _advice(base: Any, low: float, high: float, ours: bool) -> str:
     if isinstance(base, supports.grid) and low >= 0 and high <= 1:
         what = f"round it to {base.levels} levels, without dequantizing, or set levels to the data's own"
         return f"{what}, or choose a density on [0, 1]"
+    if base is constraints.nonnegative_integer and low >= 0 and high <= 1 and ours:
+        return "load it with scale='none' if these are counts, or choose a likelihood on [0, 1]"
     if base is constraints.nonnegative_integer and low >= 0:
         return "round it if these are counts, or choose a likelihood on the positive numbers, such as gamma"
     if base is constraints.positive and low >= 0:

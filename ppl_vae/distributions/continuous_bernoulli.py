@@ -29,8 +29,8 @@ class ContinuousBernoulli(TorchDistribution):
         tensor([0., 0., 0.])
     """
 
-    arg_constraints = {"logits": constraints.real}
-    support = constraints.unit_interval
+    arg_constraints: dict[str, Any] = {"logits": constraints.real}
+    support: Any = constraints.unit_interval
     has_rsample = True
 
     def __init__(self, logits: Tensor, validate_args: bool | None = None) -> None:

@@ -36,7 +36,7 @@ class DiscretizedLogisticMixture(TorchDistribution):
         1.0
     """
 
-    arg_constraints = {
+    arg_constraints: dict[str, Any] = {
         "logits": constraints.independent(constraints.real, 1),
         "loc": constraints.independent(constraints.real, 1),
         "scale": constraints.independent(constraints.positive, 1),
@@ -56,7 +56,7 @@ class DiscretizedLogisticMixture(TorchDistribution):
     def expand(self, batch_shape: Any, _instance: Any = None) -> DiscretizedLogisticMixture:  # noqa: D102
         shape = (*batch_shape, self.logits.shape[-1])
         parts = (t.expand(shape) for t in (self.logits, self.loc, self.scale))
-        return DiscretizedLogisticMixture(*parts, self.levels, validate_args=False)
+        return DiscretizedLogisticMixture(*parts, levels=self.levels, validate_args=False)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-mass of x, whose entries are levels."""
@@ -88,7 +88,8 @@ class DiscretizedLogisticMixture(TorchDistribution):
     @property
     def mean(self) -> Tensor:
         """Expected level, sum over k >= 1 of P(X >= g_k) / (levels - 1)."""
-        weights, total = self.logits.softmax(-1), 0.0
+        weights = self.logits.softmax(-1)
+        total: Any = 0.0
         for k in range(1, self.levels):
             edge = (k - 0.5) / (self.levels - 1)
             total = total + (weights * torch.sigmoid((self.loc - edge) / self.scale)).sum(-1)

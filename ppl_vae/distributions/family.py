@@ -38,7 +38,8 @@ SPARSE = 0.01  # floor of Gamma, Beta and Dirichlet concentrations: below it mos
 class _Above(Transform):
     """softplus + floor; values at the floor have an inverse too."""
 
-    domain, codomain, bijective, sign = constraints.real, constraints.positive, True, 1
+    domain, codomain, bijective = constraints.real, constraints.positive, True
+    sign: Any = 1  # a property, to the type checker
 
     def __init__(self, floor: float) -> None:
         super().__init__()
@@ -89,6 +90,8 @@ class Family:
         >>> gamma.parameters, gamma.size, gamma(torch.zeros(5, 6)).event_shape
         (('concentration', 'rate'), 6, torch.Size([3]))
     """
+
+    distribution: type[Any]
 
     def __init__(
         self,
@@ -211,6 +214,8 @@ class Family:
             ) from None
         if not self.limits[name].check(full).all():
             raise ValueError(f"{name} must be {_words(self.limits[name])}, not {value.tolist()!r}")
+        if not full.isfinite().all():
+            raise ValueError(f"{name} must be finite, not {value.tolist()!r}")
         return full
 
     def make(self, **parameters: Tensor) -> Any:

@@ -19,7 +19,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import Distribution, constraints
 
-from ..checks import check_size, nearest
+from ..checks import check_event, check_size, nearest
 
 Kind = Literal["coupling", "autoregressive", "spline"]
 BINS = 8  # of a spline, on [-5, 5]
@@ -71,6 +71,7 @@ class Flow(TorchDistribution):
         if self._draw is not None and value is self._draw[0] and (self._draw[3] or not torch.is_grad_enabled()):
             _, u, log_det, _ = self._draw
             return self.base.log_prob(u) - log_det
+        check_event("z", value.shape, self.event_shape[-1])
         with torch.autocast(value.device.type, enabled=False):
             if self.drawn:
                 u = self.transform.inv(value)

@@ -19,6 +19,8 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
+from ..checks import check_event
+
 
 class GaussianMixture(TorchDistribution):
     """Mixture of C Normals with diagonal covariance; event shape (dim,).
@@ -102,6 +104,7 @@ class GaussianMixture(TorchDistribution):
 
     def responsibilities(self, value: Tensor) -> Tensor:
         """p(c | z), (..., C), which sum to 1."""
+        check_event("z", value.shape, self.event_shape[-1])
         return self.joint(value).softmax(-1)
 
     @torch.no_grad()

@@ -42,8 +42,8 @@ class Kumaraswamy(TorchDistribution):
         True
     """
 
-    arg_constraints = {"concentration1": constraints.positive, "concentration0": constraints.positive}
-    support = constraints.unit_interval
+    arg_constraints: dict[str, Any] = {"concentration1": constraints.positive, "concentration0": constraints.positive}
+    support: Any = constraints.unit_interval
     has_rsample = True
 
     def __init__(self, concentration1: Any, concentration0: Any, validate_args: bool | None = None) -> None:
@@ -51,7 +51,7 @@ class Kumaraswamy(TorchDistribution):
         super().__init__(self.concentration1.shape, validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Kumaraswamy:  # noqa: D102
-        new = self._get_checked_instance(Kumaraswamy, _instance)
+        new: Any = self._get_checked_instance(Kumaraswamy, _instance)
         new.concentration1 = self.concentration1.expand(batch_shape)
         new.concentration0 = self.concentration0.expand(batch_shape)
         super(Kumaraswamy, new).__init__(torch.Size(batch_shape), validate_args=False)

@@ -15,7 +15,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from ..checks import check_size
+from ..checks import check_event, check_size
 from ..networks import MLP, Head
 
 SCALE_FLOOR = 1e-6
@@ -70,6 +70,7 @@ class Layered(TorchDistribution):
 
     def log_prob(self, value: Tensor) -> Tensor:
         """Log-density (...) of z (..., dim), in nats."""
+        check_event("z", value.shape, self.event_shape[-1])
         layers = value.split(self.sizes, -1)
         layers = layers[::-1] if self.top_down else layers
         log_prob = self.first.log_prob(layers[0])

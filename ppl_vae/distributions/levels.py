@@ -25,7 +25,7 @@ class LevelsCategorical(TorchDistribution):
         (tensor(0.3333), tensor(0.5000))
     """
 
-    arg_constraints = {"logits": constraints.independent(constraints.real, 1)}
+    arg_constraints: dict[str, Any] = {"logits": constraints.independent(constraints.real, 1)}
 
     def __init__(self, logits: Tensor, validate_args: bool | None = None) -> None:
         self.logits = logits

@@ -36,11 +36,11 @@ class LogisticNormal(TorchDistribution):
         torch.Size([4])
     """
 
-    arg_constraints = {
+    arg_constraints: dict[str, Any] = {
         "loc": constraints.independent(constraints.real, 1),
         "scale": constraints.independent(constraints.positive, 1),
     }
-    support = constraints.simplex
+    support: Any = constraints.simplex
     has_rsample = True
 
     def __init__(self, loc: Tensor, scale: Tensor, validate_args: bool | None = None) -> None:
@@ -49,7 +49,7 @@ class LogisticNormal(TorchDistribution):
         super().__init__(self.loc.shape[:-1], torch.Size((size,)), validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> LogisticNormal:  # noqa: D102
-        new = self._get_checked_instance(LogisticNormal, _instance)
+        new: Any = self._get_checked_instance(LogisticNormal, _instance)
         shape = (*batch_shape, self.loc.shape[-1])
         new.loc, new.scale = self.loc.expand(shape), self.scale.expand(shape)
         super(LogisticNormal, new).__init__(torch.Size(batch_shape), self.event_shape, validate_args=False)

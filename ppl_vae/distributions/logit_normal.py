@@ -37,8 +37,8 @@ class LogitNormal(TorchDistribution):
         0.5
     """
 
-    arg_constraints = {"loc": constraints.real, "scale": constraints.positive}
-    support = constraints.unit_interval
+    arg_constraints: dict[str, Any] = {"loc": constraints.real, "scale": constraints.positive}
+    support: Any = constraints.unit_interval
     has_rsample = True
 
     def __init__(self, loc: Any, scale: Any, validate_args: bool | None = None) -> None:
@@ -46,7 +46,7 @@ class LogitNormal(TorchDistribution):
         super().__init__(self.loc.shape, validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> LogitNormal:  # noqa: D102
-        new = self._get_checked_instance(LogitNormal, _instance)
+        new: Any = self._get_checked_instance(LogitNormal, _instance)
         new.loc, new.scale = self.loc.expand(batch_shape), self.scale.expand(batch_shape)
         super(LogitNormal, new).__init__(torch.Size(batch_shape), validate_args=False)
         new._validate_args = self._validate_args

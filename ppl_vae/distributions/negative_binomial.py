@@ -14,6 +14,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
+from torch.distributions.gamma import _standard_gamma
 
 LARGE = 10.0  # the series' first term left out is 8e-9 there
 
@@ -32,8 +33,8 @@ class NegativeBinomial(TorchDistribution):
         True
     """
 
-    arg_constraints = {"mean": constraints.positive, "concentration": constraints.positive}
-    support = constraints.nonnegative_integer
+    arg_constraints: dict[str, Any] = {"mean": constraints.positive, "concentration": constraints.positive}
+    support: Any = constraints.nonnegative_integer
 
     def __init__(self, mean: Tensor, concentration: Tensor, validate_args: bool | None = None) -> None:
         self._mean, self.concentration = torch.broadcast_tensors(mean, concentration)
@@ -64,7 +65,7 @@ class NegativeBinomial(TorchDistribution):
         """Counts, of the mean's dtype."""
         with torch.no_grad():
             shape = self._extended_shape(torch.Size(sample_shape))
-            gamma = torch._standard_gamma(self.concentration.expand(shape).contiguous())
+            gamma = _standard_gamma(self.concentration.expand(shape).contiguous())
             return torch.poisson(gamma * (self._mean / self.concentration))
 
 

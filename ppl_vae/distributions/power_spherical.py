@@ -70,7 +70,7 @@ class SphereUniform(TorchDistribution):
     """
 
     arg_constraints: dict[str, Any] = {}
-    support = constraints.sphere
+    support: Any = constraints.sphere
     has_rsample = True
 
     def __init__(self, like: Tensor, validate_args: bool | None = None) -> None:
@@ -78,7 +78,7 @@ class SphereUniform(TorchDistribution):
         super().__init__(like.shape[:-1], like.shape[-1:], validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> SphereUniform:  # noqa: D102
-        new = self._get_checked_instance(SphereUniform, _instance)
+        new: Any = self._get_checked_instance(SphereUniform, _instance)
         new.like = self.like.expand(*batch_shape, self.like.shape[-1])
         super(SphereUniform, new).__init__(torch.Size(batch_shape), self.event_shape, validate_args=False)
         new._validate_args = self._validate_args
@@ -119,8 +119,8 @@ class PowerSpherical(TorchDistribution):
         tensor([0.7143, 0.0000, 0.0000])
     """
 
-    arg_constraints = {"direction": constraints.sphere, "concentration": constraints.nonnegative}
-    support = constraints.sphere
+    arg_constraints: dict[str, Any] = {"direction": constraints.sphere, "concentration": constraints.nonnegative}
+    support: Any = constraints.sphere
     has_rsample = True
 
     def __init__(self, direction: Tensor, concentration: Any, validate_args: bool | None = None) -> None:
@@ -131,7 +131,7 @@ class PowerSpherical(TorchDistribution):
         super().__init__(batch, direction.shape[-1:], validate_args=validate_args)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> PowerSpherical:  # noqa: D102
-        new = self._get_checked_instance(PowerSpherical, _instance)
+        new: Any = self._get_checked_instance(PowerSpherical, _instance)
         new.direction = self.direction.expand(*batch_shape, self.direction.shape[-1])
         new.concentration = self.concentration.expand(batch_shape)
         super(PowerSpherical, new).__init__(torch.Size(batch_shape), self.event_shape, validate_args=False)

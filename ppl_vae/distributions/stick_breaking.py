@@ -33,7 +33,7 @@ class StickBreaking(TorchDistribution):
     """
 
     arg_constraints: dict[str, Any] = {}
-    support = constraints.simplex
+    support: Any = constraints.simplex
 
     def __init__(self, sticks: Any, validate_args: bool | None = None) -> None:
         if sticks.event_shape or not sticks.batch_shape:
@@ -50,7 +50,7 @@ class StickBreaking(TorchDistribution):
         return self.sticks.has_rsample
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> StickBreaking:  # noqa: D102
-        new = self._get_checked_instance(StickBreaking, _instance)
+        new: Any = self._get_checked_instance(StickBreaking, _instance)
         new.sticks = self.sticks.expand((*batch_shape, self.event_shape[0] - 1))
         super(StickBreaking, new).__init__(torch.Size(batch_shape), self.event_shape, validate_args=False)
         new._validate_args = self._validate_args

@@ -32,7 +32,7 @@ class ZeroInflated(TorchDistribution):
         (tensor([1.]), 1.0)
     """
 
-    arg_constraints = {"gate_logits": constraints.real}
+    arg_constraints: dict[str, Any] = {"gate_logits": constraints.real}
 
     def __init__(self, base: Any, gate_logits: Tensor, validate_args: bool | None = None) -> None:
         self.base, self.gate_logits = base, gate_logits

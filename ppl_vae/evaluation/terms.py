@@ -202,7 +202,7 @@ def _mean(p: Any, x: Tensor) -> Tensor:
     return p.mean_for(x) if hasattr(p, "mean_for") else p.mean
 
 
-def bits_per_dim(log_likelihood: Any, shape: Sequence[int], levels: int | None = None) -> Any:
+def bits_per_dim(log_likelihood: Any, shape: Sequence[float], levels: int | None = None) -> Any:
     """Bits per dimension of a log-likelihood in nats.
 
     Args:

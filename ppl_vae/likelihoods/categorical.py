@@ -38,6 +38,7 @@ class Categorical(Likelihood):
     """
 
     mass = True
+    levels: int
 
     def __init__(self, network: nn.Module, shape: int | Sequence[int], levels: int = 256) -> None:
         super().__init__(network, shape, parameters=check_size("levels", levels, 2))

@@ -62,6 +62,13 @@ class Columns(Likelihood):
     """
 
     missing = True
+    support: Any
+    _order: Tensor
+    _gather: Tensor
+    _count_levels: Tensor
+    _fill: Tensor
+    count_unit: Tensor
+    raw_count: nn.Parameter
 
     def __init__(
         self, network: nn.Module, shape: int | Sequence[int], kinds: str | Mapping[Any, Any] | None = None

@@ -53,6 +53,8 @@ class DiscretizedLogisticMixture(Likelihood):
     """
 
     mass = True
+    levels: int
+    _places: Tensor
 
     def __init__(self, network: nn.Module, shape: int | Sequence[int], components: int = 10, levels: int = 256) -> None:
         super().__init__(network, shape, parameters=3 * check_size("components", components))

@@ -45,6 +45,7 @@ class Multinomial(Likelihood):
     support = constraints.nonnegative_integer
     mass = True
     entrywise = False
+    total: Tensor
 
     def __init__(self, network: nn.Module, shape: int | Sequence[int], total_count: int | None = None) -> None:
         super().__init__(network, shape, parameters=1)

@@ -51,6 +51,8 @@ class Normal(Spread):
     """
 
     support = constraints.real
+    variance: Tensor
+    batches: Tensor
 
     def __init__(
         self,

@@ -25,6 +25,8 @@ class FamilyLikelihood(Likelihood):
         fixed: parameters given once and for all.
     """
 
+    _offset: Tensor
+
     def __init__(
         self,
         distribution: type[Any],

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -57,8 +58,9 @@ class Spread(Likelihood):
         argument: str = "scale",
         also: Sequence[str] = (),
     ) -> None:
+        number: Any = spread
         fixed = isinstance(spread, int | float) and not isinstance(spread, bool)
-        if not (spread in ("learned", "pixel", "network", *also) if not fixed else 0 < spread < math.inf):
+        if not (spread in ("learned", "pixel", "network", *also) if not fixed else 0 < number < math.inf):
             more = "".join(f", or {word!r}" for word in also)
             raise ValueError(
                 f"{argument} must be a positive number, 'learned', 'pixel' or 'network'{more}, not {spread!r}"
@@ -81,7 +83,8 @@ class Spread(Likelihood):
         self._check_start(mean)
         if std is not None:
             self._start_spread(self.spread_for(mean.double(), std.double()))
-        return super().start_at(mean, std)
+        super().start_at(mean, std)
+        return self
 
     def spread_for(self, mean: Tensor, std: Tensor) -> Tensor:
         """The spread at which the distribution has about these moments, one number."""

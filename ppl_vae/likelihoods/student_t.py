@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import pyro.distributions as dist
 import torch
@@ -51,8 +51,9 @@ class StudentT(Spread):
         df: float | Literal["learned"] = "learned",
         scale: float | Literal["learned", "pixel", "network"] = "learned",
     ) -> None:
+        number: Any = df
         fixed = isinstance(df, int | float) and not isinstance(df, bool)
-        if not (1 < df < math.inf if fixed else df == "learned"):
+        if not (1 < number < math.inf if fixed else df == "learned"):
             raise ValueError(f"df must be a number above 1, so that the mean exists, or 'learned', not {df!r}")
         super().__init__(network, shape, scale)
         self.df = df

@@ -23,6 +23,7 @@ from ..likelihoods import Likelihood
 from ..networks import MLP, fold
 from ..parts import Part
 from ..posteriors import Posterior, natural
+from ..posteriors.natural import BY_SUPPORT
 from ..priors import Prior
 
 _numbers = itertools.count()
@@ -61,6 +62,10 @@ class VAE(Part):
         >>> vae.model(n=5).shape
         torch.Size([5, 1, 8, 8])
     """
+
+    prior: Any  # any modules with the parts' attributes: _check_parts looks at them
+    posterior: Any
+    likelihood: Any
 
     def __init__(self, prior: Prior, posterior: Posterior | None = None, likelihood: Likelihood | None = None) -> None:
         super().__init__()
@@ -137,7 +142,8 @@ class VAE(Part):
             q, p = (
                 f"{type(part).__name__} lives on {supports.name(part.support)}" for part in (self.posterior, self.prior)
             )
-            raise ValueError(f"posterior {q}, but prior {p}; choose a posterior on the prior's support")
+            fits = BY_SUPPORT.get(supports.name(self.prior.support), "Of")
+            raise ValueError(f"posterior {q}, but prior {p}; choose a posterior there, such as posteriors.{fits}")
         self._try_parts()
 
     @torch.no_grad()

@@ -14,11 +14,14 @@ from ..networks import Head
 from .base import Posterior
 from .normal import SCALE_FLOOR
 
+START = 50.0  # concentration for every dimension at the start
+
 
 class Hyperspherical(Posterior):
     """Power spherical distribution whose direction and concentration are read off a linear head.
 
-    The concentration is ``dim`` times a softplus, so that codes of any size start with a mean of length about 0.4.
+    The concentration is ``dim`` times a softplus that starts at 50, so that codes start with little noise and lose it
+    slowly: from less, training on many dimensions falls into the optimum in which no code is used.
 
     Args:
         network: module from x (B, *shape) to features.
@@ -46,4 +49,4 @@ class Hyperspherical(Posterior):
         """Power spherical distribution of batch shape (B,) and event shape (dim,)."""
         (raw,) = self.head(self.network(x))
         direction = F.normalize(raw[..., :-1], dim=-1)
-        return distributions.PowerSpherical(direction, self.dim * F.softplus(raw[..., -1]) + SCALE_FLOOR)
+        return distributions.PowerSpherical(direction, self.dim * F.softplus(raw[..., -1] + START) + SCALE_FLOOR)

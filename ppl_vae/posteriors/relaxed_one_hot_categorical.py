@@ -40,6 +40,7 @@ class RelaxedOneHotCategorical(Posterior):
     """
 
     support = constraints.simplex
+    temperature: Tensor
 
     def __init__(
         self, network: nn.Module, dim: int, temperature: float | Callable[[int], float] = 0.6666666666666666

@@ -34,6 +34,7 @@ class LogisticNormal(Prior):
     """
 
     support = constraints.simplex
+    scale: Tensor
 
     def __init__(self, dim: int, scale: float = 1.0, learned: bool = False) -> None:
         super().__init__(check_size("dim", dim, least=2))

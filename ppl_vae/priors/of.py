@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
+from torch.distributions import constraints
 
 from ..distributions import Family
 from ..distributions.family import FLOOR
@@ -78,4 +78,4 @@ def _is_fixed(distribution: Any, name: str) -> bool:
     """Whether a parameter can only be given: no unconstrained tensor maps to its constraint."""
     limits = getattr(distribution, "arg_constraints", {})
     limit = limits.get(name) if isinstance(limits, dict) else None
-    return limit is None or torch.distributions.constraints.is_dependent(limit) or limit.is_discrete
+    return limit is None or constraints.is_dependent(limit) or limit.is_discrete

@@ -40,6 +40,7 @@ class StickBreaking(Prior):
     """
 
     support = constraints.simplex
+    concentration: Tensor
 
     def __init__(self, dim: int, concentration: float = 1.0, learned: bool = False) -> None:
         super().__init__(check_size("dim", dim, least=2))

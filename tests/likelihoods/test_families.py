@@ -171,6 +171,11 @@ def test_data_outside_the_support(name, x, message):
         data.as_split(torch.tensor(x)).check(make(name).support)
 
 
+def test_counts_that_were_scaled():
+    with pytest.raises(ValueError, match="0, 1, 2, .*; load it with scale='none' if these are counts"):
+        data.load("digits").train.check(make("Poisson").support)
+
+
 def test_dequantized_data_are_not_on_levels():
     split = data.Split(torch.rand(4, 3).round(), levels=3)
     with pytest.raises(ValueError, match="dequantized to .* use dequantize=False"):

@@ -50,3 +50,9 @@ def test_refusals():
         likelihoods.Of(network, 3, dist.ExtendedBinomial)
     with pytest.raises(TypeError, match="network must be"):
         likelihoods.Of([3], 3, dist.Gamma)
+
+
+def test_arguments_in_the_wrong_order():
+    network = networks.MLP(2, [3])
+    with pytest.raises(TypeError, match=r"shape must be a whole number or several, such as \(1, 8, 8\), not MLP"):
+        likelihoods.Of(dist.Exponential, network, (3,))

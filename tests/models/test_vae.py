@@ -155,6 +155,8 @@ def test_supports_that_differ():
 
     with pytest.raises(ValueError, match="posterior Normal lives on the reals, but prior Positive lives on the posi"):
         vae(prior=Positive(2))
+    with pytest.raises(ValueError, match="prior Beta lives on the unit interval; .* such as posteriors.Beta$"):
+        vae(prior=priors.Beta(2))
 
 
 @pytest.mark.parametrize("k", [1, 3])

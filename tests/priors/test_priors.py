@@ -22,3 +22,20 @@ def test_learned_normal_starts_at_the_standard_normal():
 def test_bad_dim(dim):
     with pytest.raises(ValueError, match="dim must be a whole number of at least 1"):
         priors.Normal(dim)
+
+
+@pytest.mark.parametrize(
+    "name", ["Normal", "Dirichlet", "Flow", "Hierarchical", "Hyperspherical", "MixtureOfGaussians"]
+)
+def test_codes_of_another_size(name):
+    prior, z = getattr(priors, name)(4), torch.full((2, 3), 3**-0.5)
+    with pytest.raises(ValueError, match="shape"):
+        prior().log_prob(z)
+    if name == "MixtureOfGaussians":
+        with pytest.raises(ValueError, match=r"z must have shape \(\.\.\., 4\), not \(2, 3\)"):
+            prior.responsibilities(z)
+
+
+def test_infinite_parameter():
+    with pytest.raises(ValueError, match="rate must be finite, not inf"):
+        priors.Gamma(2, rate=float("inf"))
