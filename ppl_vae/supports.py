@@ -139,3 +139,21 @@ def same(a: Any, b: Any) -> bool:
         True
     """
     return name(a) == name(b)
+
+
+def onto(support: Any, z: Tensor) -> Tensor:
+    """The point of a support that stands for z (..., dim), where averages or lines between codes have left it.
+
+    Lengths become 1 on the sphere, the largest entry 1 and the others 0 among one-hot vectors, entries 0 or 1 where
+    those are all; every other support here holds the averages of its points.
+
+    Example:
+        >>> onto(constraints.one_hot, torch.tensor([0.2, 0.5, 0.3])).tolist()
+        [0.0, 1.0, 0.0]
+    """
+    where = name(support)
+    if where == "the sphere":
+        return torch.nn.functional.normalize(z, dim=-1)
+    if where == "one-hot vectors":
+        return torch.nn.functional.one_hot(z.argmax(-1), z.shape[-1]).to(z)
+    return z.round() if where == "{0, 1}" else z

@@ -3,7 +3,8 @@ import pytest
 import torch
 from torch.distributions import constraints
 
-from ppl_vae import posteriors, priors, supports
+from ppl_vae import VAE, evaluation, likelihoods, networks, posteriors, priors, supports
+from ppl_vae.reporting import pictures
 
 
 @pytest.mark.parametrize(
@@ -67,3 +68,24 @@ def test_pairs_of_one_space_share_a_support():
             assert supports.name(getattr(priors, name)(3).support) == words
         for name in of_posteriors:
             assert supports.name(getattr(posteriors, name)(torch.nn.Identity(), 3).support) == words
+
+
+def test_averages_are_brought_onto_the_support():
+    z = torch.tensor([[0.3, 0.4], [0.9, 0.2]])
+    assert torch.allclose(supports.onto(priors.Hyperspherical(2).support, z).norm(dim=-1), torch.ones(2))
+    assert supports.onto(priors.OneHotCategorical(2).support, z).tolist() == [[0.0, 1.0], [1.0, 0.0]]
+    assert supports.onto(priors.Bernoulli(2).support, z).tolist() == [[0.0, 0.0], [1.0, 0.0]]
+    assert supports.onto(priors.Normal(2).support, z) is z
+
+
+def test_pictures_and_errors_decode_codes_on_the_support():
+    torch.manual_seed(0)
+    for prior in (priors.Hyperspherical(3), priors.OneHotCategorical(3), priors.Bernoulli(3)):
+        vae = VAE(prior, likelihood=likelihoods.Normal(networks.MLP(3, [4]), 5))
+        seen = []
+        vae.likelihood.network.register_forward_pre_hook(lambda _, given, seen=seen: seen.append(given[0]))
+        x = torch.rand(4, 5)
+        pictures.reconstruct(vae, x)
+        pictures.interpolate(vae, x[:1], x[1:2], 4)
+        evaluation.reconstruction_error(vae, x)
+        assert len(seen) >= 3 and all(prior.support.check(z).all() for z in seen)

@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import kl_divergence
 
+from .. import supports
 from ..checks import check_size
 from ..estimators import MeanFieldELBO
 from .importance import check_data, check_shape, evaluating, log_likelihood
@@ -175,6 +176,8 @@ def kl_by_dimension(model: Any, x: Tensor, y: Tensor | None = None, num_particle
 def reconstruction_error(model: Any, x: Tensor, y: Tensor | None = None) -> Tensor:
     """Squared error |x - x'|^2 of every datum, summed over its seen entries, (B,); x' is the mean of p(x | E_q[z]).
 
+    An average that leaves the prior's support, as on a sphere, is brought onto it first.
+
     Raises:
         ValueError: no data, or data outside the model's support.
 
@@ -186,6 +189,7 @@ def reconstruction_error(model: Any, x: Tensor, y: Tensor | None = None) -> Tens
     """
     x = check_shape(model, x)
     z = codes(model, x, y)
+    z = supports.onto(model.prior.support, z) if hasattr(model, "prior") else z
 
     def error(part: Tensor, label: Tensor | None, code: Tensor) -> Tensor:
         out = _mean(model.likelihood(code, label), part) if hasattr(model, "likelihood") else model.decode(code)

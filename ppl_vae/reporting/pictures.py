@@ -15,6 +15,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
+from .. import supports
 from ..checks import check_size
 from ..data.noise import own_randomness
 from ..evaluation import codes
@@ -26,6 +27,9 @@ DRAWS = 256
 
 def decode(model: Any, z: Tensor, y: Tensor | None = None) -> Tensor:
     """Pictures (..., *shape) of codes z (..., dim): the likelihood's mean, or ``decode``.
+
+    Codes that are off the prior's support, as averages and lines between them are on a sphere or among discrete codes,
+    are first brought onto it: the decoder has seen no others.
 
     Args:
         model: a VAE or an autoencoder.
@@ -44,6 +48,8 @@ def decode(model: Any, z: Tensor, y: Tensor | None = None) -> Tensor:
     def picture(z: Tensor, y: Tensor | None = None) -> Tensor:
         return _mean(model.likelihood(z, y)) if hasattr(model, "likelihood") else model.decode(z)
 
+    if hasattr(model, "prior"):
+        z = supports.onto(model.prior.support, z)
     lead = z.shape[:-1]
     y = None if y is None else y.flatten(0, len(lead) - 1)
     return _in_batches(model, picture, z.reshape(-1, model.dim), y).reshape(*lead, *model.shape)
