@@ -16,6 +16,7 @@ _HOMES = {
     "load": "training",
 }
 _MODULES = (
+    "corruptions",
     "data",
     "distributions",
     "estimators",
@@ -25,9 +26,11 @@ _MODULES = (
     "models",
     "networks",
     "objectives",
+    "penalties",
     "posteriors",
     "priors",
     "reporting",
+    "sklearn",
     "training",
 )
 __all__ = ["SVI", "VAE", "Reconstruction", "__version__", "fit", "load", *_MODULES]

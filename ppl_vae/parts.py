@@ -18,6 +18,8 @@ from torch import nn
 
 _FOLDERS = (
     "networks",
+    "penalties",
+    "corruptions",
     "distributions",
     "priors",
     "posteriors",

@@ -17,7 +17,7 @@ import torch
 import torch.nn.functional as F
 from pyro import poutine
 
-from ppl_vae import VAE, handlers, likelihoods, models, networks, parts, posteriors, priors, supports
+from ppl_vae import VAE, handlers, likelihoods, models, networks, parts, penalties, posteriors, priors, supports
 
 DIM, SHAPE, BATCH = 2, (1, 4, 4), 3
 # Supports that tie the entries together, or that are discrete: worth more than two entries.
@@ -92,6 +92,42 @@ SPECIAL = {
         models.Autoencoder(networks.MLP(SHAPE, [5]), networks.MLP(DIM, [5]), DIM, SHAPE),
         models.Autoencoder(networks.Conv(SHAPE, [3]), networks.Conv.decoder(DIM, [3], SHAPE), DIM, SHAPE, "identity"),
     ],
+    "models.ConvAutoencoder": lambda: [models.ConvAutoencoder(DIM, SHAPE, [3, 2])],
+    "models.DenoisingAutoencoder": lambda: [
+        models.DenoisingAutoencoder(*plain(), corruption) for corruption in everything("corruptions")
+    ],
+    "models.SparseAutoencoder": lambda: [
+        *(models.SparseAutoencoder(*plain(), penalty) for penalty in everything("penalties")),
+        models.SparseAutoencoder(
+            *plain(), [penalties.KSparse(3), penalties.KLRate(0.1)], output="identity", code="sigmoid"
+        ),
+        models.SparseAutoencoder(*plain(), [None, penalties.L1(0.1)]),
+    ],
+    "models.ContractiveAutoencoder": lambda: [
+        models.ContractiveAutoencoder(*plain()),
+        models.ContractiveAutoencoder(networks.MLP(SHAPE, []), networks.MLP(DIM, []), DIM, SHAPE, weight=2.0),
+        models.ContractiveAutoencoder(*plain(), "identity", code="identity", probes=2),
+        models.ContractiveAutoencoder(networks.Conv(SHAPE, [3]), networks.Conv.decoder(DIM, [3], SHAPE), DIM, SHAPE),
+    ],
+    "models.StackedAutoencoder": lambda: [
+        models.StackedAutoencoder(networks.MLP(SHAPE, [5, 4]), networks.MLP(DIM, [4, 5]), DIM, SHAPE, beside=beside)
+        for beside in (False, True)
+    ],
+    "models.LatentNoiseAutoencoder": lambda: [models.LatentNoiseAutoencoder(*plain())],
+    "models.RegularizedAutoencoder": lambda: [
+        models.RegularizedAutoencoder(*plain(), regularizer=regularizer, components=3)
+        for regularizer in ("gradient", "l2", "spectral")
+    ],
+    "models.RBM": lambda: [
+        models.RBM(DIM, SHAPE),
+        models.RBM(DIM, SHAPE, "gaussian", scale=0.5),
+        models.RBM(DIM, SHAPE, code="gaussian"),
+    ],
+    "models.DeepBeliefNet": lambda: [
+        models.DeepBeliefNet(DIM, SHAPE, hidden, output, pretrain=1)
+        for hidden, output in (((5, 4), "sigmoid"), ((5,), "identity"), ((), "sigmoid"))
+    ],
+    "penalties.KSparse": lambda: [penalties.KSparse(1)],
     "models.Program": lambda: [],  # made of the user's own functions: tests/models/test_program.py
 }
 
@@ -110,6 +146,16 @@ for _name in (*JOINT, "Beta", "Kumaraswamy", "Gamma", "LogNormal"):
     SPECIAL[f"priors.{_name}"] = _learned(_name)
 for _name in JOINT:
     SPECIAL.setdefault(f"posteriors.{_name}", _joint(_name))
+
+
+def plain():
+    """Encoder, decoder, dim and shape of a small autoencoder."""
+    return networks.MLP(SHAPE, [5]), networks.MLP(DIM, [5]), DIM, SHAPE
+
+
+def everything(folder):
+    """A tiny instance of everything that a folder exports."""
+    return [part for name in exported(folder) for part in make(folder, name)]
 
 
 def shaken(part, by=0.2):
@@ -150,6 +196,8 @@ def make(folder, name):
             cls(networks.MLP(DIM, [5]), 1),
         ],
         "estimators": lambda: [cls(), cls(num_particles=2)],
+        "penalties": lambda: [cls()],
+        "corruptions": lambda: [cls()],
     }[folder]()
 
 
@@ -277,8 +325,47 @@ def check_model(model):
         assert model.decode(torch.randn(4, BATCH, model.dim)).shape == (4, *x.shape)
         assert model.support.check(model(x)).all()
         _gradients(model, lambda: model(x).square().sum())
+        if hasattr(model, "penalised"):
+            check_penalised(model, x)
     _module(model, lambda part: _output(part, x.to(_dtype(part))))
     pyro.clear_param_store()
+
+
+def check_penalised(model, x):
+    """In evaluation mode the penalised pass reconstructs as a call does; penalties are finite and have gradients."""
+    out, costs = model.penalised(x)
+    assert torch.allclose(out, model(x), atol=1e-6)
+    model.train()
+    out, costs = model.penalised(x)
+    assert out.shape == x.shape and out.isfinite().all()
+    for cost in costs.values():
+        assert cost.shape in {(), (len(x),)} and cost.isfinite().all() and (cost >= 0).all()
+        model.zero_grad()
+        cost.sum().backward(retain_graph=True)
+        grads = [p.grad for p in model.parameters() if p.grad is not None]
+        assert grads and all(g.isfinite().all() for g in grads)
+    model.eval()
+
+
+def check_penalty(penalty):
+    a = torch.rand(BATCH, DIM)
+    assert penalty(a).shape == a.shape
+    cost = penalty.cost(a)
+    assert cost is None or (cost.shape in {(), (BATCH,)} and cost.isfinite().all() and (cost >= 0).all())
+    _module(penalty, lambda part: part(a.to(torch.float32)))
+
+
+def check_corruption(corruption):
+    x = torch.rand(BATCH, *SHAPE)
+    before = x.clone()
+    assert corruption(x).shape == x.shape and corruption(x).dtype == x.dtype
+    assert not torch.equal(corruption(x), x) and torch.equal(x, before)
+
+    def seeded(part):
+        torch.manual_seed(1)
+        return part(x)
+
+    _module(corruption, seeded)
 
 
 def check_program(model, x):

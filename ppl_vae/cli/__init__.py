@@ -1,4 +1,4 @@
-"""The shell: ``ppl-vae train | evaluate | sample | reconstruct | interpolate | impute | report | list``.
+"""The shell: ``ppl-vae train | evaluate | sample | reconstruct | interpolate | impute | report | list`` and the jobs.
 
 A flag is read off a signature, a part off its folder's ``__all__``; nothing is listed twice. A mistake of the user's
 costs one line on standard error and exit code 2; a mistake of ours shows its traceback.
@@ -10,6 +10,7 @@ import contextlib
 import dis
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -31,6 +32,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         0
     """
     argv = list(sys.argv[1:] if argv is None else argv)
+    before, warnings.formatwarning = warnings.formatwarning, _warned
     try:
         code = _run(argv)
         sys.stdout.flush()
@@ -48,6 +50,13 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not _is_ours(error):
             raise
         return _complain(str(error))
+    finally:
+        warnings.formatwarning = before
+
+
+def _warned(message: Warning | str, *_: object, **__: object) -> str:
+    """A warning as one line, without the place in the program."""
+    return f"ppl-vae: warning: {' '.join(str(message).split())}\n"
 
 
 def _run(argv: list[str]) -> int:

@@ -55,6 +55,7 @@ def words(command: str, argv: Sequence[str]) -> dict[str, list[str]]:
         SystemExit: after ``--help``.
     """
     parser = _parser(command)
+    argv = [f"--{catalog.canonical(word[2:])}" if word.startswith("--") else word for word in argv]
     namespace, extra = parser.parse_known_args(argv)
     if extra:
         known = [*flags_of(command), *(option_flags() if command == "train" else ())]

@@ -54,27 +54,35 @@ def natural_likelihood(train: data_module.Split) -> str:
 
 
 def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
-    shape, dim = tuple(train.shape), check_size("latent-dim", settings["latent-dim"])
-    network = settings.entry("network")
-    hidden = _hidden(network) if settings["hidden"] is None else settings["hidden"]
-    cls, own = _class("networks", network), settings.options("network")
-    activation = settings["activation"]
-    encoder = _encoder(cls, train, hidden, activation, own)
-    decoder = cls.decoder(dim, [*reversed(hidden)], shape, activation, **own)
-    known = {"dim": dim, "shape": shape, "encoder": encoder, "decoder": decoder}
+    known = {"dim": check_size("latent-dim", settings["latent-dim"]), "shape": tuple(train.shape)}
+    if settings.has("network"):
+        known["encoder"], known["decoder"] = _networks(settings, train, **known)
     model = settings.entry("model")
     if "posterior" in model.structural:
-        _prior_and_posterior(settings, known, encoder, train)
+        _prior_and_posterior(settings, known, known["encoder"], train)
     if "likelihood" in model.structural:
-        known["likelihood"] = _likelihood(settings, train, known | {"network": decoder})
+        known["likelihood"] = _likelihood(settings, train, known | {"network": known["decoder"]})
+    for role in ("penalty", "corruption"):
+        if settings.has(role):
+            known[role] = _make(catalog.ROLES[role], settings.entry(role), known, settings.options(role))
     options = settings.options("model")
     if "output" in options and options["output"] is None:
         options["output"] = "sigmoid" if _holds(train.resolve(None), constraints.unit_interval) else "identity"
-    known["model"] = _make("models", model, known, options)
+    layers = {name: settings[name] for name in ("hidden", "activation") if settings[name] is not None}
+    known["model"] = _make("models", model, known | layers, options)
     known["beta"] = _beta(settings)
     if settings.has("estimator"):
         known["estimator"] = _make("estimators", settings.entry("estimator"), known, settings.options("estimator"))
     return _make("objectives", objective(model), known, settings.options("objective"))
+
+
+def _networks(settings: Settings, train: data_module.Split, dim: int, shape: Any) -> tuple[nn.Module, nn.Module]:
+    """The encoder and its mirror image."""
+    network, activation = settings.entry("network"), settings["activation"]
+    hidden = _hidden(network) if settings["hidden"] is None else settings["hidden"]
+    cls, own = _class("networks", network), settings.options("network")
+    decoder = cls.decoder(dim, [*reversed(hidden)], shape, activation, **own)
+    return _encoder(cls, train, hidden, activation, own), decoder
 
 
 def _prior_and_posterior(

@@ -22,6 +22,8 @@ ROLES = {
     "posterior": "posteriors",
     "likelihood": "likelihoods",
     "network": "networks",
+    "penalty": "penalties",
+    "corruption": "corruptions",
     "estimator": "estimators",
     "beta": "handlers",
 }
@@ -29,11 +31,19 @@ ROLES = {
 
 STRUCTURAL = frozenset(
     "network dim shape in_shape in_shape_or_dim hidden activation parameters encoder decoder "
-    "prior posterior likelihood model estimator beta max_plate_nesting".split()
+    "prior posterior likelihood penalty corruption model estimator beta max_plate_nesting".split()
 )
 """Constructor arguments that the rest of the model or a flag of their own supplies; no options of a part."""
 
-_SPELLINGS = {"ResNet": "resnet", "ResNetTranspose": "resnet-transpose", "DReG": "dreg"}
+_SPELLINGS = {
+    "ResNet": "resnet",
+    "ResNetTranspose": "resnet-transpose",
+    "DReG": "dreg",
+    "KLRate": "kl",
+    "DeepBeliefNet": "dbn",
+    **{f"{kind}Autoencoder": kind.lower() for kind in ("Contractive", "Denoising", "Regularized", "Sparse", "Stacked")},
+    "LatentNoiseAutoencoder": "latent-noise",
+}
 _REQUIRED = object()
 
 
@@ -113,7 +123,19 @@ def parts(role: str) -> dict[str, Entry]:
 def lookup(role: str, name: str) -> Entry | None:
     """The part a user names, with any hyphens and capitals: ``res-net`` and ``ResNet`` are ``resnet``."""
     key = re.sub(r"[-_]", "", name).lower()
-    return next((entry for entry in parts(role).values() if entry.name.replace("-", "") == key), None)
+    found = parts(role).values()
+    return next((entry for entry in found if key in (entry.name.replace("-", ""), entry.cls.lower())), None)
+
+
+def canonical(flag: str) -> str:
+    """A flag's name; a part may be written behind the part that takes it.
+
+    Example:
+        >>> [canonical(flag) for flag in ("model.penalty.k", "model.penalty", "penalty.k", "model.code")]
+        ['penalty.k', 'penalty', 'penalty.k', 'model.code']
+    """
+    first, _, rest = flag.partition(".")
+    return rest if first in ROLES and re.split("[.=]", rest)[0] in ROLES else flag
 
 
 @functools.cache

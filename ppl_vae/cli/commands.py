@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from . import catalog, runs
+from . import catalog, imputing, jobs, runs
 from .arguments import UsageError, values
 from .config import to_yaml
 from .settings import Settings, settings
@@ -131,27 +131,6 @@ def interpolate(argv: Sequence[str]) -> int:
     return 0
 
 
-def impute(argv: Sequence[str]) -> int:
-    """Write a table with its empty cells filled in."""
-    chosen = values("impute", argv)
-    table, target = runs.table_files(chosen["data"], chosen["out"])
-    import torch
-
-    from ..data.filled import filled_csv
-    from ..data.kinds import parse_kinds
-    from ..data.tables import read_csv
-    from ..evaluation import impute as fill_in
-    from ..training.checkpoint import write_atomically
-
-    model, kinds = runs.model(chosen), runs.kinds(chosen)
-    x = torch.from_numpy(read_csv(table, kinds=kinds, only=True).x).float()
-    options = {name.replace("-", "_"): chosen[name] for name in ("num-samples", "weighted", "seed")}
-    done = fill_in(model, x, **options)
-    write_atomically(target, filled_csv(table, parse_kinds(kinds, len(kinds)), done.x.tolist()))
-    print(f"{target}: {int(done.missing.sum())} cells of {len(x)} rows filled in")
-    return 0
-
-
 def report(argv: Sequence[str]) -> int:
     """Write report.html into a run folder."""
     chosen = values("report", argv)
@@ -187,7 +166,8 @@ COMMANDS = {
     "sample": sample,
     "reconstruct": reconstruct,
     "interpolate": interpolate,
-    "impute": impute,
+    "impute": imputing.impute,
+    **jobs.COMMANDS,
     "report": report,
     "list": list_parts,
 }

@@ -19,6 +19,7 @@ import yaml
 
 from ..checks import did_you_mean
 from .arguments import UsageError
+from .catalog import canonical
 
 
 def words_of(path: str, known: Set[str], switches: Set[str]) -> dict[str, list[str]]:
@@ -35,6 +36,7 @@ def words_of(path: str, known: Set[str], switches: Set[str]) -> dict[str, list[s
     """
     given: dict[str, list[str]] = {}
     for name, value in _flat(_load(path)):
+        name = canonical(name)
         if name.removeprefix("no-") in switches and name not in known:
             name, value = name.removeprefix("no-"), not value if isinstance(value, bool) else value
         if name not in known:

@@ -71,6 +71,8 @@ DEFAULT_PARTS = {
     "posterior": None,
     "likelihood": None,
     "network": "mlp",
+    "penalty": "l1",
+    "corruption": "gaussian",
     "estimator": "mean-field-elbo",
 }
 
@@ -78,16 +80,19 @@ DEFAULT_PARTS = {
 CHOSEN = {
     "likelihood": "; if not given, bernoulli for images in [0, 1] and normal for other data",
     "posterior": "; if not given, the natural one for the prior's support",
+    "penalty": "; of sparse models' codes, also written --model.penalty; one for every layer is for Python",
+    "corruption": "; of denoising models, also written --model.corruption",
 }
-"""How a part is chosen that has no default."""
+"""How a part is chosen, where its names do not say it all."""
 
 FROM_DATA = frozenset(("likelihood", "model.output"))
 """Flags that are chosen by looking at the data when they are not given."""
 
 
 def objective(model: Entry) -> Entry:
-    """The objective that trains a model: SVI for a probabilistic program, Reconstruction for a plain module."""
-    return catalog.exported("objectives")["svi" if "likelihood" in model.structural else "reconstruction"]
+    """The objective of a model: SVI of a Pyro program, contrastive divergence of an RBM, else Reconstruction."""
+    plain = "contrastive-divergence" if "free_energy" in model.methods else "reconstruction"
+    return catalog.exported("objectives")["svi" if "likelihood" in model.structural else plain]
 
 
 def load_options() -> dict[str, Option]:
@@ -132,6 +137,7 @@ _RUN = Flag("run", WORD, None, "folder of a run", "positional")
 _ROOT = Flag("data-root", WORD, None, "where the data lies, if it is not where the run found it")
 _SPLIT = Flag("split", Kind(frozenset(), ("train", "valid", "test")), "test", "which part of the data")
 _SEED = Flag("seed", WHOLE, 0, "seed of everything drawn here")
+SCORES = ("auto", "reconstruction", "log-likelihood")
 _PICTURE = Flag("out", WORD, None, "file to write: .png for a picture, .npy for the numbers")
 
 FLAGS: dict[str, tuple[Flag, ...]] = {
@@ -164,11 +170,53 @@ FLAGS: dict[str, tuple[Flag, ...]] = {
     ),
     "impute": (
         _RUN,
-        Flag("data", WORD, None, "the .csv table to fill in, with the columns that the run was trained on"),
-        Flag("out", WORD, None, "the .csv file to write"),
-        Flag("num-samples", WHOLE, 100, "draws of the code for every row"),
-        Flag("weighted", SWITCH, False, "weight the draws by their importance"),
+        Flag("data", WORD, None, "what to fill in: a .csv table with the run's columns, or a .npy array with NaN"),
+        Flag("mask", NUMBER, None, "share of the pixels to hide, of --data or else of the examples of --split"),
+        Flag("out", WORD, None, "file to write: .csv for a table, else .npy for the numbers or .png for a picture"),
+        Flag("num-samples", WHOLE, 100, "draws of the code for every row, or steps where the guess is iterated"),
+        Flag("weighted", SWITCH, False, "weight the draws by their importance, where the model knows missing entries"),
+        Flag("n", WHOLE, 8, "how many examples to show in a picture"),
+        Flag("limit", WHOLE, 1000, "only so many examples of --split"),
+        _SPLIT,
+        _ROOT,
         _SEED,
+    ),
+    "denoise": (
+        _RUN,
+        Flag("corruption", WORD, None, "how the examples are corrupted, or none; as in training if not given"),
+        Flag("amount", NUMBER, None, "scale or rate of the corruption"),
+        Flag("n", WHOLE, 8, "how many examples to show; the gain is of them all"),
+        _PICTURE,
+        _SPLIT,
+        _ROOT,
+        _SEED,
+    ),
+    "anomaly": (
+        _RUN,
+        Flag("score", Kind(frozenset(), SCORES), "auto", f"what tells: {', '.join(SCORES)}"),
+        Flag("quantile", NUMBER, 0.95, "share of the training data that the threshold calls normal"),
+        Flag("label", WHOLES, None, "labels that are anomalies, for the AUROC"),
+        Flag("num-particles", WHOLE, 100, "importance samples an example, for the log-likelihood"),
+        Flag("limit", WHOLE, 1000, "only so many training examples for the threshold"),
+        Flag("out", WORD, None, "file to write the scores to, .csv or .npy"),
+        _SPLIT,
+        _ROOT,
+        _SEED,
+        Flag("json", SWITCH, False, "print JSON"),
+    ),
+    "embed": (
+        _RUN,
+        Flag("out", WORD, None, "file to write the codes to: .npy, or .csv with the labels"),
+        _SPLIT,
+        _ROOT,
+        _SEED,
+    ),
+    "compress": (
+        _RUN,
+        Flag("levels", WHOLES, (2, 4, 8, 16, 32, 64), "values that an entry of a code may take"),
+        _SPLIT,
+        _ROOT,
+        Flag("json", SWITCH, False, "print JSON"),
     ),
     "report": (_RUN, _ROOT, _SEED),
     "list": (Flag("json", SWITCH, False, "print JSON"),),
@@ -181,7 +229,11 @@ SUMMARIES = {
     "sample": "draw from a trained model",
     "reconstruct": "examples beside what the model makes of them",
     "interpolate": "walk through the codes between two examples",
-    "impute": "fill in the empty cells of a table",
+    "impute": "fill in the empty cells of a table, or missing pixels",
+    "denoise": "corrupted examples and what the model makes of them",
+    "anomaly": "scores of examples that the model does not know how to explain",
+    "embed": "write the codes of examples",
+    "compress": "rate and distortion of rounded codes",
     "report": "write report.html into a run folder",
     "list": "the parts to choose from, and which go together",
 }

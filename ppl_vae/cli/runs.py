@@ -74,13 +74,13 @@ def split(chosen: dict[str, Any]) -> Any:
     return getattr(data(chosen), chosen.get("split", "test"))
 
 
-def target(out: str | None) -> Path:
+def target(out: str | None, kinds: tuple[str, str] = (".png", ".npy")) -> Path:
     """The file to write, checked before any work is done."""
     if out is None:
-        raise UsageError("--out is needed: the file to write, .png or .npy")
+        raise UsageError(f"--out is needed: the file to write, {' or '.join(kinds)}")
     path = Path(out)
-    if path.suffix.lower() not in (".png", ".npy"):
-        raise UsageError(f"--out {out} must end in .png or .npy")
+    if path.suffix.lower() not in kinds:
+        raise UsageError(f"--out {out} must end in {' or '.join(kinds)}")
     if not path.parent.is_dir():
         raise UsageError(f"--out {out} lies in {path.parent}, which is not a folder")
     return path

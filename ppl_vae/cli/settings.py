@@ -105,7 +105,8 @@ def _choose(values: dict[str, Any], given: Words) -> None:
             values[role] = _named(role, values[role]).name
     values["beta"] = _beta(str(values["beta"]))
     model = catalog.parts("model")[values["model"]]
-    taken = {*model.structural, *objective(model).structural, "model", "network"}
+    taken = {*model.structural, *objective(model).structural, "model"}
+    taken |= {"network"} if "encoder" in model.structural or "likelihood" in model.structural else set()
     for role in [role for role in ROLES if role not in taken]:
         named = next((name for name in given if name.partition(".")[0] == role), None)
         if named is not None:

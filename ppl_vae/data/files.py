@@ -6,6 +6,8 @@ called ``label`` or ``y`` is the labels, and an empty cell is NaN. In a folder o
 
 from __future__ import annotations
 
+import warnings
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -157,35 +159,50 @@ def _folder(path: Path, size: int | tuple[int, int] | None) -> Source:
     found = sorted(p for p in path.rglob("*") if p.suffix.lower() in _IMAGES and p.is_file())
     if not found:
         raise ValueError(f"{path} is empty: no images in the folder or its subfolders ({', '.join(sorted(_IMAGES))})")
+    found, shapes, modes = _readable(path, found, size)
     tops = [p.relative_to(path).parts[0] if len(p.relative_to(path).parts) > 1 else "" for p in found]
     classes = tuple(sorted(set(tops)))
     if "" in classes and len(classes) > 1:
         raise ValueError(f"{path} holds images both in subfolders, which are labels, and outside them: choose one way")
     y = None if classes == ("",) else to_labels([classes.index(top) for top in tops])
-    shapes, modes = _headers(found, size)
     height, width = (size, size) if isinstance(size, int) else size or shapes[0]
     mode = "L" if modes <= {"1", "L", "LA"} else "RGB"
     pictures = Pictures(OpenImage(found), len(found), mode, (height, width), resize=size is not None)
     return Source((pictures, y), divisor=255.0, levels=256, classes=None if y is None else classes)
 
 
-def _headers(paths: list[Path], size: Any) -> tuple[list[tuple[int, int]], set[str]]:
-    """(H, W) of each image and the PIL modes among them; only the files' headers are read."""
+def _readable(folder: Path, paths: list[Path], size: Any) -> tuple[list[Path], list[tuple[int, int]], set[str]]:
+    """The images that can be decoded, (H, W) of each and the PIL modes among them; a warning names the others."""
+    with ThreadPoolExecutor() as pool:  # decoding runs in parallel
+        looked = [*pool.map(_look, paths)]
+    kept = [path for path, seen in zip(paths, looked, strict=True) if not isinstance(seen, str)]
+    if not kept:
+        raise ValueError(f"{paths[0]} is not a readable image, nor is any other in {folder}: {looked[0]}")
+    if len(kept) < len(paths):
+        bad = [str(path.relative_to(folder)) for path, seen in zip(paths, looked, strict=True) if isinstance(seen, str)]
+        some = ", ".join(bad[:3]) + (", ..." if len(bad) > 3 else "")
+        warnings.warn(
+            f"{len(bad)} of the {len(paths)} images in {folder} cannot be read and are left out: {some}", stacklevel=6
+        )
+    shapes, modes = zip(*(seen for seen in looked if not isinstance(seen, str)), strict=True)
+    for path, shape, mode in zip(kept, shapes, modes, strict=True):
+        if mode.startswith(("I", "F")):
+            raise ValueError(f"{path} has {mode} pixels: wanted 8-bit images")
+        if size is None and shape != shapes[0]:
+            raise ValueError(
+                f"{path} is {shape[0]} x {shape[1]} pixels and {kept[0].name} {shapes[0][0]} x {shapes[0][1]}; "
+                "say size= to bring all to one size"
+            )
+    return kept, [*shapes], {*modes}
+
+
+def _look(path: Path) -> tuple[tuple[int, int], str] | str:
+    """(H, W) and PIL mode of an image, or why it cannot be decoded."""
     from PIL import Image
 
-    shapes, modes = [], set()
-    for path in paths:
-        try:
-            with Image.open(path) as picture:
-                shapes.append((picture.size[1], picture.size[0]))
-                modes.add(picture.mode)
-        except (OSError, SyntaxError) as error:
-            raise ValueError(f"{path} is not a readable image: {error}") from None
-        if picture.mode.startswith(("I", "F")):
-            raise ValueError(f"{path} has {picture.mode} pixels: wanted 8-bit images")
-        if size is None and shapes[-1] != shapes[0]:
-            raise ValueError(
-                f"{path} is {shapes[-1][0]} x {shapes[-1][1]} pixels and {paths[0].name} {shapes[0][0]} x "
-                f"{shapes[0][1]}; say size= to bring all to one size"
-            )
-    return shapes, modes
+    try:
+        with Image.open(path) as picture:
+            picture.load()
+            return (picture.size[1], picture.size[0]), picture.mode
+    except Exception as error:  # a damaged file makes PIL's decoders fail in ways of their own
+        return (str(error).splitlines() or [type(error).__name__])[0]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -103,6 +103,7 @@ def load(
     size: int | tuple[int, int] | None = None,
     in_memory: bool | None = None,
     kinds: str | Mapping[Any, Any] | None = None,
+    without: int | Sequence[int] | None = None,
 ) -> Data:
     """A data set by name or path.
 
@@ -126,6 +127,8 @@ def load(
         kinds: what the columns of a table hold: a mapping from column name or number to real, positive, count,
             binary, categorical or ordinal (those not named are real), text "age=positive,sex=binary", a .yaml or
             .json file; "auto" makes columns of words categorical, of 0 and 1 binary, others real; None reads numbers.
+        without: a label, or several, whose examples are left out of the training and validation splits, not of the
+            test split: anomalies that a model is to find there.
 
     Raises:
         ValueError: an unknown name, data that are absent or not readable, arguments that do not go together.
@@ -155,7 +158,8 @@ def load(
         raise ValueError(f"dequantize=True needs grey levels and scale='auto': {name} has none with scale={scale!r}")
     if dequantize and binarize in ("static", "dynamic"):
         raise ValueError(f"dequantize=True with binarize={binarize!r} would be noise on 0 and 1: choose one of the two")
-    parts = _cut(source, seed, valid, name)
+    left_out = [without] if isinstance(without, int) else None if without is None else [*without]
+    parts = _leave_out(_cut(source, seed, valid, name), left_out, name)
     total = sum(Rows(reader, index).shape.numel() for reader, _, index in parts.values())
     limit = source.held_bytes if in_memory is None else float("inf") if in_memory else 0.0
     by = _scale(Rows(parts["train"][0], parts["train"][2]), scale, source.divisor, where)
@@ -164,7 +168,7 @@ def load(
         "root": str(root) if name not in _TORCHVISION else os.path.abspath(Path(root).expanduser()),
         "seed": seed, "binarize": binarize, "dequantize": dequantize, "scale": scale, "valid": valid,
         "labels": labels, "size": list(size) if isinstance(size, tuple) else size, "in_memory": in_memory,
-        "kinds": source.kinds,
+        "kinds": source.kinds, "without": left_out,
     }  # fmt: skip
     held = 4 * total <= limit
     if not held and isinstance(source.train[0], Array):
@@ -283,6 +287,28 @@ def _cut(source: Source, seed: int, valid: int | None, name: str) -> dict[str, t
     train, held, tested = np.split(order, [count - valids - tests, count - tests])
     test = (*source.test, np.arange(len(source.test[0]), dtype=np.int64)) if source.test else (reader, y, tested)
     return {"train": (reader, y, train), "valid": (reader, y, held), "test": test}
+
+
+def _leave_out(parts: dict[str, Any], without: list[int] | None, name: str) -> dict[str, Any]:
+    """The parts, where training and validation hold no example with one of the labels ``without``."""
+    if not without:
+        return parts
+    y, found = parts["train"][1], {}
+    if y is None or y.dim() != 1:
+        what = "has none" if y is None else f"has {y.shape[1]} for each"
+        raise ValueError(f"without={without} needs a label for each example, and {name} {what}")
+    absent = [label for label in without if not (y == label).any()]
+    if absent:
+        known = y.unique().tolist()
+        some = ", ".join(f"{label:g}" for label in known[:10]) + (", ..." if len(known) > 10 else "")
+        raise ValueError(f"without={absent[0]!r} is no label of {name}, which has {some}")
+    for part in ("train", "valid"):
+        reader, y, index = parts[part]
+        kept = index[~torch.isin(y[torch.from_numpy(index)], torch.tensor(without)).numpy()]
+        if not len(kept):
+            raise ValueError(f"without={without} leaves no example in the {part} split of {name}")
+        found[part] = reader, y, kept
+    return {**parts, **found}
 
 
 def _scale(train: Rows, scale: str, divisor: float, where: str) -> tuple[Any, Any, bool]:

@@ -1,7 +1,13 @@
 """Evaluation: pure functions of a trained model and data, in nats per example at beta = 1."""
 
+from .anomaly import anomaly_scores, auroc, threshold
+from .compression import Compression, compress
+from .denoising import denoise, denoising_gain
+from .generation import continuity, near_data, random_codes, recognised
 from .importance import LogLikelihood, log_likelihood, pareto_khat
 from .imputation import Imputation, impute
+from .inpainting import inpaint
+from .representation import knn_accuracy, linear_probe
 from .terms import (
     ELBO,
     active_units,
@@ -15,16 +21,30 @@ from .terms import (
 
 __all__ = [
     "ELBO",
+    "Compression",
     "Imputation",
     "LogLikelihood",
     "active_units",
+    "anomaly_scores",
+    "auroc",
     "bits_per_dim",
     "codes",
+    "compress",
+    "continuity",
+    "denoise",
+    "denoising_gain",
     "elbo",
     "evaluate",
     "impute",
+    "inpaint",
     "kl_by_dimension",
+    "knn_accuracy",
+    "linear_probe",
     "log_likelihood",
+    "near_data",
     "pareto_khat",
+    "random_codes",
+    "recognised",
     "reconstruction_error",
+    "threshold",
 ]

@@ -46,7 +46,7 @@ def impute(
     y: Tensor | None = None,
     weighted: bool = False,
 ) -> Imputation:
-    """Fill in the entries of x that are NaN.
+    """Fill in the entries of x that are NaN; ``inpaint`` does it with models that were trained on whole data.
 
     Args:
         vae: a VAE whose likelihood takes missing entries: ``likelihoods.Columns``, or any in ``likelihoods.Missing``.
@@ -78,7 +78,10 @@ def impute(
     """
     check_size("num_samples", num_samples)
     if not (hasattr(vae, "likelihood") and hasattr(vae, "posterior")):
-        raise TypeError(f"vae must have a likelihood and a posterior to impute; {type(vae).__name__} has not both")
+        raise TypeError(
+            f"vae must have a likelihood and a posterior to impute; {type(vae).__name__} has not both, but inpaint "
+            "takes any model with encode and decode"
+        )
     check_data(vae, x)
     levels = _levels(vae.likelihood, tuple(x.shape[1:]))
     size = max(1, NUMBERS // (num_samples * levels.numel() * (2 + max(0, int(levels.max())))))

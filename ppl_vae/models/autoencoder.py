@@ -1,7 +1,12 @@
-"""The plain autoencoder: z = e(x), x' = d(z), an ``nn.Module`` without Pyro."""
+"""The plain autoencoder: z = e(x), x' = d(z), an ``nn.Module`` without Pyro.
+
+Its relatives override ``forward`` where training differs from use (noise), and ``penalised`` where something is added
+to the loss.
+"""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Literal
 
@@ -16,6 +21,9 @@ from ..parts import Part
 
 class Autoencoder(Part):
     """Encoder and decoder networks, each followed by a linear head.
+
+    With a code no smaller than the data it can learn the identity, and training warns of it; a penalty or a corruption
+    (sparse, denoising, contractive) keeps an overcomplete code from that.
 
     Args:
         encoder: module from x (B, *shape) to features.
@@ -36,6 +44,9 @@ class Autoencoder(Part):
         >>> ae(torch.zeros(5, 1, 8, 8)).shape
         torch.Size([5, 1, 8, 8])
     """
+
+    constrained = False
+    """Whether something other than a small code keeps the model from the identity."""
 
     def __init__(
         self,
@@ -61,6 +72,12 @@ class Autoencoder(Part):
         self.to_data = Head(decoder, self.shape)
 
     @property
+    def overcomplete(self) -> bool:
+        """Whether nothing keeps the model from the identity: neither a small code nor a penalty or corruption."""
+        narrowest = min(self.dim, math.prod(getattr(self.encoder, "out_shape", (self.dim,))))
+        return not self.constrained and narrowest >= math.prod(self.shape)
+
+    @property
     def support(self) -> constraints.Constraint:
         """Constraint on one entry of the data."""
         return constraints.unit_interval if self.output == "sigmoid" else constraints.real
@@ -77,3 +94,19 @@ class Autoencoder(Part):
     def forward(self, x: Tensor) -> Tensor:
         """Reconstructions (B, *shape) of x (B, *shape)."""
         return self.decode(self.encode(x))
+
+    def penalised(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Reconstructions (B, *shape) of x, and what is to be added to the loss: (B,) or scalars, by name."""
+        return self(x), {}
+
+
+def squashed(z: Tensor, name: str) -> Tensor:
+    """Codes behind their activation: "identity", "sigmoid" or "relu"."""
+    return z if name == "identity" else torch.sigmoid(z) if name == "sigmoid" else torch.relu(z)
+
+
+def check_code(name: str) -> str:
+    """ValueError unless ``name`` is an activation that a code may have."""
+    if name not in ("identity", "sigmoid", "relu"):
+        raise ValueError(f"code must be 'identity', 'sigmoid' or 'relu', not {name!r}")
+    return name

@@ -1,7 +1,8 @@
 """Objectives: modules whose ``forward(*batch)`` gives a ``Loss`` for ``fit`` to minimise."""
 
+from .contrastive_divergence import ContrastiveDivergence
 from .loss import Loss as Loss
 from .reconstruction import Reconstruction
 from .svi import SVI
 
-__all__ = ["SVI", "Reconstruction"]
+__all__ = ["SVI", "ContrastiveDivergence", "Reconstruction"]

@@ -1,7 +1,18 @@
-"""The objective of autoencoders: the reconstruction error, summed over an example's entries, mean over the batch."""
+"""The objective of autoencoders: the reconstruction error, summed over an example's entries, mean over the batch.
+
+What a model adds to it, and how it goes about its training, is the model's to say, by methods that it may have:
+
+    penalised(x)      reconstructions, and penalties by name, (B,) or scalars: all are added to the loss
+    stages()          layers to train before the whole, and for how many epochs each (``models.StackedAutoencoder``,
+                      ``models.DeepBeliefNet``)
+    conclude(batches) what is left to do with the training data when all is trained (``models.RegularizedAutoencoder``)
+    overcomplete      whether nothing keeps it from the identity, which is warned of
+"""
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterable, Iterator
 from typing import Any, Literal
 
 import torch
@@ -9,11 +20,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..parts import Recorded
+from .contrastive_divergence import ContrastiveDivergence, OnCodes
 from .loss import Loss
+
+LOSSES = ("mse", "bce")
 
 
 class Reconstruction(Recorded, nn.Module):
     """Squared error |x - x'|^2 or cross-entropy -sum_i x_i log x'_i + (1 - x_i) log(1 - x'_i) of an autoencoder.
+
+    Penalties of the model's are added to it.
 
     Args:
         model: module whose call gives reconstructions of the shape of x.
@@ -34,7 +50,7 @@ class Reconstruction(Recorded, nn.Module):
         super().__init__()
         if not isinstance(model, nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, not {model!r}")
-        if loss not in ("mse", "bce"):
+        if loss not in LOSSES:
             raise ValueError(f"loss must be 'mse' or 'bce', not {loss!r}")
         self.model: Any = model
         self.loss = loss
@@ -44,15 +60,32 @@ class Reconstruction(Recorded, nn.Module):
         """Constraint on one entry of the data, or None where the model does not say."""
         return getattr(self.model, "support", None)
 
+    def prepare(self, x: Tensor, *_: Tensor) -> None:
+        """Warn, before training, of a model that can learn the identity."""
+        if getattr(self.model, "overcomplete", False):
+            warnings.warn(
+                f"the code is no smaller than the data's {x[0].numel()} entries, so the autoencoder may learn the "
+                "identity: a smaller one, or a sparse, denoising or contractive autoencoder, will not",
+                stacklevel=2,
+            )
+
+    def stages(self) -> Iterator[tuple[nn.Module, int]]:
+        """Objectives to be trained before this one, and for how many epochs each."""
+        if hasattr(self.model, "stages"):
+            for index, (layer, epochs) in enumerate(self.model.stages()):
+                yield _stage(layer, "mse" if index else self.loss), epochs
+
+    def conclude(self, batches: Iterable[tuple[Tensor, ...]]) -> None:
+        """Let the model do what is left to do with the training data when all is trained."""
+        if hasattr(self.model, "conclude"):
+            self.model.conclude(x for x, *_ in batches)
+
     def forward(self, x: Tensor, *_: Tensor) -> Loss:
         """Loss of a batch (x, ...); labels are not used."""
-        out = self.model(x)
-        out = out.to(x.dtype) if out.dtype != x.dtype else out
-        squared = (x - out).square().flatten(1).sum(1)
-        if self.loss == "mse":
-            return Loss(squared.mean(), {"squared_error": squared.detach()})
-        entropy = F.binary_cross_entropy(out, x, reduction="none").flatten(1).sum(1)
-        return Loss(entropy.mean(), {"cross_entropy": entropy.detach(), "squared_error": squared.detach()})
+        out, penalties = self.model.penalised(x) if hasattr(self.model, "penalised") else (self.model(x), {})
+        errors = _errors(x, out, self.loss)
+        value = sum((penalty.mean() for penalty in penalties.values()), next(iter(errors.values())).mean())
+        return Loss(value, {name: term.detach() for name, term in {**errors, **penalties}.items()})
 
     @torch.no_grad()
     def diagnose(self, x: Tensor, *_: Tensor) -> str | None:
@@ -61,3 +94,32 @@ class Reconstruction(Recorded, nn.Module):
         if not code.isfinite().all():
             return "the code"
         return None if self.model(x).isfinite().all() else "the reconstruction"
+
+
+def _stage(layer: Any, loss: str) -> nn.Module:
+    """The objective of a layer: contrastive divergence for an RBM, the reconstruction error otherwise."""
+    if hasattr(layer, "rbm"):
+        return OnCodes(ContrastiveDivergence(layer.rbm, layer.k, means=True), layer.below)
+    return _LayerReconstruction(layer, loss)
+
+
+class _LayerReconstruction(nn.Module):
+    """The reconstruction error of a layer of a stack; the layer gives what is to be reconstructed and what it makes."""
+
+    def __init__(self, layer: nn.Module, loss: str) -> None:
+        super().__init__()
+        self.layer, self.loss = layer, loss
+
+    def forward(self, x: Tensor, *_: Tensor) -> Loss:
+        h, out = self.layer(x)
+        errors = _errors(h, out, self.loss)
+        return Loss(next(iter(errors.values())).mean(), {name: term.detach() for name, term in errors.items()})
+
+
+def _errors(x: Tensor, out: Tensor, loss: str) -> dict[str, Tensor]:
+    """Errors of every example, (B,), by name: first the one to minimise."""
+    out = out.to(x.dtype) if out.dtype != x.dtype else out
+    squared = {"squared_error": (x - out).square().flatten(1).sum(1)}
+    if loss == "mse":
+        return squared
+    return {"cross_entropy": F.binary_cross_entropy(out, x, reduction="none").flatten(1).sum(1)} | squared

@@ -87,12 +87,16 @@ def sample_means(vae: Any, n: int, seed: int = 0, y: Tensor | None = None) -> Te
         >>> sample_means(vae, 3).shape
         torch.Size([3, 1, 8, 8])
     """
-    return decode(vae, _prior_draws(vae, n, seed, y), y)
+    return decode(vae, prior_draws(vae, n, seed, y), y)
 
 
 def sample_draws(vae: Any, n: int, seed: int = 0, y: Tensor | None = None) -> Tensor:
     """Draws (n, *shape) from p(x | z) at the codes of `sample_means` with the same n and seed."""
-    z = _prior_draws(vae, n, seed, y)
+    if not hasattr(vae, "likelihood"):
+        raise TypeError(
+            f"a {type(vae).__name__} has no likelihood to draw from; take its pictures of codes as they are"
+        )
+    z = prior_draws(vae, n, seed, y)
     return _in_batches(vae, lambda z, y=None: vae.likelihood(z, y).sample(), z, y, seed=seed + 1)
 
 
@@ -233,7 +237,8 @@ def _prior(model: Any, y: Tensor | None = None) -> TorchDistribution:
     return model.prior(y)
 
 
-def _prior_draws(model: Any, n: int, seed: int, y: Tensor | None) -> Tensor:
+def prior_draws(model: Any, n: int, seed: int = 0, y: Tensor | None = None) -> Tensor:
+    """Codes (n, dim) drawn from the prior of a model that has one."""
     check_size("n", n)
     if y is not None and len(y) != n:
         raise ValueError(f"y must hold n = {n} labels, not {len(y)}")

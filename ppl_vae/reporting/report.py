@@ -1,8 +1,8 @@
 """The report: one HTML file that shows what a run learned, opens offline and needs nothing beside it.
 
 Figures with letters are inline SVG whose colours follow the page (light or dark); pictures without are PNG in base64.
-A section that the model or the data cannot fill is left out: no prior samples of an autoencoder, no legend without
-labels, no pictures of a program whose parts are not known.
+A section that the model or the data cannot fill is left out: no samples of an autoencoder without its training data, no
+legend without labels, no pictures of a program whose parts are not known.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from . import drawing, pictures, plots
 from .embed import embed
 from .headline import command, facts, numbers, title
 
-CODES, PAIRS, TRAVERSED, WEIGHTS = 2000, 20, 8, 200
+CODES, PAIRS, TRAVERSED, WEIGHTS, DRAWN = 2000, 20, 8, 200, 400
 
 
 @dataclass(frozen=True)
@@ -94,8 +94,8 @@ def _sections(model: nn.Module, data: Any, rows: Sequence[Mapping[str, Any]], re
     shows = hasattr(model, "likelihood") or hasattr(model, "decode")
     if x is not None and sees and shows:
         yield _reconstructions(model, x)
-    if shows and hasattr(model, "prior"):
-        yield _samples(model)
+    if shows and (hasattr(model, "prior") or (sees and len(getattr(data, "train", ())) > 1)):
+        yield _samples(model, data, x)
     if x is not None and sees and shows:
         yield from _walks(model, x)
     if x is not None and sees:
@@ -131,12 +131,40 @@ def _reconstructions(model: nn.Module, x: Tensor) -> Section:
     return Section("reconstructions", "Reconstructions", text, (embed(figure, alt),))
 
 
-def _samples(model: nn.Module) -> Section:
-    means = _drawable(model, pictures.sample_means(model, _count(model, 60, 12)))
-    columns = None if means.ndim == 2 else 10
-    text = "Codes drawn from the prior and decoded: none of these exists in the data. Shown is the likelihood's mean."
-    alt = "Examples generated from draws of the prior"
-    return Section("samples", "Prior samples", text, (embed(plots.image_grid(means, columns), alt),))
+def _samples(model: nn.Module, data: Any, x: Tensor | None) -> Section:
+    """Pictures of random codes, and how well they pass for data."""
+    train = getattr(data, "train", None)
+    train = None if train is None else train.resolve(getattr(model, "support", None))
+    known = None if train is None else train.take(slice(0, min(CODES, len(train))))[0]
+    if hasattr(model, "prior"):
+        name, z = "Prior samples", pictures.prior_draws(model, DRAWN)
+        text = "Codes drawn from the prior and decoded: none of these exists in the data."
+        text += " Shown is the likelihood's mean." if hasattr(model, "likelihood") else ""
+    else:
+        assert known is not None  # else this section is left out
+        name, z = "Samples from random codes", evaluation.random_codes(model, DRAWN, known)
+        text = (
+            "An autoencoder has no prior: these codes are drawn from a Normal fitted to the codes of the training "
+            "examples, and decoded. None of these exists in the data."
+        )
+    draws = pictures.decode(model, z)
+    if x is not None and train is not None and known is not None and train.noise is None:
+        text += "" if x.isnan().any() or known.isnan().any() else _passing(model, draws, known, x)
+    means = _drawable(model, draws[: _count(model, 60, 12)])
+    figure = plots.image_grid(means, None if means.ndim == 2 else 10)
+    return Section("samples", name, text, (embed(figure, "Examples generated from random codes"),))
+
+
+def _passing(model: nn.Module, draws: Tensor, known: Tensor, x: Tensor) -> str:
+    """Completeness and continuity in a sentence."""
+    near, half = evaluation.near_data(draws, known, x), min(100, len(x) // 2)
+    text = f" {near:.0%} of {len(draws)} such draws are as near to a training example as 95% of the test examples are."
+    if half and (hasattr(model, "posterior") or hasattr(model, "encode")):
+        jump = evaluation.continuity(model, x[:half], x[half : 2 * half]).median().item()
+        text += (
+            f" In 50 steps from one test example's code to another's the largest change is {jump:.2g} times the mean."
+        )
+    return text
 
 
 def _walks(model: Any, x: Tensor) -> Iterator[Section]:
@@ -174,7 +202,7 @@ def _latents(model: Any, x: Tensor, y: Tensor | None, names: Sequence[str] | Non
     text += " Coloured by label." if labels is not None else ""
     figure = plots.latent_scatter(points, labels)
     yield Section("codes", "Codes", text, (embed(figure, "Scatter of the codes of test examples"),))
-    if hasattr(model, "prior"):
+    if hasattr(model, "posterior"):
         kl, active = evaluation.kl_by_dimension(model, x), evaluation.active_units(model, x)
         text = (
             f"How many nats each latent dimension carries. {int(active.sum())} of {model.dim} are active: their "
@@ -201,8 +229,10 @@ def _weights(model: nn.Module, x: Tensor, results: Mapping[str, Any]) -> Section
 
 
 def _importance(model: nn.Module, x: Tensor) -> Tensor:
-    """KL of each latent dimension where there is a prior, else the variance of its codes."""
-    return evaluation.kl_by_dimension(model, x) if hasattr(model, "prior") else pictures.codes(model, x).var(0)
+    """KL of each latent dimension where there is a posterior, else the variance of its codes."""
+    if hasattr(model, "posterior"):
+        return evaluation.kl_by_dimension(model, x)
+    return pictures.codes(model, x).var(0, correction=0)
 
 
 def _test_examples(model: nn.Module, data: Any) -> tuple[Tensor | None, Tensor | None]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -101,7 +101,9 @@ class Run:
             if not self.processes.main and resume and folder.checkpoint_file.exists():
                 checkpoint = folder.open(self._config(extra), resume)
             self.folder = folder
-        if checkpoint is not None:
+        if checkpoint is None:
+            self._train_stages()
+        else:
             self._restore(checkpoint)
 
     def _config(self, extra: dict[str, Any] | None) -> dict[str, Any]:
@@ -121,6 +123,14 @@ class Run:
         return getattr(self.objective, "model", self.objective)
 
     # Training
+
+    def _train_stages(self) -> None:
+        """Train what the objective names to be trained before it, each for epochs of its own, with the same data."""
+        for stage, epochs in getattr(self.objective, "stages", tuple)():
+            settings = replace(self.settings, epochs=epochs, patience=None, tensorboard=False)
+            run = Run(stage, self.train_split, None, settings, self.processes, self.progress)
+            run.start(None, False, None)
+            run.train()
 
     def train(self) -> History:
         """Run what is left of the epochs."""
@@ -316,6 +326,8 @@ class Run:
     def _finish(self) -> None:
         if self.best is not None and not self.finished:
             self.objective.load_state_dict(self.best["state"])
+        if hasattr(self.objective, "conclude") and not self.finished:
+            self.objective.conclude(self.train_split.batches(device=self.processes.device))
         self.finished = True
         self._save()
         self.objective.eval()

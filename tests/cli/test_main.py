@@ -6,7 +6,9 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
+from PIL import Image
 
 from ppl_vae.cli import catalog, commands, main
 from ppl_vae.cli.flags import SUMMARIES
@@ -204,7 +206,18 @@ def test_list_names_every_part_and_the_pairs_that_go_together(capsys):
     assert main(["list", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
     assert set(listed) == {
-        *("priors", "posteriors", "likelihoods", "estimators", "models", "data", "networks", "compatible")
+        *(
+            "priors",
+            "posteriors",
+            "likelihoods",
+            "estimators",
+            "models",
+            "data",
+            "networks",
+            "penalties",
+            "corruptions",
+            "compatible",
+        )
     }
     for role, folder in catalog.ROLES.items():
         if role != "beta":
@@ -215,3 +228,14 @@ def test_list_names_every_part_and_the_pairs_that_go_together(capsys):
     assert main(["list"]) == 0
     text = capsys.readouterr().out
     assert "mlp" in text and "normal with multivariate-normal" in text
+
+
+def test_a_warning_is_one_line_and_what_could_be_read_is_used(tmp_path):
+    (tmp_path / "pics").mkdir()
+    for i in range(12):
+        Image.fromarray(np.full((4, 4), 20 * i, np.uint8)).save(tmp_path / "pics" / f"{i}.png")
+    (tmp_path / "pics" / "bad.png").write_bytes(b"not a picture")
+    words = ["--model", "autoencoder", "--latent-dim", "2", "--hidden", "4", "--epochs", "1", "--quiet", "--no-report"]
+    done = shell("train", "--data", str(tmp_path / "pics"), "--out", str(tmp_path / "run"), *words)
+    said = f"ppl-vae: warning: 1 of the 13 images in {tmp_path / 'pics'} cannot be read and are left out: bad.png\n"
+    assert done.returncode == 0 and done.stderr == said

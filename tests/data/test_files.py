@@ -185,13 +185,25 @@ def test_image_folder_errors(folder, tmp_path):
     with pytest.raises(ValueError, match="both in subfolders"):
         load(path, size=4)
     (path / "stray.png").unlink()
-    (path / "bee" / "bad.png").write_bytes(b"not a picture")
-    with pytest.raises(ValueError, match="bad.png is not a readable image"):
-        load(path, size=4)
-    (path / "bee" / "bad.png").unlink()
+    (tmp_path / "bad").mkdir()
+    (tmp_path / "bad" / "bad.png").write_bytes(b"not a picture")
+    with pytest.raises(ValueError, match="bad.png is not a readable image, nor is any other"):
+        load(tmp_path / "bad", size=4)
     Image.fromarray(np.zeros((4, 4), np.uint16)).save(path / "bee" / "deep.png")
     with pytest.raises(ValueError, match="deep.png .*8-bit"):
         load(path, size=4)
+
+
+@pytest.mark.parametrize("in_memory", [True, False])
+def test_images_that_cannot_be_read_are_left_out(folder, in_memory):
+    path, pixels = folder
+    whole_file = (path / "ant" / "0.png").read_bytes()
+    (path / "ant" / "cut.png").write_bytes(whole_file[: len(whole_file) - 25])  # its header is sound
+    (path / "bee" / "bad.png").write_bytes(b"not a picture")
+    with pytest.warns(UserWarning, match="^2 of the 12 images in .*pics cannot be read and are left out: .*cut.png"):
+        loaded = load(path, in_memory=in_memory)
+    x, y = whole(loaded)
+    assert np.array_equal((x * 255).round().numpy()[:, 0], pixels) and y.tolist() == [0] * 5 + [1] * 5
 
 
 @pytest.mark.parametrize(

@@ -234,3 +234,28 @@ def test_other_torchvision_layouts(monkeypatch):
         if name == "cifar10":
             assert (len(got.train), len(got.valid), len(got.test)) == (22, 2, 6)
             assert got.train.x[0].nonzero().tolist() == [[1, 1, 1]]
+
+
+@pytest.mark.parametrize("without", [9, [3, 8]])
+def test_labels_left_out_of_training(without):
+    everything, loaded = load("digits"), load("digits", without=without)
+    gone = torch.tensor(without).reshape(-1)
+    for part in ("train", "valid"):
+        split, before = getattr(loaded, part), getattr(everything, part)
+        kept = ~torch.isin(before.y, gone)
+        assert not kept.all() and torch.equal(split.x, before.x[kept]) and torch.equal(split.y, before.y[kept])
+        assert np.array_equal(split.index, before.index[kept.numpy()])
+    assert torch.equal(loaded.test.x, everything.test.x) and torch.isin(loaded.test.y, gone).any()
+    again = load(**json.loads(json.dumps(loaded.config)))
+    assert torch.equal(again.train.x, loaded.train.x) and len(again.train) < len(everything.train)
+
+
+def test_labels_that_cannot_be_left_out(tmp_path):
+    with pytest.raises(ValueError, match="without=11 is no label of digits, which has 0, 1, 2, 3, 4, 5, 6, 7, 8, 9$"):
+        load("digits", without=11)
+    np.save(tmp_path / "x.npy", np.zeros((30, 4), np.float32))
+    with pytest.raises(ValueError, match="needs a label for each example, and .*x.npy has none"):
+        load(tmp_path / "x.npy", without=1)
+    np.savez(tmp_path / "x.npz", x=np.zeros((30, 4), np.float32), y=np.zeros(30, np.int64))
+    with pytest.raises(ValueError, match="leaves no example in the train split"):
+        load(tmp_path / "x.npz", without=0)

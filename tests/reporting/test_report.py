@@ -128,13 +128,18 @@ def test_more_than_two_dimensions_have_no_manifold(tmp_path, digits):
     assert "first two principal components" in page.text and "Validation ELBO" in page.text
 
 
-def test_an_autoencoder_has_no_prior_to_show(tmp_path, digits):
+def test_an_autoencoder_shows_random_codes_of_its_own(tmp_path, digits):
     ae = models.Autoencoder(networks.MLP(digits.shape, [16]), networks.MLP(3, [16]), 3, digits.shape)
     rows = [{"epoch": 1, "seconds": 1.0, "train": {"loss": 3.0, "squared_error": 3.0}}]
     results = {"test": {"reconstruction_error": 2.5, "n": 180}}
     _, page = write(tmp_path, ae, digits, rows, results, objective=Reconstruction(ae))
-    assert page.sections == ALWAYS
+    assert page.sections == [*ALWAYS[:2], "samples", *ALWAYS[2:]]
+    assert "has no prior: these codes are drawn from a Normal fitted to the codes" in page.text
+    assert re.search(r"\d+% of 400 such draws are as near .* the largest change is [1-9]", page.text)
     assert "Test squared error" in page.text and "2.50" in page.text and "nats" not in page.text.split("Training")[0]
+    tested = type("Tested", (), {"test": digits.test, "shape": digits.shape})()
+    _, page = write(tmp_path, ae, tested, rows, objective=Reconstruction(ae))
+    assert page.sections == ALWAYS
 
 
 def test_everything_a_user_named_is_escaped(tmp_path, digits):

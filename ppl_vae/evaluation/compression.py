@@ -1,0 +1,75 @@
+"""Compression by codes: their rate in bits and the distortion of what is decoded from them.
+
+Every entry of a code is rounded to one of L values, evenly spaced over its range in the training data, and coded with
+the frequencies there (one added to each): the rate is -sum_j log2 p_j(level of z_j), what an arithmetic coder needs;
+the distortion is |x - d(rounded z)|^2.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ..checks import check_size
+from .denoising import decoded
+from .importance import check_shape
+from .terms import codes
+
+
+@dataclass(frozen=True)
+class Compression:
+    """What a set of data costs, and what is lost.
+
+    Attributes:
+        levels: values that an entry of a code may take.
+        rate: bits of every example, (B,).
+        distortion: squared error of every example, summed over its entries, (B,).
+    """
+
+    levels: int
+    rate: Tensor
+    distortion: Tensor
+
+
+def compress(model: Any, x: Tensor, train: Tensor, levels: int = 16) -> Compression:
+    """Rate and distortion of x when codes are rounded to ``levels`` values an entry.
+
+    Args:
+        model: an autoencoder or a VAE (its posterior means are the codes).
+        x: data (B, *shape).
+        train: data (N, *shape) that ranges and frequencies are taken from: sender and receiver both know them.
+        levels: values that an entry may take.
+
+    Returns:
+        a ``Compression`` on the CPU.
+
+    Raises:
+        ValueError: fewer than 2 levels, or data of another shape.
+
+    Source: Theis et al. 2017, "Lossy image compression with compressive autoencoders".
+
+    Example:
+        >>> from ppl_vae import models, networks
+        >>> ae = models.Autoencoder(networks.MLP(6, [8]), networks.MLP(2, [8]), 2, 6)
+        >>> compress(ae, torch.rand(5, 6), torch.rand(90, 6), levels=4).rate.shape
+        torch.Size([5])
+    """
+    check_size("levels", levels, least=2)
+    x = check_shape(model, x)
+    known = codes(model, train)
+    low, high = known.amin(0), known.amax(0)
+    step = torch.where(high > low, high - low, 1.0) / (levels - 1)
+
+    def level(z: Tensor) -> Tensor:
+        return ((z - low) / step).round().clamp(0, levels - 1).long()
+
+    seen = level(known).T
+    counts = torch.ones(len(seen), levels).scatter_add_(1, seen, torch.ones(seen.shape))
+    bits = -(counts / counts.sum(1, keepdim=True)).log2()  # (dim, levels)
+    chosen = level(codes(model, x))
+    rate = bits.expand(len(chosen), *bits.shape).gather(2, chosen[..., None]).flatten(1).sum(1)
+    distortion = (x.cpu() - decoded(model, low + step * chosen)).square().flatten(1).sum(1)
+    return Compression(levels, rate, distortion)
