@@ -11,6 +11,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from .base import Estimator, Terms, summed_up, with_gradient_of
 from .importance import log_mean_exp
@@ -117,8 +118,16 @@ class TailAdaptive(Estimator):
         """Per-datum terms of one batch; the surrogate's value is the ELBO."""
         traced = self._trace(model, guide, args, kwargs, through=torch.clone)
         weights = traced.weights(pathwise=True)
-        log_w = weights.log_w.detach()
-        tail = (log_w[:, None] >= log_w).float().mean(0)  # of k: the share of j with w_j >= w_k
-        gamma = (1 / tail) / (1 / tail).sum(0)
-        traced.scale_paths(self.num_particles * gamma)
+        traced.scale_paths(self.num_particles * tail_weights(weights.log_w.detach()))
         return summed_up(traced, weights, weights.log_w.mean(0))
+
+
+def tail_weights(log_w: Tensor) -> Tensor:
+    """gamma_k proportional to K / #{j: w_j >= w_k}, which sum to 1 over k: (K, B) from (K, B).
+
+    Example:
+        >>> (19 * tail_weights(torch.tensor([[0.0], [3.0], [1.0], [3.0]]))).flatten().round().tolist()
+        [3.0, 6.0, 4.0, 6.0]
+    """
+    tail = (log_w[:, None] >= log_w).to(log_w.dtype).mean(0)  # of k: the share of j with w_j >= w_k
+    return (1 / tail) / (1 / tail).sum(0)

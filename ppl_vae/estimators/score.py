@@ -113,9 +113,7 @@ class NVIL(Estimator, nn.Module):
     def prepare(self, x: Tensor, *_: Any) -> None:
         """Make the default baseline for batches like x (B, *shape)."""
         if self.baseline is None:
-            size = x[0].numel()
-            layers = nn.Flatten(), nn.Linear(size, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, HIDDEN), nn.Tanh()
-            self.baseline = nn.Sequential(*layers, nn.Linear(HIDDEN, 1)).to(x.device, x.dtype)
+            self.baseline = _Baseline(x[0].numel()).to(x.device, x.dtype)
 
     def terms(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Terms:
         """Per-datum terms of one batch; the surrogate's value is the ELBO."""
@@ -134,3 +132,13 @@ class NVIL(Estimator, nn.Module):
         assert self.baseline is not None
         register(f"nvil{id(self)}.baseline", self.baseline)
         return self.baseline(x.nan_to_num()).reshape(len(x))
+
+
+class _Baseline(nn.Sequential):
+    """Two layers of tanh units over the flattened datum."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(nn.Linear(size, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.reshape(len(x), -1))
