@@ -10,12 +10,14 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "VAE": "models",
+    "compare": "cli.compare",
     "SVI": "objectives",
     "Reconstruction": "objectives",
     "fit": "training",
     "load": "training",
 }
 _MODULES = (
+    "comparison",
     "data",
     "distributions",
     "estimators",
@@ -30,7 +32,7 @@ _MODULES = (
     "reporting",
     "training",
 )
-__all__ = ["SVI", "VAE", "Reconstruction", "__version__", "fit", "load", *_MODULES]
+__all__ = ["SVI", "VAE", "Reconstruction", "__version__", "compare", "fit", "load", *_MODULES]
 
 
 def __getattr__(name: str) -> Any:

@@ -33,7 +33,7 @@ STRUCTURAL = frozenset(
 )
 """Constructor arguments that the rest of the model or a flag of their own supplies; no options of a part."""
 
-_SPELLINGS = {"ResNet": "resnet", "ResNetTranspose": "resnet-transpose", "DReG": "dreg"}
+_SPELLINGS = {"ResNet": "resnet", "ResNetTranspose": "resnet-transpose", "DReG": "dreg", "DisARM": "disarm"}
 _REQUIRED = object()
 
 

@@ -44,6 +44,7 @@ def fit(
     tensorboard: bool = False,
     checkpoint_every: int | None = None,
     extra: dict[str, Any] | None = None,
+    callback: Callable[[dict[str, Any]], None] | None = None,
 ) -> History:
     """Train an objective.
 
@@ -75,6 +76,9 @@ def fit(
         tensorboard: write TensorBoard events to ``out/tensorboard`` (extra ``ppl_vae[tensorboard]``).
         checkpoint_every: optimizer steps between checkpoints, besides one an epoch and one a minute.
         extra: further entries for config.json.
+        callback: called with each epoch's row after it is complete, before it is saved; what it adds to the row is
+            saved with it. Its random numbers are its own and its time is not counted. The row is that of
+            ``History.rows``.
 
     Returns:
         a ``History``.
@@ -104,7 +108,7 @@ def fit(
     if patience is not None and valid is None:
         raise ValueError(f"patience is {patience}, but there is no valid data to watch; pass valid=")
     with Processes(settings.device) as processes, randomness.isolated(seed + processes.rank, processes.device):
-        run = Run(objective, train, valid, settings, processes, progress)
+        run = Run(objective, train, valid, settings, processes, progress, callback)
         run.start(out, resume, extra)
         return run.train()
 

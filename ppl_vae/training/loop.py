@@ -41,7 +41,7 @@ class History:
 
     Attributes:
         rows: one dict an epoch: epoch, step, seconds, examples_per_second, lr, beta, and the means of the loss and its
-            terms (nats per example) under train and valid.
+            terms (nats per example) under train and valid; and what ``callback`` added.
         stopped_early: whether ``patience`` ran out.
     """
 
@@ -53,7 +53,14 @@ class Run:
     """The state of one training run."""
 
     def __init__(
-        self, objective: nn.Module, train: Any, valid: Any, settings: Settings, processes: Processes, progress: bool
+        self,
+        objective: nn.Module,
+        train: Any,
+        valid: Any,
+        settings: Settings,
+        processes: Processes,
+        progress: bool,
+        callback: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         self.objective: Any = objective
         self.settings, self.processes = settings, processes
@@ -69,6 +76,7 @@ class Run:
         self.steps_per_epoch = -(-len(self.batches) // settings.accumulate)
         self.total = self.steps_per_epoch * settings.epochs
         self.progress = progress and processes.main
+        self.callback = callback if processes.main else None
         self.epoch, self.batch, self.step = 0, 0, 0
         self.totals = Totals()
         self.check = FiniteCheck(1 if processes.device.type == "cpu" else STEPS_BETWEEN_CHECKS)
@@ -242,6 +250,9 @@ class Run:
         if self.valid_batches is not None:
             row["valid"] = self._validate(self.valid_batches)
             self._watch(row["valid"])
+        if self.callback is not None:
+            with randomness.isolated(randomness.apart(self.settings.seed), self.processes.device):
+                self.callback(row)
         self.rows.append(row)
         self.epoch, self.batch, self.totals = self.epoch + 1, 0, Totals()
         log.epoch(row)
