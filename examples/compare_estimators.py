@@ -37,6 +37,6 @@ x = digits.test.x[:16].round()
 print("signal-to-noise ratio of the encoder's gradient:")
 for name, estimator in (("iwae", estimators.IWAE()), ("dreg", estimators.DReG())):
     found = evaluation.gradients.snr(vae, estimator, x, num_particles=[1, 10, 100], repeats=200)
-    values = ", ".join(f"{k}: {float(v):.2f}" for k, v in zip(found.num_particles, found.snr["encoder"].value))
+    values = ", ".join(f"{k}: {float(v):.2f}" for k, v in zip([1, 10, 100], found.snr["encoder"].value, strict=True))
     print(f"  {name:<6} by K  {values}")
 assert torch.isfinite(found.bound.value).all()

@@ -17,8 +17,8 @@ from .base import Estimator, check_unit_beta, family
 from .sites import Program, Sites, sites
 
 WRONG = {
-    infer.RenyiELBO: "weighs the whole batch as one datum, with N/B inside the logarithm; use estimators.Renyi, or IWAE "
-    "for alpha = 0",
+    infer.RenyiELBO: "weighs the whole batch as one datum, N/B inside the logarithm; use estimators.Renyi, or IWAE for "
+    "alpha = 0",
     infer.ReweightedWakeSleep: "weighs the whole batch as one datum; use estimators.RWS",
     infer.TraceTailAdaptive_ELBO: "takes a sorting order for ranks and has no finite loss; use estimators.TailAdaptive",
     infer.Trace_MMD: "compares the particles of one datum with the prior, not the batch; use estimators.MMD",

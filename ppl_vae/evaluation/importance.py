@@ -178,7 +178,8 @@ def pareto_khat(log_w: Tensor) -> Tensor:
     """Shape of a generalised Pareto distribution fitted to the largest weights of each column: (B,) from (K, B).
 
     The tail is the largest min(K/5, 3 sqrt(K)) weights; the fit is the empirical Bayes estimate of Zhang and Stephens
-    2009 with the weak prior of Vehtari et al. 2024. NaN below 5 tail weights; -inf-like small where weights are equal.
+    2009 with the weak prior of Vehtari et al. 2024. NaN below 5 tail weights; -1, the shape of a bounded tail, where
+    the largest weights differ by no more than the rounding of their logarithms.
 
     Example:
         >>> _ = torch.manual_seed(0)
@@ -193,7 +194,8 @@ def pareto_khat(log_w: Tensor) -> Tensor:
     top = log_w.double().topk(m + 1, dim=0).values
     weights = (top - top[0]).exp()
     excess = (weights[:m] - weights[m]).flip(0).clamp(min=1e-300)  # ascending, above the threshold
-    return _fit_pareto(excess)
+    rounding = 32 * torch.finfo(torch.float32).eps * top.abs().amax(0).clamp(min=1.0)
+    return torch.where(top[0] - top[m] > rounding, _fit_pareto(excess), -1.0)
 
 
 def _fit_pareto(x: Tensor) -> Tensor:
