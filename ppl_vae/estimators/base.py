@@ -182,4 +182,4 @@ def summed_up(traced: Sites, weights: Weights, surrogate: Tensor) -> Terms:
 
 def with_gradient_of(value: Tensor, surrogate: Tensor) -> Tensor:
     """The value of one tensor with the gradient of another."""
-    return value.detach() + surrogate - surrogate.detach()
+    return value.detach() + (surrogate - surrogate.detach())

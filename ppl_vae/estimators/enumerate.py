@@ -68,10 +68,10 @@ class Enum(Estimator):
         log_likelihood, kl = weights.log_likelihood, weights.log_q - weights.log_prior
         if alone:
             _refuse_beta(traced, alone[0])
+            # The prior of the guide's sites may depend on those summed out: it belongs under the sum.
             own: Any = sum(traced.log_prob(traced.model[name]) for name in alone)
-            joint = (log_likelihood + own).reshape(shape)
-            elbo = joint.logsumexp(2) - kl.reshape(shape)[:, :, 0]
-            surrogate = elbo
+            joint = (log_likelihood + weights.log_prior + own).reshape(shape)
+            surrogate = elbo = joint.logsumexp(2) - weights.log_q.reshape(shape)[:, :, 0]
             reconstruction = (joint.softmax(2) * log_likelihood.reshape(shape)).sum(2)
         else:
             surrogate, reconstruction, kl = (t.reshape(shape)[:, :, 0] for t in (weights.log_w, log_likelihood, kl))

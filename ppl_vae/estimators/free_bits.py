@@ -10,6 +10,7 @@ from __future__ import annotations
 from typing import Any
 
 import torch
+from pyro.distributions import Delta
 from torch import Tensor
 from torch.distributions import kl_divergence
 
@@ -20,9 +21,9 @@ from .sites import Program, Site, Sites
 class FreeBits(Estimator):
     """ELBO with a floor under each dimension's KL, averaged over the batch.
 
-    Dimensions are those of an independent family whose KL is known in closed form, else the whole site is one. Above
-    the floor the gradient is MeanFieldELBO's; below it the KL has none. The value is no bound on log p(x) once a floor
-    is met, and, like batch normalisation, not a sum over data.
+    Dimensions are those of an independent family whose KL is known in closed form; else the whole site is one, its KL
+    in closed form or sampled, as MeanFieldELBO has it. Where every KL is above the floor the gradient is that
+    estimator's; below it the KL has none. The floor, like batch normalisation, makes the loss no sum over data.
 
     Args:
         num_particles: K, samples of z for every datum.
@@ -61,10 +62,12 @@ class FreeBits(Estimator):
         """Per-datum terms of one batch; every datum's surrogate carries the batch's KL."""
         traced = self._trace(model, guide, args, kwargs)
         weights = traced.weights()
+        # A closed form needs every site's parents sampled before it in model and guide alike.
+        known = [site["name"] for site in traced.latent] == [name for name in traced.guide if name in traced.model]
         floored: Any = 0.0
         for name, site in traced.drawn.items():
             p = traced.model.get(name)
-            divergence = None if p is None else _by_dimension(traced, site, p)
+            divergence = _closed_form(traced, site, p) if known and p is not None else None
             if divergence is None:
                 log_p = 0.0 if p is None else traced.log_prob(p)
                 divergence = (traced.log_prob(site) - log_p)[..., None]
@@ -74,15 +77,19 @@ class FreeBits(Estimator):
         return summed_up(traced, weights, surrogate)
 
 
-def _by_dimension(traced: Sites, q: Site, p: Site) -> Tensor | None:
-    """KL of every dimension, (K or 1, B, D), of independent families whose KL is known; None of others."""
-    fns = q["fn"], p["fn"]
-    if q["mask"] is not p["mask"] or not all(type(fn).__name__ == "Independent" for fn in fns):
-        return None
+def _closed_form(traced: Sites, q: Site, p: Site) -> Tensor | None:
+    """KL of every dimension of independent families, (K or 1, B, D), D = 1 for others; None where it is not known."""
+    fns, event = (q["fn"], p["fn"]), 0
+    if q["mask"] is not p["mask"] or isinstance(getattr(fns[0], "base_dist", fns[0]), Delta):
+        return None  # Pyro's KL from a Delta leaves its log-density out
+    if all(type(fn).__name__ == "Independent" for fn in fns):
+        event = fns[0].reinterpreted_batch_ndims
+        fns = fns[0].base_dist, fns[1].base_dist
     try:
-        divergence = kl_divergence(*(fn.base_dist for fn in fns))
+        divergence = kl_divergence(*fns)
     except NotImplementedError:
         return None
-    event = q["fn"].reinterpreted_batch_ndims
+    if not event:
+        return traced.per_datum(q, divergence)[..., None]
     entries = divergence.flatten(divergence.dim() - event).unbind(-1)
     return torch.stack([traced.per_datum(q, entry) for entry in entries], -1)

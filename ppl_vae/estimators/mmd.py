@@ -3,9 +3,11 @@
     L = E log p(x | z) - (1 - alpha) KL(q(z | x) || p(z)) - weight MMD^2(q(z), p(z))
 
 alpha = 1 is the Wasserstein autoencoder with MMD and InfoVAE without its KL, alpha = 0 the ELBO with a penalty. MMD^2
-is the unbiased U-statistic of z_i ~ q(z | x_i), i = 1 ... B, and as many draws of the prior, under the kernel
+is the U-statistic of z_i ~ q(z | x_i), i = 1 ... B, and as many draws of the prior, under the kernel
 
-    k(z, z') = sum_s s C / (s C + |z - z'|^2),   C = mean |z - z'|^2 over the prior's draws,   s from 0.1 to 10.
+    k(z, z') = sum_s s C / (s C + |z - z'|^2),   C = mean |z - z'|^2 under the prior,   s from 0.1 to 10.
+
+C is taken from draws of its own, so that the statistic has mean 0 where q(z) is the prior.
 """
 
 from __future__ import annotations
@@ -33,10 +35,11 @@ class MMD(Estimator):
         alpha: share of the KL that is left out, at most 1.
         max_plate_nesting: plates of model and guide, particles apart.
 
-    Needs one latent site, reparameterised and inside the data plate, and at least two data a batch.
+    Needs one latent site, reparameterised and in no plate but the data's, a prior that is fixed or has reparameterised
+    draws, and at least two data a batch.
 
     Raises:
-        ValueError: a negative weight, alpha above 1, or a batch of one.
+        ValueError: a negative weight or alpha above 1; when run, a batch of one, or a program of another kind.
 
     Source: Zhao, Song and Ermon 2019, "InfoVAE"; Tolstikhin et al. 2018, "Wasserstein auto-encoders" (the kernel);
         Gretton et al. 2012 (the statistic).
@@ -79,35 +82,52 @@ class MMD(Estimator):
         if len(traced.drawn) != 1:
             raise ValueError(f"MMD compares one latent site with its prior, and the guide has {len(traced.drawn)}")
         ((name, site),) = traced.drawn.items()
-        prior = traced.model[name]
-        draws = prior["fn"].rsample() if prior["fn"].has_rsample else prior["fn"].sample()
-        pairs = zip(_rows(traced, site, site["value"]), _rows(traced, site, draws), strict=True)
-        return site["infer"].get("beta", 1.0) * torch.stack([mmd(z, other) for z, other in pairs]).mean()
+        if name not in traced.model or len(site["cond_indep_stack"]) > 1 + (self.num_particles > 1):
+            raise ValueError(
+                f"MMD compares the codes of data with their prior, and site {name} is auxiliary or in a plate besides "
+                f"{traced.plate.name}; TraceELBO, MeanFieldELBO or STL will serve"
+            )
+        prior = traced.model[name]["fn"]
+        if not prior.has_rsample and prior.log_prob(site["value"].detach()).requires_grad:
+            raise ValueError(
+                f"the prior of site {name} has parameters to learn, but its draws are not reparameterised, so MMD "
+                "cannot train them; a fixed prior, or one such as a Normal's or a flow's, will serve"
+            )
+        draws = prior.rsample() if prior.has_rsample else prior.sample()
+        with torch.no_grad():
+            others = _rows(traced, site, prior.sample())
+            scale = 2 * (others - others.mean(1, keepdim=True)).square().sum((1, 2)) / (traced.size - 1)
+        squared = mmd(_rows(traced, site, site["value"]), _rows(traced, site, draws), scale)
+        return site["infer"].get("beta", 1.0) * squared.mean()
 
 
-def mmd(z: Tensor, draws: Tensor) -> Tensor:
-    """Unbiased MMD^2 between two samples (B, D) under the module's kernel: a scalar, which may be negative.
+def mmd(z: Tensor, draws: Tensor, scale: Tensor) -> Tensor:
+    """Unbiased MMD^2 between two samples under the module's kernel: (...), entries of which may be negative.
+
+    Args:
+        z: (..., B, D).
+        draws: (..., B, D).
+        scale: C, (...).
 
     Example:
         >>> _ = torch.manual_seed(0)
-        >>> z = torch.randn(500, 2)
-        >>> bool(mmd(z, torch.randn(500, 2)) < 0.05 < mmd(z + 1, torch.randn(500, 2)))
+        >>> z, c = torch.randn(500, 2), torch.tensor(4.0)
+        >>> bool(mmd(z, torch.randn(500, 2), c) < 0.05 < mmd(z + 1, torch.randn(500, 2), c))
         True
     """
-    n = len(z)
-    within = _squared_distances(draws, draws)
-    scale = (within.sum() / (n * (n - 1))).detach()
+    n = z.shape[-2]
+    scale = scale[..., None, None]
     off_diagonal = 1 - torch.eye(n, dtype=z.dtype, device=z.device)
 
     def kernel(squared: Tensor) -> Tensor:
         return torch.stack([s * scale / (s * scale + squared) for s in SCALES]).sum(0)
 
-    same = (kernel(_squared_distances(z, z)) + kernel(within)) * off_diagonal
-    return same.sum() / (n * (n - 1)) - 2 * kernel(_squared_distances(z, draws)).mean()
+    same = (kernel(_squared_distances(z, z)) + kernel(_squared_distances(draws, draws))) * off_diagonal
+    return same.sum((-1, -2)) / (n * (n - 1)) - 2 * kernel(_squared_distances(z, draws)).mean((-1, -2))
 
 
 def _squared_distances(a: Tensor, b: Tensor) -> Tensor:
-    return (a[:, None] - b).square().sum(-1)
+    return (a[..., :, None, :] - b[..., None, :, :]).square().sum(-1)
 
 
 def _rows(traced: Sites, site: Site, value: Tensor) -> Tensor:

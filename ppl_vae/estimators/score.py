@@ -8,18 +8,22 @@ guide may mix both kinds.
 
 from __future__ import annotations
 
+import itertools
 import math
 from typing import Any
 
 import torch
+from pyro.poutine.runtime import am_i_wrapped
 from torch import Tensor, nn
 
 from ..handlers import register
+from ..randomness import apart, isolated
 from .base import Estimator, Terms, summed_up, with_gradient_of
 from .importance import log_mean_exp
 from .sites import Program
 
 HIDDEN = 100  # units of the baseline network
+_numbers = itertools.count()
 
 
 class VIMCO(Estimator):
@@ -79,14 +83,16 @@ class NVIL(Estimator, nn.Module):
 
     Args:
         num_particles: K, samples of z for every datum, which are averaged.
-        baseline: module from a batch x (B, *shape) to (B,) or (B, 1); by default two layers of 100 are made at the
-            first batch.
+        baseline: module from a batch x (B, *shape), as floats with 0 for NaN, to (B,) or (B, 1); by default two
+            layers of 100, made by ``prepare``, which ``fit`` calls, or else at the first batch.
         max_plate_nesting: plates of model and guide, particles apart.
 
-    Needs every site inside one data plate; takes any latent site. Any beta.
+    Needs every site inside one data plate, and programs whose first argument is that plate's batch; takes any latent
+    site. Any beta.
 
     Raises:
         TypeError: a baseline that is not a module.
+        ValueError: when run, no batch to look at, or a baseline that does not give one number for every datum of it.
 
     Source: Mnih and Gregor 2014, "Neural variational inference and learning in belief networks".
 
@@ -110,10 +116,15 @@ class NVIL(Estimator, nn.Module):
             raise TypeError(f"baseline must be a torch.nn.Module from x (B, *shape) to (B,), not {baseline!r}")
         self.baseline = baseline
 
-    def prepare(self, x: Tensor, *_: Any) -> None:
-        """Make the default baseline for batches like x (B, *shape)."""
+    def prepare(self, *batch: Any) -> None:
+        """Make the default baseline for batches (x, ...) like this one; the caller's random numbers stay as they were.
+
+        Its weights follow from the seed that torch's generator was last given.
+        """
+        x = _first(batch)
         if self.baseline is None:
-            self.baseline = _Baseline(x[0].numel()).to(x.device, x.dtype)
+            with isolated(apart(torch.initial_seed()), torch.device("cpu")):
+                self.baseline = _Baseline(x[0].numel()).to(x.device, x.dtype)
 
     def terms(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Terms:
         """Per-datum terms of one batch; the surrogate's value is the ELBO."""
@@ -122,16 +133,46 @@ class NVIL(Estimator, nn.Module):
         weights, score = traced.weights(), traced.score()
         surrogate = weights.log_w
         if score is not None:
-            predicted = self._predict(args[0])
+            predicted = self._predict(_first(args), traced.size)
             signal = weights.log_w.detach() - predicted
             surrogate = surrogate + signal.detach() * score - signal.square()
-        return summed_up(traced, weights, with_gradient_of(weights.log_w.mean(0), surrogate.mean(0)))
+        # Taken off first, so that a large squared error rounds nothing off the value.
+        climbs = (surrogate - surrogate.detach()).mean(0)
+        return summed_up(traced, weights, with_gradient_of(weights.log_w.mean(0), climbs))
 
-    def _predict(self, x: Tensor) -> Tensor:
+    def _predict(self, x: Tensor, size: int) -> Tensor:
         """b(x), (B,)."""
         assert self.baseline is not None
-        register(f"nvil{id(self)}.baseline", self.baseline)
-        return self.baseline(x.nan_to_num()).reshape(len(x))
+        if am_i_wrapped():  # by pyro.infer.SVI, which trains what is registered; elsewhere it is this module's own
+            register(f"{self._name}.baseline", self.baseline)
+        predicted = self.baseline(x.nan_to_num())
+        if predicted.shape not in ((size,), (size, 1)):
+            raise ValueError(
+                f"NVIL's baseline gives shape {tuple(predicted.shape)} for x {tuple(x.shape)}, where the data plate "
+                f"holds {size}; it must give one number for every datum of that plate, ({size},) or ({size}, 1)"
+            )
+        return predicted.reshape(size)
+
+    @property
+    def _name(self) -> str:
+        # Held outside the copied state, so that a deep copy or an unpickled estimator gets a name of its own.
+        if "_registered_as" not in vars(self):
+            vars(self)["_registered_as"] = f"nvil{next(_numbers)}"
+        return vars(self)["_registered_as"]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_registered_as"}
+
+
+def _first(batch: tuple[Any, ...]) -> Tensor:
+    """The first x of a batch (x, ...), as floats."""
+    if not (batch and isinstance(batch[0], Tensor) and batch[0].dim()):
+        raise ValueError(
+            "NVIL's baseline looks at the first argument of model and guide, a batch x (B, *shape) given by position, "
+            "and there is none; pass x that way, or use VIMCO, which has no baseline network"
+        )
+    x = batch[0]
+    return x if x.is_floating_point() else x.to(torch.get_default_dtype())
 
 
 class _Baseline(nn.Sequential):

@@ -5,7 +5,9 @@
 The integrand rises with t, so a left Riemann sum bounds log p(x) from below; one step is the ELBO, more are tighter.
 Expectations under pi_t are self-normalised from K samples of q with weights w^t, and so are gradients, by
 
-    grad E_{pi_t}[f] = E_{pi_t}[grad f] + Cov_{pi_t}(f, grad log pi~_t),     pi~_t the product above.
+    grad E_{pi_t}[f] = E_{pi_t}[grad f] + Cov_{pi_t}(f, grad log pi~_t),     pi~_t the product above,
+
+the covariance with the factor K / (K - 1) of one taken about its own sample's mean.
 """
 
 from __future__ import annotations
@@ -23,8 +25,8 @@ from .sites import Program
 class TVO(Estimator):
     """Thermodynamic variational objective, a left Riemann sum with log-spaced steps; for any latent site.
 
-    Value and gradient are consistent as K grows and biased at finite K, as self-normalised averages are; the step from
-    t = 0 alone, the ELBO's, is not.
+    Value and gradient are consistent as K grows and biased at finite K, as self-normalised averages are; those of the
+    step from t = 0, which are the ELBO's, are unbiased.
 
     Args:
         num_particles: K, at least 2.
@@ -69,13 +71,13 @@ class TVO(Estimator):
         log_p, f = weights.log_likelihood + weights.log_prior, weights.log_w
         value: Any = 0.0
         climbs: Any = 0.0
-        points = self.points
+        points, bessel = self.points, self.num_particles / (self.num_particles - 1)
         for t, after in zip(points, [*points[1:], 1.0], strict=True):
             w = (t * f.detach()).softmax(0)
             mean = (w * f.detach()).sum(0)
             path = t * log_p + (1 - t) * weights.log_q
             # grad f enters with w; its part from q has mean 0 under q alone, and is part of the estimator elsewhere.
-            inner = (w * f).sum(0) + (w * (f.detach() - mean) * path).sum(0)
+            inner = (w * f).sum(0) + bessel * (w * (f.detach() - mean) * path).sum(0)
             value = value + (after - t) * mean
             climbs = climbs + (after - t) * inner
         return summed_up(traced, weights, with_gradient_of(value, climbs))

@@ -37,10 +37,10 @@ class RWS(Estimator):
         max_plate_nesting: plates of model and guide, particles apart.
 
     Needs every site inside one data plate, and beta = 1; for "sleep" a model that draws x, its first argument, when it
-    is not observed.
+    is not observed, and no auxiliary sites in the guide. Dreams are complete, also where data miss entries.
 
     Raises:
-        ValueError: K below 2, or an unknown phase.
+        ValueError: K below 2, or an unknown phase; when run, a program that "sleep" cannot use.
 
     Source: Bornschein and Bengio 2015, "Reweighted wake-sleep"; Le et al. 2019, "Revisiting reweighted wake-sleep".
 
@@ -83,14 +83,21 @@ class RWS(Estimator):
         self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any], traced: Sites
     ) -> Tensor:
         """log q(z | x) of as many dreams (x, z) of the model as there are data, (B,)."""
+        extra = [name for name in traced.drawn if name not in traced.model]
+        if extra:
+            raise ValueError(
+                f"RWS(phi='sleep') needs a guide that samples the model's latent sites alone, and this one also "
+                f"samples {' and '.join(extra)}; phi='wake' will serve"
+            )
         with torch.no_grad():
             dream: Any = poutine.trace(poutine.uncondition(model)).get_trace(*args, **kwargs).nodes
         seen = [site["name"] for site in traced.observed]
-        if len(seen) != 1 or dream[seen[0]]["value"].shape != args[0].shape:
+        x = args[0] if args else None
+        if len(seen) != 1 or not isinstance(x, Tensor) or dream[seen[0]]["value"].shape != x.shape:
             raise ValueError(
                 "RWS(phi='sleep') needs a model that draws its first argument, all of it, at its one observed site; "
                 f"this one observes {' and '.join(seen)}, so phi='wake' will serve"
             )
-        values = {name: dream[name]["value"] for name in traced.drawn if name in dream}
+        values = {name: dream[name]["value"] for name in traced.drawn}
         drawn = guide_sites(guide, values, (dream[seen[0]]["value"], *args[1:]), kwargs)
         return torch.stack([traced.log_prob(site)[0] for site in drawn.values()]).sum(0)
