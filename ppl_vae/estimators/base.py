@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..checks import check_size
 from ..parts import Recorded
-from .sites import Program, Site, Sites, Weights, sites
+from .sites import PARTICLES, Program, Site, Sites, Weights, sites
 
 
 @dataclass(frozen=True)
@@ -122,7 +122,15 @@ class Estimator(Recorded, ELBO):
         count = self.num_particles if num_particles is None else num_particles
         nesting = self.max_plate_nesting
         how: Any = {"kwargs": kwargs, "through": through, "draw": draw, "marginal": marginal}
-        traced = sites(model, guide, args, count, nesting, **how)
+        try:
+            traced = sites(model, guide, args, count, nesting, **how)
+        except ValueError as error:
+            if f'"{PARTICLES}"' not in str(error) or "collide" not in str(error):
+                raise
+            raise ValueError(
+                f"max_plate_nesting is {nesting}, but a site of the programs is in more plates than that; give "
+                f"{type(self).__name__} their number"
+            ) from None
         self._check(traced)
         return traced
 

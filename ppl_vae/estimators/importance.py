@@ -39,8 +39,7 @@ class _Importance(Estimator):
 
     def terms(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Terms:
         """Per-datum terms of one batch; the surrogate's value is the bound."""
-        through = torch.clone if self.pathwise else None
-        traced = self._trace(model, guide, args, kwargs, through=through, num_particles=self._samples())
+        traced = self._trace(model, guide, args, kwargs, num_particles=self._samples())
         weights = traced.weights(self.pathwise)
         return summed_up(traced, weights, self.bound(weights.log_w))
 
@@ -191,4 +190,7 @@ class Renyi(_Importance):
 
     def bound(self, log_w: Tensor) -> Tensor:
         """1/(1 - alpha) log (1/K) sum_k w_k^(1 - alpha), (B,)."""
-        return log_mean_exp((1 - self.alpha) * log_w) / (1 - self.alpha)
+        power = 1 - self.alpha
+        largest = (log_w.amax(0) if power > 0 else log_w.amin(0)).detach()  # of w^power
+        # As 1 + the mean of w^power - 1, which keeps its digits where the power is small.
+        return largest + torch.expm1(power * (log_w - largest)).mean(0).log1p() / power

@@ -79,12 +79,13 @@ class MMD(Estimator):
 
     def _discrepancy(self, traced: Sites) -> Tensor:
         """beta MMD^2 of the latent site, mean over particles: a scalar."""
-        if len(traced.drawn) != 1:
-            raise ValueError(f"MMD compares one latent site with its prior, and the guide has {len(traced.drawn)}")
-        ((name, site),) = traced.drawn.items()
-        if name not in traced.model or len(site["cond_indep_stack"]) > 1 + (self.num_particles > 1):
+        names = [name for name in traced.drawn if name in traced.model]  # the others are auxiliary
+        if len(names) != 1:
+            raise ValueError(f"MMD compares one latent site with its prior, and the model has {len(names)}")
+        name, site = names[0], traced.guide[names[0]]
+        if len(site["cond_indep_stack"]) > 1 + (self.num_particles > 1):
             raise ValueError(
-                f"MMD compares the codes of data with their prior, and site {name} is auxiliary or in a plate besides "
+                f"MMD compares the codes of data with their prior, and site {name} is in a plate besides "
                 f"{traced.plate.name}; TraceELBO, MeanFieldELBO or STL will serve"
             )
         prior = traced.model[name]["fn"]

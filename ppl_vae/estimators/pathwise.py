@@ -3,7 +3,8 @@
 A sample z(phi) carries the guide's parameters into log w = log p(x, z) - log q_phi(z | x) along two ways: through z,
 and through q_phi at fixed z, the score, whose mean is 0. These estimators leave the second out, and weigh the first.
 The score is taken out as log q(z) - log q(sg z) + sg log q(sg z), sg stopping the gradient; where the guide has more
-than one latent site, it is run once more at the fixed values, so that the paths from one site through another remain.
+than one latent site, it is run once more at the fixed values, so that the paths from one site through another remain;
+such a guide must give the same distributions twice, without dropout.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from torch import Tensor
 
 from .base import Estimator, Terms, summed_up, with_gradient_of
 from .importance import log_mean_exp
-from .sites import Program
+from .sites import Program, Sites
 
 
 class STL(Estimator):
@@ -46,7 +47,7 @@ class STL(Estimator):
 
     def terms(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Terms:
         """Per-datum terms of one batch, the KL sampled."""
-        traced = self._trace(model, guide, args, kwargs, through=torch.clone)
+        traced = self._trace(model, guide, args, kwargs)
         weights = traced.weights(pathwise=True)
         return summed_up(traced, weights, weights.log_w.mean(0))
 
@@ -61,7 +62,10 @@ class DReG(Estimator):
         num_particles: K; at 1 it is STL.
         max_plate_nesting: plates of model and guide, particles apart.
 
-    Needs reparameterised sites inside one data plate. Unbiased at any beta.
+    Needs reparameterised sites inside one data plate. Unbiased at any beta that all latent sites share.
+
+    Raises:
+        ValueError: K below 1, or when run, latent sites with betas of their own.
 
     Source: Tucker et al. 2019, "Doubly reparameterized gradient estimators for Monte Carlo objectives".
 
@@ -79,11 +83,21 @@ class DReG(Estimator):
     def terms(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Terms:
         """Per-datum terms of one batch; the surrogate's value is the IWAE bound."""
         traced = self._trace(model, guide, args, kwargs, through=torch.clone)
+        _check_one_beta(traced)
         weights = traced.weights(pathwise=True)
         normalised = weights.log_w.detach().softmax(0)
         traced.scale_paths(torch.ones_like(normalised), normalised - 1)
         surrogate = with_gradient_of(log_mean_exp(weights.log_w), (normalised * weights.log_w).sum(0))
         return summed_up(traced, weights, surrogate)
+
+
+def _check_one_beta(traced: Sites) -> None:
+    """Refuse betas that differ, as far as they are numbers: a path through two sites would need both coefficients."""
+    betas = {name: site["infer"].get("beta", 1.0) for name, site in traced.drawn.items()}
+    numbers = {name: beta for name, beta in betas.items() if not isinstance(beta, Tensor)}
+    if len(set(numbers.values())) > 1:
+        listed = " and ".join(f"{beta:g} at {name}" for name, beta in numbers.items())
+        raise ValueError(f"beta is {listed}, but DReG needs one beta for all latent sites; IWAE takes one for each")
 
 
 class TailAdaptive(Estimator):

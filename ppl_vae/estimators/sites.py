@@ -260,13 +260,12 @@ def guide_sites(
 
 
 def _pass_through(trace: Any, through: Callable[[Tensor], Tensor], rerun: Callable[..., dict[str, Site]]) -> None:
-    """Send the guide's latent values through a function, and make their distributions anew at the results."""
-    drawn = {name: site for name, site in _samples(trace).items() if not site["is_observed"]}
-    values: dict[str, Any] = {name: through(site["value"]) for name, site in drawn.items()}
-    again = rerun(values) if len(values) > 1 else {}  # one site depends on no other
-    for name, value in values.items():
-        site: Site = trace.nodes[name]
-        site["value"], site["fn"] = value, again.get(name, site)["fn"]
+    """Send the guide's latent values through a function, and make its distributions anew at the results."""
+    found = _samples(trace)
+    values = {name: through(site["value"]) for name, site in found.items() if not site["is_observed"]}
+    again = rerun(values) if len(found) > 1 else {}  # one site depends on no other
+    for name, site in found.items():
+        site["value"], site["fn"] = values.get(name, site["value"]), again.get(name, site)["fn"]
 
 
 class _Substitute(poutine.messenger.Messenger):

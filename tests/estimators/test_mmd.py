@@ -181,8 +181,21 @@ def test_one_site_in_no_other_plate():
 
         return (lambda x: program(x, True)), (lambda x: program(x, False))
 
-    with pytest.raises(ValueError, match="MMD compares one latent site with its prior, and the guide has 2"):
+    with pytest.raises(ValueError, match="MMD compares one latent site with its prior, and the model has 2"):
         MMD().terms(*programs("ab", False), X[:, 0])
     for k in (1, 2):
-        with pytest.raises(ValueError, match="site z is auxiliary or in a plate besides data; TraceELBO"):
+        with pytest.raises(ValueError, match="site z is in a plate besides data; TraceELBO"):
             MMD(k, max_plate_nesting=2).terms(*programs("z", True), X[:, 0])
+
+
+def test_auxiliary_sites_of_an_autoguide_do_not_count():
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.LogNormal(0.0, 1.0))
+            pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    x = X[:, 0]
+    guide = pyro.infer.autoguide.AutoNormal(model)
+    guide(x)
+    for k in (1, 2):
+        assert MMD(k).differentiable_loss(model, guide, x).isfinite()

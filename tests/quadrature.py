@@ -21,7 +21,7 @@ class Replicated:
 
     values: dict
     encoder: tuple
-    x0 = 1.4
+    x0 = 2.0
 
     def __init__(self, size=1, **changed):
         values = {**self.values, **changed}
@@ -42,7 +42,7 @@ class Replicated:
 class Line(Replicated):
     """z ~ N(0, 1), x | z ~ N(w z + b, 0.6^2), q(z | x) = N(a x + c, t^2)."""
 
-    values = {"w": 0.9, "b": 0.3, "a": 0.35, "c": -0.2, "t": 0.8}
+    values = {"w": 0.9, "b": 0.3, "a": 0.35, "c": -0.2, "t": 0.7}
     encoder = ("a", "c", "t")
     dims, noise = 1, 0.6
 
@@ -114,9 +114,7 @@ class Chain(Replicated):
         variance = cls.noise**2 + w**2 * 0.64
         first = 1 + total**2 / variance
         d = r / 0.64 / precision - slope * v
-        return cls(
-            size, b=0.0, a=total / variance / first, t=first**-0.5, d=d, e=slope, h=0.0, s=precision**-0.5
-        )
+        return cls(size, b=0.0, a=total / variance / first, t=first**-0.5, d=d, e=slope, h=0.0, s=precision**-0.5)
 
 
 def normal(value, mean, scale):
