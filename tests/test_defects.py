@@ -23,7 +23,7 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from ppl_vae import SVI, VAE, estimators, fit, likelihoods, models, networks, posteriors, priors
-from ppl_vae.estimators import mmd, pathwise, sites
+from ppl_vae.estimators import mmd, pathwise, tracing
 from ppl_vae.estimators.base import Estimator
 from ppl_vae.estimators.sites import Sites, Weights
 from ppl_vae.models import vae as vae_module
@@ -96,7 +96,7 @@ def beta_is_exact_at_0():
 def subsampling_stays_outside_the_logarithm():
     pair = Subsampled()
     torch.manual_seed(2)
-    traced = sites.sites(pair.model, pair.guide, (X,), 5)
+    traced = tracing.sites(pair.model, pair.guide, (X,), 5)
     log_w = traced.weights().log_w
     torch.manual_seed(2)
     loss = estimators.Renyi(alpha=0.25, num_particles=5).differentiable_loss(pair.model, pair.guide, X)
@@ -269,7 +269,7 @@ def stl_sticks_the_landing():
 
 def scale_the_model_alone(patch):
     patch.setattr(SVI, "programs", lambda self: (svi_module.scale_latents(self.model.model, 4.0), self.model.guide))
-    patch.setattr(sites, "_check_scales", lambda *_: None)
+    patch.setattr(tracing, "_check_scales", lambda *_: None)
 
 
 def poutine_scale(patch):

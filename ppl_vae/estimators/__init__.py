@@ -9,8 +9,8 @@ from .importance import CIWAE, IWAE, MIWAE, Renyi
 from .mmd import MMD
 from .pathwise import STL, DReG, TailAdaptive
 from .score import NVIL, VIMCO
-from .sites import log_weights as log_weights
 from .thermodynamic import TVO
+from .tracing import log_weights as log_weights
 from .wake_sleep import RWS
 
 __all__ = [

@@ -17,7 +17,8 @@ from torch import Tensor, nn
 
 from ..checks import check_size
 from ..parts import Recorded
-from .sites import PARTICLES, Program, Site, Sites, Weights, sites
+from .sites import PARTICLES, Program, Site, Sites, Weights
+from .tracing import sites
 
 
 @dataclass(frozen=True)

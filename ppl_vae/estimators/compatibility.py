@@ -14,7 +14,8 @@ from torch import Tensor
 
 from .. import randomness
 from .base import Estimator, check_unit_beta, family
-from .sites import Program, Sites, sites
+from .sites import Program, Sites
+from .tracing import sites
 
 WRONG = {
     infer.RenyiELBO: "weighs the whole batch as one datum, N/B inside the logarithm; use estimators.Renyi, or IWAE for "

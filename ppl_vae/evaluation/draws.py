@@ -17,7 +17,8 @@ from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from ..estimators.sites import PARTICLES, Site, sites
+from ..estimators.sites import PARTICLES, Site
+from ..estimators.tracing import sites
 
 
 @dataclass(frozen=True)

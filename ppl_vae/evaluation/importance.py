@@ -30,7 +30,7 @@ from .. import randomness, supports
 from ..checks import check_size
 from ..data.checks import check_event, check_values
 from ..data.rows import to_float
-from ..estimators.sites import sites
+from ..estimators.tracing import sites
 from ..handlers import LocalParameters
 from .layout import Layout, layout
 

@@ -15,7 +15,8 @@ from pyro import poutine
 from pyro.distributions import Delta
 from torch import Tensor, nn
 
-from ..estimators.sites import Site, Sites, sites
+from ..estimators.sites import Site, Sites
+from ..estimators.tracing import sites
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,8 @@ from torch.distributions import biject_to
 
 from .. import supports
 from ..checks import check_size
-from ..estimators.sites import Sites, sites
+from ..estimators.sites import Sites
+from ..estimators.tracing import sites
 from .layout import Layout
 
 ACCEPTED = 0.65  # share of proposals to accept: the best for HMC (Neal 2011; Beskos et al. 2013)

@@ -6,7 +6,7 @@ from contracts import within
 from finite import Finite, elbo, unbiased
 
 from ppl_vae.estimators import VIMCO, DisARM, TraceELBO
-from ppl_vae.estimators.sites import sites
+from ppl_vae.estimators.tracing import sites
 
 KINDS = pytest.mark.parametrize("kind", ["bit", "bits"])
 

@@ -10,7 +10,7 @@ from finite import Finite, Mixed, elbo, iwae, unbiased
 
 from ppl_vae import SVI, fit, likelihoods, networks, parts, posteriors, priors
 from ppl_vae.estimators import IWAE, NVIL, VIMCO, TraceELBO
-from ppl_vae.estimators.sites import sites
+from ppl_vae.estimators.tracing import sites
 
 X = torch.randn(5, 3, generator=torch.Generator().manual_seed(1))
 

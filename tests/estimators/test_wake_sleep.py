@@ -7,7 +7,7 @@ from finite import Finite, iwae
 
 from ppl_vae import SVI
 from ppl_vae.estimators import IWAE, RWS
-from ppl_vae.estimators.sites import _Substitute, sites
+from ppl_vae.estimators.tracing import _Substitute, sites
 
 X = torch.randn(5, 3, generator=torch.Generator().manual_seed(1))
 
