@@ -26,6 +26,7 @@ from ..data.checks import check_event, check_values
 from ..data.rows import to_float
 from ..estimators import log_weights
 from ..handlers import LocalParameters
+from .compiled import Weigher
 
 
 @dataclass(frozen=True)
@@ -104,20 +105,22 @@ def log_likelihood(
     x = check_data(model, x)
     with evaluating(model, seed) as device:
         particles, examples = _tile(model, x, y, num_particles, memory, device)
+        first = x[:1].to(device), _part(y, 0, 1, device)
+        weigh = Weigher(model, *first, len(x) * num_particles, (particles, examples))
         parts = [
-            _one_piece(model, x[i : i + examples].to(device), _part(y, i, examples, device), num_particles, particles)
+            _one_piece(weigh, x[i : i + examples].to(device), _part(y, i, examples, device), num_particles, particles)
             for i in range(0, len(x), examples)
         ]
     value, stderr, ess, khat = (torch.cat(column) for column in zip(*parts, strict=True))
     return LogLikelihood(value, stderr, ess, khat, num_particles)
 
 
-def _one_piece(model: Any, x: Tensor, y: Tensor | None, total: int, particles: int) -> tuple[Tensor, ...]:
+def _one_piece(weigh: Weigher, x: Tensor, y: Tensor | None, total: int, particles: int) -> tuple[Tensor, ...]:
     """Value, standard error, ess and k-hat of one piece of the data, its weights gathered on the CPU."""
     pieces = []
     for done in range(0, total, particles):
         k = min(particles, total - done)
-        pieces.append(log_weights(model.model, model.guide, x, y, num_particles=k).cpu())
+        pieces.append(weigh(x, y, num_particles=k).cpu())
     return summarize(torch.cat(pieces))
 
 
