@@ -171,6 +171,7 @@ def log_weights(model: Program, guide: Program, x: Tensor, y: Tensor | None = No
         ValueError: a site outside the data plate.
 
     Example:
+        >>> import torch
         >>> from ppl_vae import likelihoods, models, networks, posteriors, priors
         >>> vae = models.VAE(
         ...     priors.Normal(2),

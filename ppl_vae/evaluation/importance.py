@@ -15,6 +15,7 @@ with g_k ~ q(g): sites outside the plate enter neither density.
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ from ..data.checks import check_event, check_values
 from ..data.rows import to_float
 from ..estimators.tracing import sites
 from ..handlers import LocalParameters
+from .compiled import Weigher
 from .layout import Layout, layout
 
 
@@ -120,9 +122,12 @@ def log_likelihood(
         found = layout(model, x, y, device)
         found.check_weights()
         particles, examples = tile(found, len(x), num_particles, memory)
+        first = x[:1].to(device), _part(y, 0, 1, device)
+        weights = functools.partial(_weights, model, nesting=found.nesting)
+        weigh = Weigher(model, weights, *first, len(x) * num_particles, (particles, examples))
         parts = [
             _one_piece(
-                model, _part(x, i, examples, device), _part(y, i, examples, device), num_particles, particles, found
+                weigh, _part(x, i, examples, device), _part(y, i, examples, device), num_particles, particles, found
             )
             for i in range(0, len(x), examples)
         ]
@@ -132,10 +137,10 @@ def log_likelihood(
 
 
 def _one_piece(
-    model: Any, x: Any, y: Tensor | None, total: int, particles: int, found: Layout
+    weigh: Weigher, x: Any, y: Tensor | None, total: int, particles: int, found: Layout
 ) -> tuple[tuple[Tensor, ...], float]:
     """``summarize`` of one piece of the data, its weights gathered on the CPU, and the variance of its sum."""
-    pieces = [_weights(model, x, y, min(particles, total - done), found) for done in range(0, total, particles)]
+    pieces = [weigh(x, y, min(particles, total - done)).cpu() for done in range(0, total, particles)]
     log_w = torch.cat(pieces)
     # The joint error: of the sum over data of w_k / mean(w), whose terms share the k-th draw.
     spread = ((log_w - log_w.logsumexp(0)).double().exp() * total).sum(1) if found.shared else log_w.new_zeros(1)
@@ -143,10 +148,10 @@ def _one_piece(
     return summarize(log_w), variance
 
 
-def _weights(model: Any, x: Tensor, y: Tensor | None, num_particles: int, found: Layout) -> Tensor:
+def _weights(model: Any, x: Tensor, y: Tensor | None, num_particles: int, *, nesting: int) -> Tensor:
     """Log-weights (K, B) of the sites inside the data plate."""
     args = (x,) if y is None else (x, y)
-    traced = sites(model.model, model.guide, args, num_particles, found.nesting)
+    traced = sites(model.model, model.guide, args, num_particles, nesting)
     if traced.size != len(x):
         raise ValueError(
             f"the plate {traced.plate.name} holds {traced.size} of the {len(x)} examples given; the program must take "
@@ -154,7 +159,7 @@ def _weights(model: Any, x: Tensor, y: Tensor | None, num_particles: int, found:
         )
     total: Any = sum(traced.log_prob(site) for site in traced.model.values() if traced.is_local(site))
     total = total - sum(traced.log_prob(site) for site in traced.guide.values() if traced.is_local(site))
-    return total.expand(num_particles, traced.size).cpu()
+    return total.expand(num_particles, traced.size)
 
 
 def summarize(log_w: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:

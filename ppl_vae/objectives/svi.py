@@ -63,6 +63,7 @@ class SVI(Recorded, nn.Module):
         self.beta: Beta = beta
         self.register_buffer("_beta", torch.tensor(float("nan")), persistent=False)
         self._validated = False
+        self._find_scheduled()
         self.at_step(0)
 
     @property
@@ -77,9 +78,8 @@ class SVI(Recorded, nn.Module):
 
     def at_step(self, step: int) -> float:
         """Set a scheduled beta, and what the model's parts schedule, for an optimizer step; gives the beta in force."""
-        for part in self.model.modules():
-            if part is not self.model and callable(getattr(part, "at_step", None)):
-                part.at_step(step)
+        for part in self._scheduled:
+            part.at_step(step)
         if not callable(self.beta):
             return float(self.beta)
         beta = self.beta(step)
@@ -94,6 +94,12 @@ class SVI(Recorded, nn.Module):
             if hasattr(part, "prepare"):
                 with LocalParameters(), torch.random.fork_rng(devices=[]):
                     part.prepare(*batch)
+        self._find_scheduled()
+
+    def _find_scheduled(self) -> None:
+        """The model's parts that schedule something, in a tuple, which does not register them a second time."""
+        parts: list[Any] = [part for part in self.model.modules() if part is not self.model]
+        self._scheduled = tuple(part for part in parts if callable(getattr(part, "at_step", None)))
 
     def programs(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
         """Model and guide, with beta in force."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -33,6 +33,7 @@ def fit(
     clip: float | None = None,
     accumulate: int = 1,
     patience: int | None = None,
+    compile: bool | Literal["auto"] = "auto",
     precision: str = "fp32",
     device: str = "auto",
     seed: int = 0,
@@ -65,7 +66,10 @@ def fit(
         clip: largest norm of the gradient; None leaves it.
         accumulate: batches an optimizer step.
         patience: stop after this many epochs without a better validation loss, and keep the best weights.
-        precision: "fp32", or "bf16" for networks under bfloat16 autocast with densities in float32.
+        compile: whether steps are captured as one graph, compiled and replayed; "auto" does so where the training is
+            long enough to repay the compiler, decided once for a run. Steps that cannot be captured run eagerly, and
+            the ``History`` says why. Compiled steps see the same noise and agree with eager ones to rounding.
+        precision: "fp32", or "bf16" for the layers' matrix products in bfloat16 with all else in float32.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         seed: of data order, binarization and the model's noise.
         shuffle: draw a new order every epoch.
