@@ -10,12 +10,14 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "VAE": "models",
+    "compare": "cli.compare",
     "SVI": "objectives",
     "Reconstruction": "objectives",
     "fit": "training",
     "load": "training",
 }
 _MODULES = (
+    "comparison",
     "corruptions",
     "data",
     "distributions",
@@ -33,7 +35,7 @@ _MODULES = (
     "sklearn",
     "training",
 )
-__all__ = ["SVI", "VAE", "Reconstruction", "__version__", "fit", "load", *_MODULES]
+__all__ = ["SVI", "VAE", "Reconstruction", "__version__", "compare", "fit", "load", *_MODULES]
 
 
 def __getattr__(name: str) -> Any:

@@ -17,12 +17,25 @@ import torch
 import torch.nn.functional as F
 from pyro import poutine
 
-from ppl_vae import VAE, handlers, likelihoods, models, networks, parts, penalties, posteriors, priors, supports
+from ppl_vae import (
+    VAE,
+    estimators,
+    handlers,
+    likelihoods,
+    models,
+    networks,
+    parts,
+    penalties,
+    posteriors,
+    priors,
+    supports,
+)
 
 DIM, SHAPE, BATCH = 2, (1, 4, 4), 3
 # Supports that tie the entries together, or that are discrete: worth more than two entries.
 JOINT = ("Dirichlet", "LogisticNormal", "StickBreaking", "RelaxedOneHotCategorical", "Hyperspherical")
 JOINT += ("OneHotCategorical", "Bernoulli")
+DISCRETE = ("DisARM", "Enum")  # estimators of discrete codes
 FLOWS = {"coupling": 0.1, "autoregressive": 0.1, "spline": 0.02}  # kinds, and how far ``shaken`` moves them
 
 SPECIAL = {
@@ -76,6 +89,8 @@ SPECIAL = {
         for kind, by in FLOWS.items()
         for network in (networks.MLP(SHAPE, [5]), networks.Conv(SHAPE, [3]))
     ],
+    "estimators.IWAE": lambda: [estimators.IWAE(), estimators.IWAE(3, "stl")],
+    "estimators.RWS": lambda: [estimators.RWS(), estimators.RWS(3, "sleep")],
     "priors.Of": lambda: [],  # of any class: tests/priors/test_of.py
     "posteriors.Of": lambda: [],
     "likelihoods.Of": lambda: [],
@@ -293,6 +308,8 @@ def check_network(network):
 
 def check_estimator(estimator):
     model = vae()
+    if type(estimator).__name__ in DISCRETE:
+        model = vae(prior=priors.Bernoulli(DIM), posterior=posteriors.Bernoulli(networks.MLP(SHAPE, (5,)), DIM))
     x = torch.rand(BATCH, *SHAPE).bernoulli()
     terms = estimator.terms(model.model, model.guide, x)
     for name in ("surrogate", "elbo", "reconstruction", "kl"):

@@ -1,37 +1,63 @@
-"""The tables of the README are made by one command each: here their smallest versions."""
+"""The benchmark command runs, names what it skips, and writes what it promises."""
 
 import json
+import subprocess
 import sys
+from pathlib import Path
 
-import numpy as np
-import pytest
-from sklearn.decomposition import PCA
-
-from benchmarks import autoencoders, generation
-from ppl_vae import data
+ROOT = Path(__file__).resolve().parents[1]
 
 
-def test_the_table_of_autoencoders(tmp_path, monkeypatch, capsys):
-    line = ["--epochs", "60", "--only", "PCA", "autoencoder", "VAE", "--json", str(tmp_path / "t.json")]
-    monkeypatch.setattr(sys, "argv", ["autoencoders", *line])
-    autoencoders.main()
-    assert capsys.readouterr().out.count("\n") == 5
-    rows = json.loads((tmp_path / "t.json").read_text())["rows"]
-    digits = data.load("digits", binarize="none")
-    train, test = (split.x.flatten(1).numpy() for split in (digits.train, digits.test))
-    pca = PCA(rows["PCA"]["codes"]).fit(train)
-    error = np.square(pca.inverse_transform(pca.transform(test)) - test).sum(1).mean()
-    assert rows["PCA"]["error"] == pytest.approx(error, rel=1e-4)
-    assert all(rows[name]["error"] < 0.8 * error and rows[name]["codes"] == 8 for name in ("autoencoder", "VAE"))
-    assert all(row["auroc"] > 0.8 and row["gain"] > 2 and row["probe"] > 0.8 < row["knn"] for row in rows.values())
+def test_quick_writes_rows_with_the_main_work_first(tmp_path):
+    out, picture = tmp_path / "quick.json", tmp_path / "quick.png"
+    systems = ["floor", "ppl_vae-eager", "hand-written", "pyro-tutorial", "pythae"]
+    done = subprocess.run(
+        [sys.executable, "-m", "benchmarks", "--quick", "--json", str(out), "--plot", str(picture)]
+        + ["--repeats", "3", "--threads", "1", "--data-root", str(tmp_path), "--systems", *systems],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    result = json.loads(out.read_text())
+    rows = {row["system"]: row for row in result["rows"]}
+    assert list(rows) == [name for name in systems if name not in result["skipped"]]
+    assert set(result["skipped"]) <= {"pythae"} and ("pythae" in rows or "pythae" in done.stdout)
+    assert {row["work"] for row in rows.values()} == {"mnist-mlp-784-400-20-batch-128"}
+    assert rows["floor"]["ratio_to_floor"] == 1.0
+    # Anything that trains does the products and more.
+    assert all(row["ratio_to_floor"] > 1 for name, row in rows.items() if name != "floor")
+    assert all(row["seconds_per_100_steps"] > 0 for row in rows.values())
+    assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_every_row_of_the_table_can_be_made():
-    made = [make() for make in autoencoders.makers(2, (1, 8, 8), [6], 1).values()]
-    assert len({type(model).__name__ for model in made}) == len(made) - 2  # sparse in three ways
+def test_the_hand_written_loop_and_ours_have_one_loss():
+    """Same networks, same noise: the peers' work is the same work."""
+    import torch
 
+    sys.path.insert(0, str(ROOT))
+    try:
+        from benchmarks import hand, ours, works
+    finally:
+        sys.path.remove(str(ROOT))
+    from ppl_vae import SVI
 
-def test_the_comparison_of_generation(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(sys, "argv", ["generation", "--epochs", "1", "--out", str(tmp_path / "g.png")])
-    generation.main()
-    assert capsys.readouterr().out.count("\n") == 6 and (tmp_path / "g.png").stat().st_size > 10_000
+    for work in works.WORKS:
+        if work.prior != "normal":  # other starting values
+            continue
+        byhand, vae = hand.ByHand(work), ours.vae(work)
+        layers = [
+            [m for part in parts for m in part.modules() if list(m.parameters(recurse=False))]
+            for parts in ((byhand.encoder, byhand.decoder), (vae.posterior, vae.likelihood))
+        ]
+        assert len(layers[0]) == len(layers[1])
+        for a, b in zip(*layers, strict=True):
+            a.load_state_dict(b.state_dict())
+        x = works.rows(work, None, steps=1)[:8]
+        torch.manual_seed(0)
+        expected = byhand(x).item()
+        torch.manual_seed(0)
+        objective = SVI(vae, ours.estimator(work))
+        found = objective(x).value.item()
+        if work.particles == 1 or type(objective.estimator).__name__ == "IWAE":
+            assert abs(found - expected) < 1e-4 * abs(expected), work.name

@@ -1,4 +1,4 @@
-"""The shell: ``ppl-vae train | evaluate | sample | reconstruct | interpolate | impute | report | list`` and the jobs.
+"""The shell: ``ppl-vae train | evaluate | sample | reconstruct | interpolate | compare | report | list`` and the jobs.
 
 A flag is read off a signature, a part off its folder's ``__all__``; nothing is listed twice. A mistake of the user's
 costs one line on standard error and exit code 2; a mistake of ours shows its traceback.
@@ -7,14 +7,19 @@ costs one line on standard error and exit code 2; a mistake of ours shows its tr
 from __future__ import annotations
 
 import contextlib
-import dis
 import os
 import sys
 import warnings
 from collections.abc import Sequence
-from pathlib import Path
+
+from .failing import is_ours, sentence
 
 __all__ = ["main"]
+
+_AGAIN = {
+    "train": "; the same command with --resume goes on from the last checkpoint",
+    "compare": "; the same command goes on where this one stopped",
+}
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -42,12 +47,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
-        again = "; the same command with --resume goes on from the last checkpoint" if argv[:1] == ["train"] else ""
-        return _complain(f"stopped{again}", code=130)
+        return _complain(f"stopped{_AGAIN.get(argv[0] if argv else '', '')}", code=130)
     except OSError as error:
-        return _complain(_sentence(error))
+        return _complain(sentence(error))
     except (ValueError, TypeError, ArithmeticError, ImportError) as error:
-        if not _is_ours(error):
+        if not is_ours(error):
             raise
         return _complain(str(error))
     finally:
@@ -86,22 +90,3 @@ def _run(argv: list[str]) -> int:
 def _complain(message: str, code: int = 2) -> int:
     print(f"ppl-vae: error: {' '.join(message.split())}", file=sys.stderr)
     return code
-
-
-def _sentence(error: OSError) -> str:
-    if error.strerror is None:
-        return str(error)
-    where = f"{error.filename}: " if error.filename is not None else ""
-    return f"{where}{error.strerror}"
-
-
-def _is_ours(error: BaseException) -> bool:
-    """Whether the package raised this to tell the user something: it comes from a ``raise`` statement of our own."""
-    trace = error.__traceback__
-    while trace is not None and trace.tb_next is not None:
-        trace = trace.tb_next
-    if trace is None:
-        return False
-    code = trace.tb_frame.f_code
-    inside = Path(__file__).parent.parent in Path(code.co_filename).parents
-    return inside and dis.opname[code.co_code[trace.tb_lasti]] == "RAISE_VARARGS"

@@ -11,7 +11,17 @@ from typing import Any, NoReturn
 from ..checks import did_you_mean
 from . import catalog
 from .catalog import ROLES
-from .flags import FLAGS, FROM_DATA, SUMMARIES, Flag, load_options, objective, option_flags, train_flags
+from .flags import (
+    FLAGS,
+    FROM_DATA,
+    SUMMARIES,
+    Flag,
+    compare_flags,
+    load_options,
+    objective,
+    option_flags,
+    train_flags,
+)
 from .kinds import Kind
 
 
@@ -42,9 +52,15 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message.replace("argument --", "--").replace("argument ", ""))
 
 
+WITH_PARTS = {"train": train_flags, "compare": compare_flags}
+"""The commands that take the parts' options, and their other flags."""
+
+
 def flags_of(command: str) -> dict[str, Flag]:
     """Flags of a command by name, without the parts' own options."""
-    return train_flags() if command == "train" else {flag.name: flag for flag in FLAGS[command]}
+    if command in WITH_PARTS:
+        return WITH_PARTS[command]()
+    return {flag.name: flag for flag in FLAGS[command]}
 
 
 def words(command: str, argv: Sequence[str]) -> dict[str, list[str]]:
@@ -58,7 +74,7 @@ def words(command: str, argv: Sequence[str]) -> dict[str, list[str]]:
     argv = [f"--{catalog.canonical(word[2:])}" if word.startswith("--") else word for word in argv]
     namespace, extra = parser.parse_known_args(argv)
     if extra:
-        known = [*flags_of(command), *(option_flags() if command == "train" else ())]
+        known = [*flags_of(command), *(option_flags() if command in WITH_PARTS else ())]
         raise UsageError(_unknown(command, extra[0].partition("=")[0], known))
     return {name: [value] if isinstance(value, str) else value for name, value in vars(namespace).items()}
 
@@ -116,25 +132,37 @@ def _parser(command: str) -> _Parser:
             continue
         group = groups.setdefault(flag.group, None) or parser.add_argument_group(flag.group)
         groups[flag.group] = group
-        _add(group, flag)
-    if command == "train":
+        _add(group, flag, several=command == "compare")
+    if command in WITH_PARTS:
         for name in option_flags():
             parser.add_argument(f"--{name}", dest=name, nargs="*", help=argparse.SUPPRESS)
-        parser.usage = "ppl-vae train [--data DATA] [--out DIR] [flags]"
+        parser.usage = f"ppl-vae {command} [--data DATA] [--out DIR] [flags]"
         parser.appendix = parts_help
+        if command == "compare":
+            parser.description = _COMPARE
     return parser
 
 
-def _add(group: Any, flag: Flag) -> None:
+_COMPARE = """Train every combination of the words given, on one data set, and put them side by side.
+
+Any flag of train, and any option of a part, may be given several words. A part may carry options of its own after a
+colon, and a list is written with commas:
+
+  ppl-vae compare --data digits --estimator trace-elbo iwae:num-particles=5 --prior normal laplace --seed 0 1
+  ppl-vae compare --data digits --hidden 200,200 400 --beta 1 linear:steps=1000 --jobs 4"""
+
+
+def _add(group: Any, flag: Flag, several: bool) -> None:
     default = "" if flag.default is None or flag.is_switch else f" (default: {shown(flag.default)})"
     help_text = (flag.help + default).replace("%", "%%")
     if flag.is_switch:
         help_text = f"do not {help_text}" if flag.default else help_text
         on, off = (argparse.SUPPRESS, help_text) if flag.default else (help_text, argparse.SUPPRESS)
-        group.add_argument(f"--{flag.name}", dest=flag.name, action="store_const", const=["true"], help=on)
+        how: dict[str, Any] = {"nargs": "*"} if several else {"action": "store_const", "const": ["true"]}
+        group.add_argument(f"--{flag.name}", dest=flag.name, help=on, **how)
         group.add_argument(f"--no-{flag.name}", dest=flag.name, action="store_const", const=["false"], help=off)
     else:
-        nargs = "*" if flag.kind.many else None
+        nargs = "*" if several or flag.kind.many else None
         group.add_argument(f"--{flag.name}", dest=flag.name, nargs=nargs, metavar=_metavar(flag.kind), help=help_text)
 
 

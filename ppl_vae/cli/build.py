@@ -34,7 +34,8 @@ def load_data(settings: Settings) -> data_module.Data:
 def build_objective(settings: Settings, data: data_module.Data) -> nn.Module:
     """The model and its objective, initialised from the seed; the process's random state is left alone.
 
-    The decoder starts at the mean of the training data.
+    The decoder starts at the mean of the training data. Networks and heads start the same whatever the prior, beta and
+    estimator, so that models of one seed differ in nothing else.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings["seed"])
@@ -94,14 +95,16 @@ def _prior_and_posterior(
     prior, around = settings.entry("prior"), known | {"network": encoder}
     made_of = "posterior" in prior.structural
     if not made_of:
-        known["prior"] = _make("priors", prior, known, settings.options("prior"))
+        with torch.random.fork_rng(devices=[]):  # what comes after starts the same whatever the prior draws
+            known["prior"] = _make("priors", prior, known, settings.options("prior"))
     if settings["posterior"] is not None:
         named = settings.entry("posterior")
     else:
         named = catalog.exported("posteriors")[catalog.kebab(natural(known.get("prior")).__name__)]
     known["posterior"] = _make("posteriors", named, around, settings.options("posterior"))
     if made_of:
-        known["prior"] = _of_posterior(settings, prior, known, train)
+        with torch.random.fork_rng(devices=[]):
+            known["prior"] = _of_posterior(settings, prior, known, train)
 
 
 def _of_posterior(settings: Settings, entry: Entry, known: Mapping[str, Any], train: data_module.Split) -> nn.Module:

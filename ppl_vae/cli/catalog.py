@@ -39,6 +39,7 @@ _SPELLINGS = {
     "ResNet": "resnet",
     "ResNetTranspose": "resnet-transpose",
     "DReG": "dreg",
+    "DisARM": "disarm",
     "KLRate": "kl",
     "DeepBeliefNet": "dbn",
     **{f"{kind}Autoencoder": kind.lower() for kind in ("Contractive", "Denoising", "Regularized", "Sparse", "Stacked")},

@@ -71,6 +71,13 @@ def _conclude(chosen: Settings, folder: Any, objective: Any, data: Any) -> str:
     return ", ".join(said)
 
 
+def compare(argv: Sequence[str]) -> int:
+    """Train a grid of settings on one data set, write the table and the report, and print the means over seeds."""
+    from .compare import command
+
+    return command(argv)
+
+
 def evaluate(argv: Sequence[str]) -> int:
     """Print the metrics of a run and keep them in its evaluation.json."""
     chosen = values("evaluate", argv)
@@ -168,6 +175,7 @@ COMMANDS = {
     "interpolate": interpolate,
     "impute": imputing.impute,
     **jobs.COMMANDS,
+    "compare": compare,
     "report": report,
     "list": list_parts,
 }

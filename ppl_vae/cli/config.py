@@ -46,7 +46,7 @@ def words_of(path: str, known: Set[str], switches: Set[str]) -> dict[str, list[s
                 raise UsageError(f"{path} sets {name}, which belongs on the command line")
             continue
         if value is not None:
-            given[name] = [_word(item) for item in (value if isinstance(value, list) else [value])]
+            given[name] = [word(item) for item in (value if isinstance(value, list) else [value])]
     return given
 
 
@@ -93,7 +93,10 @@ def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield (prefix.removesuffix(".") if prefix and name == "name" else prefix + name), value
 
 
-def _word(value: Any) -> str:
+def word(value: Any) -> str:
+    """A value as a user would type it."""
     if value is None:
         return "none"
+    if isinstance(value, list | tuple):  # one value of several, among others: of a comparison
+        return ",".join(map(word, value))
     return str(value).lower() if isinstance(value, bool) else str(value)

@@ -65,6 +65,30 @@ def train_flags() -> dict[str, Flag]:
     return {flag.name: flag for flag in rows}
 
 
+BACKENDS = ("loky", "dask", "ray")
+
+_ALONE = frozenset(("resume", "print-config", "report", "tensorboard"))
+"""Flags of train that mean nothing to a comparison, which always resumes and writes one report."""
+
+
+@functools.cache
+def compare_flags() -> dict[str, Flag]:
+    """Flags of ``ppl-vae compare`` but for the parts' own options: its own, and those of train, each an axis."""
+    own = (
+        Flag("out", WORD, None, "folder for the comparison; runs/compare-DATA if not given", "comparison"),
+        Flag("jobs", WHOLE, 1, "processes that train at a time, each with its share of the cores", "comparison"),
+        Flag("backend", Kind(frozenset(), BACKENDS), "loky", "the processes are this machine's (loky) or a cluster's "
+             "(dask, ray)", "comparison"),
+        Flag("num-particles", WHOLE, 100, "importance samples an example for the log-likelihood", "comparison"),
+        Flag("limit", WHOLE, 500, "test examples that the figures are of", "comparison"),
+        Flag("config", WORD, None, "YAML or JSON file of flags; flags given here win over it", "comparison"),
+        Flag("progress", SWITCH, True, "show a progress bar", "comparison"),
+        Flag("quiet", SWITCH, False, "print nothing but errors", "comparison"),
+    )  # fmt: skip
+    shared = {name: flag for name, flag in train_flags().items() if name not in _ALONE and flag.group != "run"}
+    return {flag.name: flag for flag in own} | shared
+
+
 DEFAULT_PARTS = {
     "model": "vae",
     "prior": "normal",
@@ -234,6 +258,7 @@ SUMMARIES = {
     "anomaly": "scores of examples that the model does not know how to explain",
     "embed": "write the codes of examples",
     "compress": "rate and distortion of rounded codes",
+    "compare": "train a grid of settings on one data set and put them side by side",
     "report": "write report.html into a run folder",
     "list": "the parts to choose from, and which go together",
 }

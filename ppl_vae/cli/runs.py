@@ -11,7 +11,11 @@ from .arguments import UsageError
 
 _ROWS = (
     ("log_likelihood", "log-likelihood", "nats an example"),
-    ("log_likelihood_kind", "  of a", "mass: of exact values; density: per unit of the data"),
+    (
+        "log_likelihood_kind",
+        "  of a",
+        "mass: of exact values; density: per unit; posterior predictive: of either",
+    ),
     ("log_likelihood_stderr", "  standard error", "nats an example, of the sampling"),
     ("ess", "  effective samples", "median"),
     ("khat", "  Pareto k-hat", "median; above 0.7 the log-likelihood is not to be trusted"),

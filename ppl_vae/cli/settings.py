@@ -14,7 +14,7 @@ from . import catalog
 from .arguments import UsageError, read, words
 from .catalog import ROLES, Entry, Option
 from .config import words_of
-from .flags import DEFAULT_PARTS, FROM_DATA, WORD, load_options, objective, option_flags, train_flags
+from .flags import DEFAULT_PARTS, FROM_DATA, WORD, Flag, load_options, objective, option_flags, train_flags
 
 NOT_KEPT = frozenset(("config", "print-config", "out", "resume", "report", "progress", "quiet"))
 """Flags that say nothing about the model and its training."""
@@ -78,18 +78,64 @@ def settings(argv: Sequence[str]) -> Settings:
         >>> chosen["prior"], chosen.options("prior"), chosen["epochs"], chosen["latent-dim"]
         ('normal', {'learned': True}, 3, 16)
     """
-    given = words("train", argv)
-    if "config" in given:
-        known = {*train_flags(), *option_flags()}
-        switches = {name for name, flag in train_flags().items() if flag.is_switch}
-        given = _over(words_of(given["config"][0], known, switches), given)
+    return settled(with_file(words("train", argv), train_flags()))
+
+
+def settled(given: Words) -> Settings:
+    """Settings of the words behind each flag of train.
+
+    Raises:
+        UsageError: as ``settings`` does.
+    """
+    values = _flags(given)
+    missing = _without_roles(values)
+    for name in given:
+        if name.partition(".")[0] in missing:
+            role = name.partition(".")[0]
+            raise UsageError(f"--{name} has no meaning for --model {values['model']}, which has no {role}")
+    _add_options(values, given)
+    return Settings(values, frozenset(given))
+
+
+def idle(given: Words) -> set[str]:
+    """The flags among those given that the chosen parts have no use for: options and roles that they lack.
+
+    Example:
+        >>> sorted(idle({"beta": ["2"], "beta.steps": ["10"], "prior": ["normal"], "prior.learned": ["true"]}))
+        ['beta.steps']
+    """
+    values = _flags(given)
+    missing = _without_roles(values)
+    offered = _offered(values)
+    split = {name: name.partition(".") for name in given}
+    return {
+        name
+        for name, (role, dot, option) in split.items()
+        if role in missing or (dot and option not in offered[role][1])
+    }
+
+
+def with_file(given: Words, flags: Mapping[str, Flag]) -> Words:
+    """The words of a command line over those of the file that its ``--config`` names, if it does."""
+    if "config" not in given:
+        return given
+    switches = {name for name, flag in flags.items() if flag.is_switch}
+    if len(given["config"]) != 1:
+        raise UsageError(f"--config takes one file, not {' '.join(given['config']) or 'nothing'}")
+    return _over(words_of(given["config"][0], {*flags, *option_flags()}, switches), given)
+
+
+def _flags(given: Words) -> dict[str, Any]:
+    """Every flag's value, the parts by their canonical names; without the parts' options."""
     values = {
         name: read(name, flag.kind, given[name]) if name in given else flag.default
         for name, flag in train_flags().items()
     }
-    _choose(values, given)
-    _add_options(values, given)
-    return Settings(values, frozenset(given))
+    for role in DEFAULT_PARTS:
+        if values[role] is not None:
+            values[role] = _named(role, values[role]).name
+    values["beta"] = _beta(str(values["beta"]))
+    return values
 
 
 def _over(file: Words, line: Words) -> dict[str, Sequence[str]]:
@@ -98,20 +144,15 @@ def _over(file: Words, line: Words) -> dict[str, Sequence[str]]:
     return {name: value for name, value in file.items() if name.partition(".")[0] not in replaced} | dict(line)
 
 
-def _choose(values: dict[str, Any], given: Words) -> None:
-    """Replace the parts' names by their canonical ones; drop roles that the model does not have."""
-    for role in DEFAULT_PARTS:
-        if values[role] is not None:
-            values[role] = _named(role, values[role]).name
-    values["beta"] = _beta(str(values["beta"]))
+def _without_roles(values: dict[str, Any]) -> set[str]:
+    """Drop the roles that the chosen model does not have; gives their names."""
     model = catalog.parts("model")[values["model"]]
     taken = {*model.structural, *objective(model).structural, "model"}
     taken |= {"network"} if "encoder" in model.structural or "likelihood" in model.structural else set()
-    for role in [role for role in ROLES if role not in taken]:
-        named = next((name for name in given if name.partition(".")[0] == role), None)
-        if named is not None:
-            raise UsageError(f"--{named} has no meaning for --model {model.name}, which has no {role}")
+    missing = {role for role in ROLES if role not in taken}
+    for role in missing:
         del values[role]
+    return missing
 
 
 def _named(role: str, name: str) -> Entry:
@@ -132,9 +173,9 @@ def _beta(word: str) -> float | str:
     return entry.name
 
 
-def _add_options(values: dict[str, Any], given: Words) -> None:
-    """Add ``role.option`` for every option of the chosen parts; refuse those that they do not have."""
-    offered = {"data": (values["data"], load_options())}
+def _offered(values: Mapping[str, Any]) -> dict[str, tuple[str, Mapping[str, Option]]]:
+    """For every role: whose options they are, in words, and the options of the chosen part."""
+    offered: dict[str, tuple[str, Mapping[str, Option]]] = {"data": (values["data"], load_options())}
     for role in (*ROLES, "objective"):
         if role == "objective":
             entry = objective(catalog.parts("model")[values["model"]])
@@ -143,6 +184,12 @@ def _add_options(values: dict[str, Any], given: Words) -> None:
         chosen = entry.name if entry else values.get(role)
         whose = f"--{role} {chosen}" if chosen is not None else f"--{role}, which is not given"
         offered[role] = (whose, entry.options if entry else {})
+    return offered
+
+
+def _add_options(values: dict[str, Any], given: Words) -> None:
+    """Add ``role.option`` for every option of the chosen parts; refuse those that they do not have."""
+    offered = _offered(values)
     for name in given:
         role, dot, option = name.partition(".")
         if dot and option not in offered[role][1]:

@@ -14,7 +14,8 @@ from pyro.distributions import Delta
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from .base import Estimator, Program, Site, Sites, Terms, sites
+from .base import Estimator, Terms
+from .sites import Program, Site, Sites
 
 
 class TraceELBO(Estimator):
@@ -43,8 +44,7 @@ class TraceELBO(Estimator):
 
     def terms(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Terms:
         """Per-datum terms of one batch, the KL sampled."""
-        traced = sites(model, guide, args, self.num_particles, self.max_plate_nesting, **kwargs)
-        return _terms(traced, closed_form=False)
+        return _terms(self._trace(model, guide, args, kwargs), closed_form=False)
 
 
 class MeanFieldELBO(Estimator):
@@ -66,8 +66,7 @@ class MeanFieldELBO(Estimator):
 
     def terms(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Terms:
         """Per-datum terms of one batch, the KL in closed form where it is known."""
-        traced = sites(model, guide, args, self.num_particles, self.max_plate_nesting, **kwargs)
-        return _terms(traced, closed_form=True)
+        return _terms(self._trace(model, guide, args, kwargs), closed_form=True)
 
 
 def _terms(traced: Sites, closed_form: bool) -> Terms:

@@ -1,8 +1,12 @@
 """Evaluation: pure functions of a trained model and data, in nats per example at beta = 1."""
 
+from . import calibration, gradients
+from .annealing import Annealed, Bidirectional, annealed_log_likelihood, bidirectional
 from .anomaly import anomaly_scores, auroc, threshold
 from .compression import Compression, compress
 from .denoising import denoise, denoising_gain
+from .export import to_arviz
+from .gaps import Gaps, gaps
 from .generation import continuity, near_data, random_codes, recognised
 from .importance import LogLikelihood, log_likelihood, pareto_khat
 from .imputation import Imputation, impute
@@ -21,13 +25,19 @@ from .terms import (
 
 __all__ = [
     "ELBO",
+    "Annealed",
+    "Bidirectional",
     "Compression",
+    "Gaps",
     "Imputation",
     "LogLikelihood",
     "active_units",
+    "annealed_log_likelihood",
     "anomaly_scores",
     "auroc",
+    "bidirectional",
     "bits_per_dim",
+    "calibration",
     "codes",
     "compress",
     "continuity",
@@ -35,6 +45,8 @@ __all__ = [
     "denoising_gain",
     "elbo",
     "evaluate",
+    "gaps",
+    "gradients",
     "impute",
     "inpaint",
     "kl_by_dimension",
@@ -47,4 +59,5 @@ __all__ = [
     "recognised",
     "reconstruction_error",
     "threshold",
+    "to_arviz",
 ]

@@ -5,10 +5,17 @@
 a lower bound in expectation, tight as K grows. The standard error is that of the logarithm of the mean weight (delta
 method), sd(w) / (mean(w) sqrt(K)); the effective sample size is (sum w)^2 / sum w^2; the Pareto k-hat of the largest
 weights says whether either can be believed (k-hat above 0.7: not).
+
+Of a program with latent sites g outside the data plate (Bayesian weights) it is the log posterior-predictive density
+
+    log E_q(g) p(x | g) ~ logsumexp_k log w_k - log K,    log w_k = log p(x, z_k | g_k) - log q(z_k | x, g_k)
+
+with g_k ~ q(g): sites outside the plate enter neither density.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -24,8 +31,10 @@ from .. import randomness, supports
 from ..checks import check_size
 from ..data.checks import check_event, check_values
 from ..data.rows import to_float
-from ..estimators import log_weights
+from ..estimators.tracing import sites
 from ..handlers import LocalParameters
+from .compiled import Weigher
+from .layout import Layout, layout
 
 
 @dataclass(frozen=True)
@@ -38,6 +47,8 @@ class LogLikelihood:
         ess: effective sample size of each datum's weights, between 1 and K, (B,).
         khat: Pareto shape of each datum's largest weights, (B,); NaN where K is below 25.
         num_particles: K.
+        joint_stderr: standard error of the mean over the data of a posterior predictive, whose data share their draws
+            of the global latents; None where every datum has draws of its own.
     """
 
     value: Tensor
@@ -45,6 +56,7 @@ class LogLikelihood:
     ess: Tensor
     khat: Tensor
     num_particles: int
+    joint_stderr: float | None = None
 
     @property
     def mean(self) -> float:
@@ -54,6 +66,8 @@ class LogLikelihood:
     @property
     def mean_stderr(self) -> float:
         """Monte Carlo standard error of ``mean``: the sampling of data is not in it."""
+        if self.joint_stderr is not None:
+            return self.joint_stderr
         return self.stderr.square().sum().sqrt().item() / len(self.value)
 
     def __repr__(self) -> str:
@@ -75,7 +89,8 @@ def log_likelihood(
     """Importance-sampled log-likelihood of every datum, with exactly ``num_particles`` weights each, beta = 1.
 
     Args:
-        model: a module with Pyro programs ``model`` and ``guide``.
+        model: a module with Pyro programs ``model`` and ``guide``. Latent sites outside the data plate are drawn from
+            the guide, one draw a particle for all data of a piece: the value is the log posterior predictive.
         x: data (B, *shape), on any device.
         num_particles: K.
         seed: of the samples; the caller's generators are left alone.
@@ -86,7 +101,8 @@ def log_likelihood(
         a ``LogLikelihood`` with tensors on the CPU.
 
     Raises:
-        ValueError: no data, K below 1, or data outside the likelihood's support.
+        ValueError: no data, K below 1, data outside the likelihood's support, or a guide whose draws inside the data
+            plate have no density of their own.
 
     Source: Rezende et al. 2014, appendix; Burda et al. 2016; k-hat: Vehtari et al. 2024.
 
@@ -103,22 +119,47 @@ def log_likelihood(
     check_size("num_particles", num_particles)
     x = check_data(model, x)
     with evaluating(model, seed) as device:
-        particles, examples = _tile(model, x, y, num_particles, memory, device)
+        found = layout(model, x, y, device)
+        found.check_weights()
+        particles, examples = tile(found, len(x), num_particles, memory)
+        first = x[:1].to(device), _part(y, 0, 1, device)
+        weights = functools.partial(_weights, model, nesting=found.nesting)
+        weigh = Weigher(model, weights, *first, len(x) * num_particles, (particles, examples))
         parts = [
-            _one_piece(model, x[i : i + examples].to(device), _part(y, i, examples, device), num_particles, particles)
+            _one_piece(
+                weigh, _part(x, i, examples, device), _part(y, i, examples, device), num_particles, particles, found
+            )
             for i in range(0, len(x), examples)
         ]
-    value, stderr, ess, khat = (torch.cat(column) for column in zip(*parts, strict=True))
-    return LogLikelihood(value, stderr, ess, khat, num_particles)
+    value, stderr, ess, khat = (torch.cat(column) for column in zip(*(part[0] for part in parts), strict=True))
+    joint = math.sqrt(sum(part[1] for part in parts)) / len(x) if found.shared else None
+    return LogLikelihood(value, stderr, ess, khat, num_particles, joint)
 
 
-def _one_piece(model: Any, x: Tensor, y: Tensor | None, total: int, particles: int) -> tuple[Tensor, ...]:
-    """Value, standard error, ess and k-hat of one piece of the data, its weights gathered on the CPU."""
-    pieces = []
-    for done in range(0, total, particles):
-        k = min(particles, total - done)
-        pieces.append(log_weights(model.model, model.guide, x, y, num_particles=k).cpu())
-    return summarize(torch.cat(pieces))
+def _one_piece(
+    weigh: Weigher, x: Any, y: Tensor | None, total: int, particles: int, found: Layout
+) -> tuple[tuple[Tensor, ...], float]:
+    """``summarize`` of one piece of the data, its weights gathered on the CPU, and the variance of its sum."""
+    pieces = [weigh(x, y, min(particles, total - done)).cpu() for done in range(0, total, particles)]
+    log_w = torch.cat(pieces)
+    # The joint error: of the sum over data of w_k / mean(w), whose terms share the k-th draw.
+    spread = ((log_w - log_w.logsumexp(0)).double().exp() * total).sum(1) if found.shared else log_w.new_zeros(1)
+    variance = spread.var().item() / total if found.shared and total > 1 else math.nan
+    return summarize(log_w), variance
+
+
+def _weights(model: Any, x: Tensor, y: Tensor | None, num_particles: int, *, nesting: int) -> Tensor:
+    """Log-weights (K, B) of the sites inside the data plate."""
+    args = (x,) if y is None else (x, y)
+    traced = sites(model.model, model.guide, args, num_particles, nesting)
+    if traced.size != len(x):
+        raise ValueError(
+            f"the plate {traced.plate.name} holds {traced.size} of the {len(x)} examples given; the program must take "
+            "every example it is given, as in pyro.plate('data', N, subsample_size=len(x))"
+        )
+    total: Any = sum(traced.log_prob(site) for site in traced.model.values() if traced.is_local(site))
+    total = total - sum(traced.log_prob(site) for site in traced.guide.values() if traced.is_local(site))
+    return total.expand(num_particles, traced.size)
 
 
 def summarize(log_w: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
@@ -142,7 +183,8 @@ def pareto_khat(log_w: Tensor) -> Tensor:
     """Shape of a generalised Pareto distribution fitted to the largest weights of each column: (B,) from (K, B).
 
     The tail is the largest min(K/5, 3 sqrt(K)) weights; the fit is the empirical Bayes estimate of Zhang and Stephens
-    2009 with the weak prior of Vehtari et al. 2024. NaN below 5 tail weights; -inf-like small where weights are equal.
+    2009 with the weak prior of Vehtari et al. 2024. NaN below 5 tail weights; -1, the shape of a bounded tail, where
+    the largest weights differ by no more than the rounding of their logarithms.
 
     Example:
         >>> _ = torch.manual_seed(0)
@@ -157,7 +199,8 @@ def pareto_khat(log_w: Tensor) -> Tensor:
     top = log_w.double().topk(m + 1, dim=0).values
     weights = (top - top[0]).exp()
     excess = (weights[:m] - weights[m]).flip(0).clamp(min=1e-300)  # ascending, above the threshold
-    return _fit_pareto(excess)
+    rounding = 32 * torch.finfo(torch.float32).eps * top.abs().amax(0).clamp(min=1.0)
+    return torch.where(top[0] - top[m] > rounding, _fit_pareto(excess), -1.0)
 
 
 def _fit_pareto(x: Tensor) -> Tensor:
@@ -175,40 +218,21 @@ def _fit_pareto(x: Tensor) -> Tensor:
     return (m * khat + 5) / (m + 10)
 
 
-def _part(y: Tensor | None, start: int, count: int, device: torch.device) -> Tensor | None:
-    return None if y is None else y[start : start + count].to(device)
+def _part(t: Tensor | None, start: int, count: int, device: torch.device) -> Tensor | None:
+    return None if t is None else t[start : start + count].to(device)
 
 
-def _tile(
-    model: nn.Module, x: Tensor, y: Tensor | None, num_particles: int, memory: int, device: torch.device
-) -> tuple[int, int]:
-    """Particles and examples of one piece, so that its intermediate tensors stay within ``memory`` bytes."""
-    per_weight = _bytes_per_weight(model, x[:1].to(device), _part(y, 0, 1, device))
-    fit = max(1, memory // per_weight)
-    particles = min(num_particles, fit)
+def tile(found: Layout, count: int, num_particles: int, memory: int) -> tuple[int, int]:
+    """Particles and examples of one piece, so that its intermediate tensors stay within ``memory`` bytes.
+
+    Global latents are drawn one particle at a time: the layers of a program need not take particles in front of their
+    weights.
+    """
+    fit = max(1, memory // found.bytes)
+    particles = 1 if found.shared else min(num_particles, fit)
     # The weights of a piece are kept until it is done: K doubles an example.
-    examples = min(max(1, fit // particles), max(1, memory // (8 * num_particles)), len(x))
-    return particles, examples
-
-
-def _bytes_per_weight(model: Any, x: Tensor, y: Tensor | None) -> int:
-    """Bytes of module outputs behind one log-weight, counted on one run, with room for copies."""
-    sizes: list[int] = []
-
-    def count(module: nn.Module, inputs: Any, output: Any) -> None:
-        if isinstance(output, Tensor) and output.dim():
-            # Of one row: a VampPrior runs the encoder over all its pseudo-inputs, but once for all data.
-            sizes.append(output[:1].numel() * output.element_size())
-
-    hooks = [m.register_forward_hook(count) for m in model.modules() if not list(m.children())]
-    try:
-        with torch.random.fork_rng(devices=[]):
-            log_weights(model.model, model.guide, x, y, num_particles=1)
-    finally:
-        for hook in hooks:
-            hook.remove()
-    largest = max([*sizes, x.numel() * 8])
-    return 4 * largest + sum(sorted(sizes)[-2:])
+    examples = min(max(1, fit // particles), max(1, memory // (8 * num_particles)))
+    return particles, found.piece(examples, count)
 
 
 def check_shape(model: Any, x: Any) -> Tensor:

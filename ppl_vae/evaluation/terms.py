@@ -20,6 +20,7 @@ from .. import supports
 from ..checks import check_size
 from ..estimators import MeanFieldELBO
 from .importance import check_data, check_shape, evaluating, log_likelihood
+from .layout import Layout, layout
 
 PIECE = 1000  # examples at a time
 ACTIVE = 0.01  # variance of a code's posterior mean above which it is an active unit
@@ -44,7 +45,8 @@ def elbo(model: Any, x: Tensor, y: Tensor | None = None, num_particles: int = 1,
     """ELBO of every datum and its terms; the KL in closed form where Pyro knows it.
 
     Args:
-        model: a module with Pyro programs ``model`` and ``guide``.
+        model: a module with Pyro programs ``model`` and ``guide``. The KL of latent sites outside the data plate is
+            shared out among the N data that the plate stands for.
         x: data (B, *shape).
         y: labels (B, ...), or None.
         num_particles: samples of z for every datum.
@@ -67,14 +69,18 @@ def elbo(model: Any, x: Tensor, y: Tensor | None = None, num_particles: int = 1,
         True
     """
     x = check_data(model, x)
-    estimator = MeanFieldELBO(num_particles=num_particles)
-    size = max(1, PIECE // num_particles)
     with evaluating(model, seed) as device:
+        found = layout(model, x, y, device)
+        # Of global latents one draw at a time: the layers of a program need not take particles in front of them.
+        runs, k = (num_particles, 1) if found.shared else (1, num_particles)
+        estimator = MeanFieldELBO(num_particles=k, max_plate_nesting=found.nesting)
+        size = found.piece(PIECE // k, len(x))
         parts = []
         for i in range(0, len(x), size):
             batch = [t[i : i + size].to(device) for t in (x, y) if t is not None]
-            terms = estimator.terms(model.model, model.guide, *batch)
-            parts.append((terms.elbo.cpu(), terms.reconstruction.cpu(), terms.kl.cpu()))
+            drawn = [estimator.terms(model.model, model.guide, *batch) for _ in range(runs)]
+            names = ("elbo", "reconstruction", "kl")
+            parts.append([torch.stack([getattr(t, name) for t in drawn]).mean(0).cpu() for name in names])
     return ELBO(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
@@ -187,8 +193,11 @@ def reconstruction_error(model: Any, x: Tensor, y: Tensor | None = None) -> Tens
         >>> reconstruction_error(ae, torch.ones(5, 6)).shape
         torch.Size([5])
     """
-    x = check_shape(model, x)
-    z = codes(model, x, y)
+    return _reconstruction_error(model, check_shape(model, x), y, codes(model, x, y))
+
+
+def _reconstruction_error(model: Any, x: Tensor, y: Tensor | None, z: Tensor) -> Tensor:
+    """``reconstruction_error`` at codes that are known."""
     z = supports.onto(model.prior.support, z) if hasattr(model, "prior") else z
 
     def error(part: Tensor, label: Tensor | None, code: Tensor) -> Tensor:
@@ -246,17 +255,19 @@ def evaluate(
         for a VAE: log_likelihood, log_likelihood_kind ("mass" or "density": figures of the two kinds compare only as
         bits of de-quantized data), log_likelihood_stderr (Monte Carlo), elbo, reconstruction, kl, bits_per_dim,
         active_units, n, num_particles, ess and khat (medians) and reconstruction_error; for an autoencoder the last
-        and n; for a ``Program`` the terms and the log-likelihood. Bits per dimension are corrected for the volume of
-        a level where the likelihood is a density and the data were de-quantized, and are per seen entry.
+        and n; for a ``Program`` the terms and the log-likelihood, of kind "posterior predictive" where it has latent
+        sites outside the data plate. Bits per dimension are corrected for the volume of a level where the likelihood
+        is a density and the data were de-quantized, and are per seen (of a Program: observed) entry.
 
     Raises:
         ValueError: no data, a limit below 1, or data outside the likelihood's support.
     """
     n = len(data) if limit is None else min(check_size("limit", limit), len(data))
     columns: dict[str, list[Tensor]] = {}
-    for start in range(0, n, PIECE):
-        batch = data.take(slice(start, min(start + PIECE, n)))
-        figures = _figures(model, batch, num_particles, seed + start // PIECE, memory)
+    piece, found = _piece(model, data, n)
+    for start in range(0, n, piece):
+        batch = data.take(slice(start, min(start + piece, n)))
+        figures = _figures(model, batch, num_particles, seed + start // piece, memory)
         for name, column in figures.items():
             columns.setdefault(name, []).append(column)
     joined = {name: torch.cat(parts) for name, parts in columns.items()}
@@ -265,8 +276,8 @@ def evaluate(
     if "log_likelihood" in joined:
         for name in ("log_likelihood", "elbo", "reconstruction", "kl"):
             out[name] = mean[name]
-        out["log_likelihood_stderr"] = joined["stderr"].double().square().sum().sqrt().item() / n
-        out |= _bits(model, mean, data)
+        out["log_likelihood_stderr"] = joined["variance"].double().sum().sqrt().item() / n
+        out |= _bits(model, mean, data, found)
         out |= {name: joined[name].nanmedian().item() for name in ("ess", "khat")}
         out["num_particles"] = num_particles
     if "codes" in joined and "log_likelihood" in joined:
@@ -276,13 +287,25 @@ def evaluate(
     return {**out, "n": n}
 
 
-def _bits(model: Any, mean: dict[str, float], data: Any) -> dict[str, Any]:
-    """Bits per seen entry, with the volume of a level taken out of a density; and which of the two it is."""
+def _piece(model: Any, data: Any, n: int) -> tuple[int, Layout | None]:
+    """Examples to evaluate at a time, and the layout of a Program."""
+    if not hasattr(model, "guide") or hasattr(model, "posterior"):
+        return PIECE, None
+    batch = data.take(slice(0, 1 if getattr(model, "prepared", True) else n))
+    with evaluating(model, 0) as device:
+        found = layout(model, batch[0], batch[1] if len(batch) > 1 else None, device)
+    return found.piece(PIECE, n), found
+
+
+def _bits(model: Any, mean: dict[str, float], data: Any, found: Layout | None) -> dict[str, Any]:
+    """Bits per seen entry, with the volume of a level taken out of a density; and what the log-likelihood is of."""
     likelihood = getattr(model, "likelihood", None)
     mass = getattr(likelihood, "mass", False)
-    bits = bits_per_dim(mean["log_likelihood"], (mean["seen"] or math.nan,), None if mass else data.levels)
-    kind = {} if likelihood is None else {"log_likelihood_kind": "mass" if mass else "density"}
-    return {"bits_per_dim": bits, **kind}
+    seen = mean["seen"] if found is None or found.entries == math.prod(data.shape) else found.entries
+    bits = bits_per_dim(mean["log_likelihood"], (seen or math.nan,), None if mass else data.levels)
+    kind = None if likelihood is None else "mass" if mass else "density"
+    kind = "posterior predictive" if found is not None and found.shared else kind
+    return {"bits_per_dim": bits, **({} if kind is None else {"log_likelihood_kind": kind})}
 
 
 def _figures(model: Any, batch: tuple[Tensor, ...], num_particles: int, seed: int, memory: int) -> dict[str, Tensor]:
@@ -291,12 +314,13 @@ def _figures(model: Any, batch: tuple[Tensor, ...], num_particles: int, seed: in
     out: dict[str, Tensor] = {}
     if hasattr(model, "posterior") or hasattr(model, "encode"):
         out["codes"] = codes(model, x, y)
-        out["reconstruction_error"] = reconstruction_error(model, x, y)
+        out["reconstruction_error"] = _reconstruction_error(model, check_shape(model, x), y, out["codes"])
     if hasattr(model, "guide"):
         terms = elbo(model, x, y, seed=seed)
         likelihood = log_likelihood(model, x, num_particles, seed=seed, y=y, memory=memory)
         out |= {"elbo": terms.elbo, "reconstruction": terms.reconstruction, "kl": terms.kl}
-        out |= {"log_likelihood": likelihood.value, "stderr": likelihood.stderr}
-        out |= {"ess": likelihood.ess, "khat": likelihood.khat}
-        out["seen"] = (~x.isnan()).flatten(1).sum(1)
+        out |= {"log_likelihood": likelihood.value, "ess": likelihood.ess, "khat": likelihood.khat}
+        # Of the sum over the piece, whose data may share their draws; shared out among them.
+        out["variance"] = torch.full_like(terms.elbo, len(x) * likelihood.mean_stderr**2)
+        out["seen"] = (~x.isnan()).reshape(len(x), -1).sum(1)
     return out

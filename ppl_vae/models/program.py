@@ -6,12 +6,14 @@ the same site names never touch each other and Pyro's global store stays as it w
 
 from __future__ import annotations
 
+import copy
 import inspect
 from collections.abc import Callable
 from typing import Any
 
 import pyro
 import torch
+from pyro.infer.autoguide import AutoGuide
 from pyro.params.param_store import StateDict
 from torch import nn
 
@@ -21,12 +23,17 @@ from ..parts import Recorded
 class Program(Recorded, nn.Module):
     """A Pyro model and guide behind the interface of the package's models.
 
-    Both are called with the batch, (x,) or (x, y), cut to the arguments they take. The parameters they use are found
-    by ``prepare``, which ``fit`` calls with the first batch.
+    Both are called with the batch, (x,) or (x, y), cut to the arguments they take; a guide of ``*args``, as Pyro's
+    autoguides are, takes what the model takes. The parameters they use are found by ``prepare``, which ``fit`` calls
+    with the first batch. Latent sites outside the data plate are global: their KL is shared out among the N data of
+    the plate, which is written ``pyro.plate("data", N, subsample_size=len(x))`` where batches are drawn from N.
 
     Args:
-        model: Pyro program with a data plate.
-        guide: Pyro program over the model's latent sites.
+        model: Pyro program with a data plate, or a ``PyroModule``.
+        guide: Pyro program over the model's latent sites, such as one of ``pyro.infer.autoguide``.
+
+    Attributes:
+        prepared: whether the parameters have been found.
 
     Raises:
         TypeError: an argument that is not callable.
@@ -61,7 +68,7 @@ class Program(Recorded, nn.Module):
         self._programs = (model, guide)
         self._store: dict[str, Any] = {"params": {}, "constraints": {}}
         self.sites = nn.ParameterDict()
-        self._prepared = False
+        self.prepared = False
 
     def model(self, *batch: Any) -> Any:
         """The model on a batch."""
@@ -76,12 +83,26 @@ class Program(Recorded, nn.Module):
         with torch.random.fork_rng(devices=[]), torch.no_grad():
             trace = pyro.poutine.trace(self.guide).get_trace(*batch)
             pyro.poutine.replay(self.model, trace=trace)(*batch)
-        self._prepared = True
+        self.prepared = True
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> Program:
+        # Copying one of Pyro's autoguides takes its model from the original and the copy alike.
+        guides = {part: part._model for part in self.modules() if isinstance(part, AutoGuide)}
+        clone = type(self).__new__(type(self))
+        memo[id(self)] = clone
+        try:
+            clone.__dict__.update(copy.deepcopy(self.__dict__, memo))
+        finally:
+            for part, model in guides.items():
+                part._model = model
+                if id(part) in memo:
+                    memo[id(part)]._model = copy.deepcopy(model, memo)
+        return clone
 
     def _run(self, fn: Callable[..., Any], batch: tuple[Any, ...]) -> Any:
         store = pyro.get_param_store()
         with store.scope(state=self._current()) as state:
-            out = fn(*batch[: _arity(fn)])
+            out = fn(*batch[: _arity(fn, _arity(self._programs[0]))])
         self._adopt(state)
         return out
 
@@ -93,7 +114,7 @@ class Program(Recorded, nn.Module):
         """Make parameters of the sites met for the first time."""
         for name, value in state["params"].items():
             if name not in self._store["params"]:
-                if self._prepared and self.training and torch.is_grad_enabled():
+                if self.prepared and self.training and torch.is_grad_enabled():
                     raise ValueError(
                         f"parameter {name} was first met after training began, so it would not be trained; let model "
                         "and guide use all their parameters on every batch"
@@ -107,9 +128,10 @@ def _key(site: str) -> str:
     return site.replace(".", "/")
 
 
-def _arity(fn: Callable[..., Any]) -> int | None:
+def _arity(fn: Callable[..., Any], default: int | None = None) -> int | None:
+    """How many arguments of the batch a program takes; ``default`` where it takes any number."""
     target = fn.forward if isinstance(fn, nn.Module) else fn
     kinds = [p.kind for p in inspect.signature(target).parameters.values()]
     if any(kind is inspect.Parameter.VAR_POSITIONAL for kind in kinds):
-        return None
+        return default
     return sum(kind in (inspect.Parameter.POSITIONAL_ONLY, inspect.Parameter.POSITIONAL_OR_KEYWORD) for kind in kinds)

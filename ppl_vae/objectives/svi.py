@@ -12,6 +12,7 @@ from pyro.poutine import replay, trace
 from torch import Tensor, nn
 
 from ..estimators import Estimator, MeanFieldELBO
+from ..estimators.compatibility import check_estimator, check_programs
 from ..handlers import Beta, LocalParameters, check_beta, scale_latents
 from ..parts import Recorded
 from .loss import Loss
@@ -27,8 +28,10 @@ class SVI(Recorded, nn.Module):
         beta: scale of the latent sites: a number, or a schedule from the optimizer step to a number.
 
     Raises:
-        TypeError: a model without programs, or an estimator that is not a ``pyro.infer.ELBO``.
-        ValueError: a negative beta.
+        TypeError: a model without programs, an estimator that is not a ``pyro.infer.ELBO``, or one of Pyro's that is
+            silently wrong.
+        ValueError: a negative beta, or one at which the estimator has no meaning; on the first batch, programs that
+            the estimator cannot take.
 
     Source: Hoffman et al. 2013; beta: Higgins et al. 2017.
 
@@ -53,16 +56,14 @@ class SVI(Recorded, nn.Module):
                 f"model must have Pyro programs model and guide, as models.VAE and models.Program do, not {model!r}"
             )
         estimator = MeanFieldELBO() if estimator is None else estimator
-        if not isinstance(estimator, ELBO):
-            raise TypeError(f"estimator must be an instance of a pyro.infer.ELBO class, not {estimator!r}")
-        if not hasattr(estimator, "differentiable_loss"):
-            raise TypeError(f"{type(estimator).__name__} has no differentiable_loss; use one of ppl_vae.estimators")
         check_beta(beta.item() if isinstance(beta, Tensor) and beta.numel() == 1 else beta)
+        check_estimator(estimator, beta)
         self.model: Any = model
         self.estimator: Any = estimator
         self.beta: Beta = beta
         self.register_buffer("_beta", torch.tensor(float("nan")), persistent=False)
         self._validated = False
+        self._find_scheduled()
         self.at_step(0)
 
     @property
@@ -77,9 +78,8 @@ class SVI(Recorded, nn.Module):
 
     def at_step(self, step: int) -> float:
         """Set a scheduled beta, and what the model's parts schedule, for an optimizer step; gives the beta in force."""
-        for part in self.model.modules():
-            if part is not self.model and callable(getattr(part, "at_step", None)):
-                part.at_step(step)
+        for part in self._scheduled:
+            part.at_step(step)
         if not callable(self.beta):
             return float(self.beta)
         beta = self.beta(step)
@@ -88,11 +88,18 @@ class SVI(Recorded, nn.Module):
         return float(beta)
 
     def prepare(self, *batch: Tensor) -> None:
-        """Let a model that finds its parameters by running do so; the next step is validated again."""
+        """Let a model or estimator that finds its parameters by running do so; the next step is validated again."""
         self._validated = False
-        if hasattr(self.model, "prepare"):
-            with LocalParameters():
-                self.model.prepare(*batch)
+        for part in (self.model, self.estimator):
+            if hasattr(part, "prepare"):
+                with LocalParameters(), torch.random.fork_rng(devices=[]):
+                    part.prepare(*batch)
+        self._find_scheduled()
+
+    def _find_scheduled(self) -> None:
+        """The model's parts that schedule something, in a tuple, which does not register them a second time."""
+        parts: list[Any] = [part for part in self.model.modules() if part is not self.model]
+        self._scheduled = tuple(part for part in parts if callable(getattr(part, "at_step", None)))
 
     def programs(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
         """Model and guide, with beta in force."""
@@ -108,6 +115,8 @@ class SVI(Recorded, nn.Module):
         """
         # Around each program, not the step: Pyro finds the plates behind a handler that hides those outside it.
         model, guide = (LocalParameters()(program) for program in self.programs())
+        if not self._validated:
+            check_programs(self.estimator, model, guide, batch)
         with pyro.validation_enabled(not self._validated):
             self._validated = True
             if isinstance(self.estimator, Estimator):

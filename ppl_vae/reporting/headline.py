@@ -63,7 +63,8 @@ def numbers(
     if "log_likelihood" in results:
         error = results.get("log_likelihood_stderr")
         value = _digits(results["log_likelihood"]) + (f" ± {error:.2g}" if error is not None else "")
-        meaning = "log p(x) of an example never seen; higher is better"
+        predictive = results.get("log_likelihood_kind") == "posterior predictive"
+        meaning = f"{'posterior predictive ' * predictive}log p(x) of an example never seen; higher is better"
         if "num_particles" in results:
             meaning += f". By {results['num_particles']:,} importance weights each"
             khat = results.get("khat")

@@ -2,7 +2,8 @@
 
 Figures with letters are inline SVG whose colours follow the page (light or dark); pictures without are PNG in base64.
 A section that the model or the data cannot fill is left out: no samples of an autoencoder without its training data, no
-legend without labels, no pictures of a program whose parts are not known.
+legend without labels, no pictures of a program whose parts are not known; of a program there are its curves and what
+can be said of its guide.
 """
 
 from __future__ import annotations
@@ -11,7 +12,6 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -19,26 +19,16 @@ from typing import Any
 import numpy as np
 import torch
 from jinja2 import Environment
-from markupsafe import Markup
 from torch import Tensor, nn
 
 from .. import __version__, evaluation
 from ..training.checkpoint import write_atomically
-from . import drawing, pictures, plots
+from . import drawing, pictures, plots, trust
 from .embed import embed
 from .headline import command, facts, numbers, title
+from .section import Section
 
-CODES, PAIRS, TRAVERSED, WEIGHTS, DRAWN = 2000, 20, 8, 200, 400
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the page: what is shown, in plain words, and its figures."""
-
-    id: str
-    title: str
-    text: str
-    figures: tuple[Markup, ...]
+CODES, PAIRS, TRAVERSED, DRAWN = 2000, 20, 8, 400
 
 
 def write(
@@ -100,8 +90,10 @@ def _sections(model: nn.Module, data: Any, rows: Sequence[Mapping[str, Any]], re
         yield from _walks(model, x)
     if x is not None and sees:
         yield from _latents(model, x, y, getattr(data, "classes", None))
-        if hasattr(model, "guide") and ("log_likelihood" in results or _is_vector(results.get("khat"))):
-            yield _weights(model, x, results)
+    if x is not None and hasattr(model, "guide"):
+        yield trust.calibrated(model, x, y)
+        if "log_likelihood" in results or trust.is_vector(results.get("khat")):
+            yield trust.weights(model, x, y, results)
 
 
 def _curves(rows: Sequence[Mapping[str, Any]]) -> Iterator[Section]:
@@ -212,22 +204,6 @@ def _latents(model: Any, x: Tensor, y: Tensor | None, names: Sequence[str] | Non
         yield Section("kl", "KL by dimension", text, (embed(plots.kl_by_dimension(kl, active), alt),))
 
 
-def _weights(model: nn.Module, x: Tensor, results: Mapping[str, Any]) -> Section:
-    khat, ess, how = results.get("khat", ()), results.get("ess", ()), ""
-    if not _is_vector(khat):
-        count = min(WEIGHTS, results.get("num_particles", WEIGHTS))
-        found = evaluation.log_likelihood(model, x[:WEIGHTS], num_particles=max(count, 25))
-        khat, ess = found.khat, found.ess
-        how = f" Here {found.num_particles} weights for each of {len(khat)} examples."
-    text = (
-        "How far the importance-sampled log-likelihood can be trusted, example by example. Below the dashed line "
-        "at 0.7 the weights have a light enough tail; above it the estimate is likely too low." + how
-    )
-    figure = plots.log_weights_quality(khat, ess if _is_vector(ess) else None)
-    alt = "Histograms of Pareto k-hat and effective sample size over test examples"
-    return Section("weights", "Importance weights", text, (embed(figure, alt),))
-
-
 def _importance(model: nn.Module, x: Tensor) -> Tensor:
     """KL of each latent dimension where there is a posterior, else the variance of its codes."""
     if hasattr(model, "posterior"):
@@ -258,7 +234,3 @@ def _drawable(model: Any, values: Tensor) -> Tensor:
     image = (1, *shape) if len(shape) == 2 else shape
     drawn = image if len(image) == 3 and image[0] in (1, 3, 4) else (math.prod(shape),)
     return values.reshape(*lead, *drawn)
-
-
-def _is_vector(values: Any) -> bool:
-    return hasattr(values, "__len__") and len(values) > 0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
@@ -33,6 +33,7 @@ def fit(
     clip: float | None = None,
     accumulate: int = 1,
     patience: int | None = None,
+    compile: bool | Literal["auto"] = "auto",
     precision: str = "fp32",
     device: str = "auto",
     seed: int = 0,
@@ -44,6 +45,7 @@ def fit(
     tensorboard: bool = False,
     checkpoint_every: int | None = None,
     extra: dict[str, Any] | None = None,
+    callback: Callable[[dict[str, Any]], None] | None = None,
 ) -> History:
     """Train an objective.
 
@@ -64,7 +66,10 @@ def fit(
         clip: largest norm of the gradient; None leaves it.
         accumulate: batches an optimizer step.
         patience: stop after this many epochs without a better validation loss, and keep the best weights.
-        precision: "fp32", or "bf16" for networks under bfloat16 autocast with densities in float32.
+        compile: whether steps are captured as one graph, compiled and replayed; "auto" does so where the training is
+            long enough to repay the compiler, decided once for a run. Steps that cannot be captured run eagerly, and
+            the ``History`` says why. Compiled steps see the same noise and agree with eager ones to rounding.
+        precision: "fp32", or "bf16" for the layers' matrix products in bfloat16 with all else in float32.
         device: "auto", "cpu", "cuda", "cuda:1", "mps".
         seed: of data order, binarization and the model's noise.
         shuffle: draw a new order every epoch.
@@ -75,6 +80,9 @@ def fit(
         tensorboard: write TensorBoard events to ``out/tensorboard`` (extra ``ppl_vae[tensorboard]``).
         checkpoint_every: optimizer steps between checkpoints, besides one an epoch and one a minute.
         extra: further entries for config.json.
+        callback: called with each epoch's row after it is complete, before it is saved; what it adds to the row is
+            saved with it. Its random numbers are its own and its time is not counted. The row is that of
+            ``History.rows``.
 
     Returns:
         a ``History``.
@@ -104,7 +112,7 @@ def fit(
     if patience is not None and valid is None:
         raise ValueError(f"patience is {patience}, but there is no valid data to watch; pass valid=")
     with Processes(settings.device) as processes, randomness.isolated(seed + processes.rank, processes.device):
-        run = Run(objective, train, valid, settings, processes, progress)
+        run = Run(objective, train, valid, settings, processes, progress, callback)
         run.start(out, resume, extra)
         return run.train()
 

@@ -13,7 +13,7 @@ from ..parts import build
 from .checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights, write_atomically
 
 # What may differ between the run that was stopped and the one that carries it on.
-FREE_TO_CHANGE = ("epochs", "device", "workers", "tensorboard", "checkpoint_every")
+FREE_TO_CHANGE = ("epochs", "device", "workers", "tensorboard", "checkpoint_every", "capture")
 
 
 class RunFolder:
@@ -78,6 +78,8 @@ class RunFolder:
                 if key in FREE_TO_CHANGE and section == "training":
                     if key != "epochs" or after.get("schedule") == "constant":
                         continue
+                if section == "training" and key == "compile" and key not in before:
+                    continue  # a run of before there was a choice
                 if section == "data" and key in ("root", "download"):
                     continue
                 if before.get(key) != after.get(key):
@@ -151,5 +153,7 @@ def load(run: str | Path, model: nn.Module | None = None) -> nn.Module:
         raise ValueError(f"run {folder.path} has no weights yet; train it further with --resume")
     with torch.random.fork_rng(devices=[]):
         trained: nn.Module = build(config["model"]) if model is None else model
+    if not getattr(trained, "prepared", True):
+        raise ValueError("model is a Program that has seen no batch yet; call program.prepare(x) before loading it")
     load_weights(folder.weights_file, trained)
     return trained.eval()

@@ -7,7 +7,6 @@ examples.
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
@@ -25,6 +24,7 @@ from .folder import RunFolder
 from .processes import Processes
 from .progress import Log
 from .settings import Settings
+from .steps import Steps
 from .totals import FiniteCheck, Totals
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
@@ -41,19 +41,28 @@ class History:
 
     Attributes:
         rows: one dict an epoch: epoch, step, seconds, examples_per_second, lr, beta, and the means of the loss and its
-            terms (nats per example) under train and valid.
+            terms (nats per example) under train and valid; and what ``callback`` added.
         stopped_early: whether ``patience`` ran out.
+        steps: how the steps were made: "captured", "eager", or "eager, since ..." where capturing failed.
     """
 
     rows: list[dict[str, Any]] = field(default_factory=list)
     stopped_early: bool = False
+    steps: str = "eager"
 
 
 class Run:
     """The state of one training run."""
 
     def __init__(
-        self, objective: nn.Module, train: Any, valid: Any, settings: Settings, processes: Processes, progress: bool
+        self,
+        objective: nn.Module,
+        train: Any,
+        valid: Any,
+        settings: Settings,
+        processes: Processes,
+        progress: bool,
+        callback: Callable[[dict[str, Any]], None] | None = None,
     ) -> None:
         self.objective: Any = objective
         self.settings, self.processes = settings, processes
@@ -68,7 +77,10 @@ class Run:
             self.valid_batches = Batches(valid, size, settings.seed, shuffle=False, workers=settings.workers, **shared)
         self.steps_per_epoch = -(-len(self.batches) // settings.accumulate)
         self.total = self.steps_per_epoch * settings.epochs
+        full = len(range(processes.rank, settings.batch_size, processes.count))
+        self.steps = Steps(objective, settings, full)
         self.progress = progress and processes.main
+        self.callback = callback if processes.main else None
         self.epoch, self.batch, self.step = 0, 0, 0
         self.totals = Totals()
         self.check = FiniteCheck(1 if processes.device.type == "cpu" else STEPS_BETWEEN_CHECKS)
@@ -84,13 +96,15 @@ class Run:
         if resume and out is None:
             raise ValueError("resume needs out, the run folder to go on with")
         self.objective.to(self.processes.device)
+        first = next(self.batches.epoch(0))
         if hasattr(self.objective, "prepare"):
-            self.objective.prepare(*next(self.batches.epoch(0)))
+            self.objective.prepare(*first)
         self.processes.same_everywhere(self.objective)
         self.parameters = [p for p in self.objective.parameters() if p.requires_grad]
         if not self.parameters:
             raise ValueError("objective has no parameters that require gradients, so there is nothing to train")
         self.optimizer = self.settings.make_optimizer(self.parameters)
+        self.steps.choose(first, self.total * self.settings.accumulate)
         checkpoint = None
         if out is not None:
             folder = RunFolder(out)
@@ -101,6 +115,7 @@ class Run:
             if not self.processes.main and resume and folder.checkpoint_file.exists():
                 checkpoint = folder.open(self._config(extra), resume)
             self.folder = folder
+            self.steps.capture = folder.config()["training"].get("capture", False)
         if checkpoint is None:
             self._train_stages()
         else:
@@ -114,7 +129,7 @@ class Run:
             "model": describe(self._model),
             "objective": objective,
             "data": getattr(self.train_split, "config", None),
-            "training": self.settings.record(),
+            "training": {**self.settings.record(), "capture": self.steps.capture},
             **(extra or {}),
         }
 
@@ -135,6 +150,7 @@ class Run:
     def train(self) -> History:
         """Run what is left of the epochs."""
         log = Log(self.progress, self.total, self.step, self._log_folder())
+        self.steps.say = log.say
         try:
             with self.processes.interruptible() as interrupted:
                 while self.epoch < self.settings.epochs and not self.stopped_early and not self.finished:
@@ -142,7 +158,7 @@ class Run:
         finally:
             log.close()
         self._finish()
-        return History(self.rows, self.stopped_early)
+        return History(self.rows, self.stopped_early, self.steps.describe())
 
     def _train_epoch(self, log: Log, interrupted: Callable[[], bool]) -> None:
         self.objective.train()
@@ -193,23 +209,13 @@ class Run:
         self.batch = group[-1][0] + 1
 
     def _backward(self, batch: tuple[Tensor, ...], share: float) -> None:
-        with self._autocast():
-            loss = self.objective(*batch)
-        value = loss.value
-        if not value.requires_grad:
-            raise ValueError("the objective's loss does not depend on any parameter that requires a gradient")
-        self._stop_if_bad(self.check.add(self.step + 1, value), batch)
-        (value if share == 1 else value * share).backward()
+        loss = self.steps(batch, share, resumed=self.step > 0)
+        self._stop_if_bad(self.check.add(self.step + 1, loss.value), batch)
         self.totals.add(loss, len(batch[0]))
 
     def _joint_size(self, index: int) -> int:
         """Examples of a batch over all processes."""
         return min(self.settings.batch_size, len(self.train_split) - index * self.settings.batch_size)
-
-    def _autocast(self) -> contextlib.AbstractContextManager[Any]:
-        if self.settings.precision == "fp32":
-            return contextlib.nullcontext()
-        return torch.autocast(self.processes.device.type, dtype=torch.bfloat16)
 
     def _stop_if_bad(self, found: tuple[int, float] | None, batch: tuple[Tensor, ...] = ()) -> None:
         """Raise Diverged if a loss was not finite; the checkpoint on disk is left alone."""
@@ -234,7 +240,7 @@ class Run:
         with randomness.isolated(randomness.apart(self.settings.seed + self.processes.rank), self.processes.device):
             for batch in batches.epoch(0):
                 if len(batch[0]):
-                    with self._autocast():
+                    with self.steps.context():
                         totals.add(self.objective(*batch), len(batch[0]))
         return Totals(self.processes.add_sums(totals.sums)).means()
 
@@ -252,6 +258,9 @@ class Run:
         if self.valid_batches is not None:
             row["valid"] = self._validate(self.valid_batches)
             self._watch(row["valid"])
+        if self.callback is not None:
+            with randomness.isolated(randomness.apart(self.settings.seed), self.processes.device):
+                self.callback(row)
         self.rows.append(row)
         self.epoch, self.batch, self.totals = self.epoch + 1, 0, Totals()
         log.epoch(row)
@@ -303,6 +312,7 @@ class Run:
             "seconds": self.seconds,
             "finished": self.finished,
             "stopped_early": self.stopped_early,
+            "capture": self.steps.capture,
         }
 
     def _restore(self, state: dict[str, Any]) -> None:
@@ -321,6 +331,7 @@ class Run:
         self.totals = Totals(sums)
         self.rows, self.best, self.stale = state["rows"], state["best"], state["stale"]
         self.seconds, self.stopped_early = state["seconds"], state["stopped_early"]
+        self.steps.capture = state.get("capture", False)
         self.finished = state["finished"] and (self.stopped_early or self.epoch >= self.settings.epochs)
 
     def _finish(self) -> None:

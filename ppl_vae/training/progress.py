@@ -44,6 +44,11 @@ class Log:
             self.bar.set_description(f"epoch {epoch + 1}/{epochs}", refresh=False)
             self.bar.set_postfix({name: f"{value:.2f}" for name, value in means().items()})
 
+    def say(self, words: str) -> None:
+        """A line above the bar."""
+        if not self.bar.disable:
+            self.bar.write(words)
+
     def epoch(self, row: dict[str, Any]) -> None:
         """Show and log the row of a finished epoch."""
         if not self.bar.disable:

@@ -41,6 +41,7 @@ class Settings:
     clip: float | None
     accumulate: int
     patience: int | None
+    compile: bool | str
     precision: str
     device: str
     seed: int
@@ -65,6 +66,8 @@ class Settings:
             raise ValueError(f"schedule {self.schedule!r} is unknown; {nearest(str(self.schedule), SCHEDULES)}")
         if not callable(self.optimizer) and self.optimizer not in OPTIMIZERS:
             raise ValueError(f"optimizer {self.optimizer!r} is unknown; {nearest(str(self.optimizer), OPTIMIZERS)}")
+        if not (isinstance(self.compile, bool) or self.compile == "auto"):
+            raise ValueError(f"compile must be 'auto', True or False, not {self.compile!r}")
         if self.precision not in ("fp32", "bf16"):
             raise ValueError(f"precision must be 'fp32' or 'bf16', not {self.precision!r}")
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -52,6 +53,9 @@ class FiniteCheck:
 
     def add(self, step: int, value: Tensor) -> tuple[int, float] | None:
         """Remember a step's loss; the first bad step and its loss if one is found when it is time to look."""
+        if self.every == 1:  # the common case, made short
+            number = value.item()
+            return None if math.isfinite(number) else (step, number)
         self.steps.append(step)
         self.values.append(value.detach())
         return self.first_bad() if len(self.values) >= self.every else None

@@ -119,3 +119,11 @@ def test_the_yaml_is_yaml():
     chosen = settings(LINE)
     values = {k: list(v) if isinstance(v, tuple) else v for k, v in chosen.values.items()}
     assert yaml.safe_load(to_yaml(values)) == values
+
+
+def test_whether_to_compile_is_a_word():
+    assert settings([])["compile"] == "auto"
+    for word, value in (("auto", "auto"), ("true", True), ("false", False)):
+        assert settings(["--compile", word])["compile"] is value or value == "auto"
+    with pytest.raises(UsageError, match="--compile takes true or false or auto, not maybe"):
+        settings(["--compile", "maybe"])

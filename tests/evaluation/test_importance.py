@@ -266,3 +266,105 @@ def test_repr():
 def test_within_is_not_vacuous():
     with pytest.raises(AssertionError):
         within(torch.randn(400), 0.5)
+
+
+class Mean(nn.Module):
+    """x ~ N(m, 1) with m ~ N(0, 4): the guide is the exact posterior given 20 training data of mean 1."""
+
+    def __init__(self, deviation=None):
+        super().__init__()
+        self.precision = 1 / 4 + 20
+        self.location, self.scale = 20 / self.precision, deviation or self.precision**-0.5
+
+    def model(self, x):
+        m = pyro.sample("m", dist.Normal(0.0, 2.0))
+        with pyro.plate("data", 20, subsample_size=min(len(x), 20)):
+            pyro.sample("x", dist.Normal(m, 1.0), obs=x)
+
+    def guide(self, x):
+        pyro.sample("m", dist.Normal(self.location, self.scale))
+
+    def predictive(self, x):
+        return dist.Normal(self.location, math.sqrt(1 + self.scale**2)).log_prob(x)
+
+
+class Factor(Mean):
+    """The same with a local latent: z ~ N(m, 1), x ~ N(z, 0.5), and the guide q(z | x) a widened p(z | x, m = 1)."""
+
+    def model(self, x):
+        m = pyro.sample("m", dist.Normal(0.0, 2.0))
+        with pyro.plate("data", 20, subsample_size=len(x)):
+            z = pyro.sample("z", dist.Normal(m, 1.0))
+            pyro.sample("x", dist.Normal(z, 0.5), obs=x)
+
+    def guide(self, x):
+        super().guide(x)
+        with pyro.plate("data", 20, subsample_size=len(x)):
+            pyro.sample("z", dist.Normal((1 + 4 * x) / 5, 1.2 / math.sqrt(5)))
+
+    def predictive(self, x):
+        return dist.Normal(self.location, math.sqrt(1.25 + self.scale**2)).log_prob(x)
+
+
+@pytest.mark.parametrize("pair", [Mean(), Mean(0.8), Factor(), Factor(0.8)], ids=["mean", "wide", "factor", "both"])
+def test_posterior_predictive_of_global_latents(pair):
+    """Sites outside the plate enter neither density: log E_q(g) p(x | g), not log p(x), nor the ELBO's share of KL."""
+    x = torch.linspace(-1.0, 3.0, 20)
+    scores = []
+    for seed in range(20):
+        found = log_likelihood(pair, x, num_particles=400, seed=seed)
+        z = (found.value - pair.predictive(x)) / found.stderr
+        assert (z.abs() < 5).all() and found.joint_stderr is not None
+        # The data share their draws of m: only the joint error is that of the mean.
+        scores.append((found.mean - pair.predictive(x).mean().item()) / found.mean_stderr)
+        assert 1 <= found.ess.min() and found.ess.max() <= 400 + 1e-3 and found.khat.isfinite().all()
+    assert abs(np.mean(scores)) < 4 / math.sqrt(20) + 0.2 and 0.5 < np.std(scores) < 1.6
+    assert "nats per example" in repr(found)
+
+
+def test_more_data_than_the_plate_has_are_taken_in_pieces():
+    x = torch.linspace(-1.0, 3.0, 50)
+    found = log_likelihood(Factor(), x, num_particles=300)
+    assert ((found.value - Factor().predictive(x)) / found.stderr).abs().max() < 5
+    assert evaluation.elbo(Factor(), x).elbo.shape == (50,)
+
+
+def test_a_program_that_subsamples_its_rows_itself_is_refused():
+    class Own(Mean):
+        def model(self, x):
+            m = pyro.sample("m", dist.Normal(0.0, 2.0))
+            with pyro.plate("data", 20, subsample_size=1) as rows:
+                pyro.sample("x", dist.Normal(m, 1.0), obs=x[rows % len(x)])
+
+    with pytest.raises(ValueError, match="the plate data holds 1 of the 20 examples given"):
+        log_likelihood(Own(), torch.zeros(20), num_particles=5)
+
+
+class Pixels(nn.Module):
+    """Two plates, a datum's pixels inside the data: particles lie outside both."""
+
+    def model(self, x):
+        with pyro.plate("data", len(x), dim=-2):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0).expand([1]))
+            with pyro.plate("pixels", 3, dim=-1):
+                pyro.sample("x", dist.Normal(z, 0.7), obs=x)
+
+    def guide(self, x):
+        with pyro.plate("data", len(x), dim=-2):
+            pyro.sample("z", dist.Normal(x.mean(-1, keepdim=True), 0.6))
+
+
+def test_nested_plates():
+    exact = dist.MultivariateNormal(torch.zeros(3), 0.49 * torch.eye(3) + 1.0).log_prob(X)
+    found = log_likelihood(Pixels(), X, num_particles=500)
+    z = (found.value - exact) / found.stderr
+    assert abs((z + found.stderr / 2).mean()) < 4 / math.sqrt(200) and abs(z.std() - 1) < 0.25
+    bound = evaluation.elbo(Pixels(), X, num_particles=50)
+    assert bound.elbo.shape == (200,) and (bound.elbo.mean() < exact.mean()).all()
+
+
+def test_weights_that_are_equal_but_for_rounding_are_trusted():
+    torch.manual_seed(0)
+    log_w = -95.0 + 1e-5 * torch.randn(200, 50)
+    assert (evaluation.pareto_khat(log_w) == -1).all()
+    assert (evaluation.pareto_khat(log_w + torch.randn(200, 50)) > -0.9).all()

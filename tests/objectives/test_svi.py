@@ -164,7 +164,11 @@ def test_prepare_finds_a_programs_parameters():
     [
         ({"estimator": estimators.TraceELBO}, TypeError, "estimator must be an instance of a pyro.infer.ELBO class"),
         ({"estimator": "trace-elbo"}, TypeError, "estimator must be an instance"),
-        ({"estimator": pyro.infer.RenyiELBO()}, TypeError, "RenyiELBO has no differentiable_loss; use one of"),
+        (
+            {"estimator": pyro.infer.RenyiELBO()},
+            TypeError,
+            "RenyiELBO weighs the whole batch as one datum.*use estimators.Renyi",
+        ),
         ({"beta": -1}, ValueError, "beta must be a finite number of at least 0, not -1"),
         ({"beta": float("nan")}, ValueError, "beta must be a finite number"),
         ({"beta": True}, ValueError, "beta must be a number, a tensor or a schedule, not True"),

@@ -101,11 +101,12 @@ def test_fit_save_and_load(tmp_path):
 
 
 def test_evaluation_does_not_count_the_pseudo_inputs_as_particles():
-    from ppl_vae.evaluation.importance import _bytes_per_weight
+    from ppl_vae.evaluation.layout import layout
 
     posterior = posteriors.Normal(networks.MLP(SHAPE, [5], "tanh"), 2)
     few, many = (model(posterior, components) for components in (2, 400))
-    assert _bytes_per_weight(many, X[:1], None) < 2 * _bytes_per_weight(few, X[:1], None)
+    cpu = torch.device("cpu")
+    assert layout(many, X, None, cpu).bytes < 2 * layout(few, X, None, cpu).bytes
 
 
 @pytest.mark.parametrize(

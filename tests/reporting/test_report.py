@@ -3,6 +3,8 @@ import re
 from html.parser import HTMLParser
 
 import matplotlib
+import pyro
+import pyro.distributions as dist
 import pytest
 import torch
 
@@ -88,7 +90,7 @@ def test_a_vae_has_every_section_and_number(tmp_path, digits):
     results = {"test": RESULTS, "khat": [0.1, 0.5, 0.9], "ess": torch.tensor([9.0, 5.0, 1.0])}
     objective = SVI(model, estimators.TraceELBO())
     html, page = write(tmp_path, model, digits, results=results, objective=objective, shell={"data": "digits"})
-    assert page.sections == [*ALWAYS[:2], "samples", *ALWAYS[2:4], "manifold", "codes", "kl", "weights"]
+    assert page.sections == [*ALWAYS[:2], "samples", *ALWAYS[2:4], "manifold", "codes", "kl", "calibration", "weights"]
     for shown in (
         "VAE on digits",
         "Normal prior",
@@ -183,7 +185,69 @@ def test_without_data_or_history_something_is_still_shown(tmp_path, digits):
     assert page.sections == ["samples"]
     program = models.Program(lambda x: None, lambda x: None)
     path = report.write(tmp_path, program, digits, HISTORY, {})
-    assert Page(path.read_text("utf-8")).sections == ["curves"]
+    page = Page(path.read_text("utf-8"))
+    assert page.sections == ["curves", "calibration"] and "Not computed: the model has no observed site" in page.text
+
+
+def regression(x, shared, guide):
+    """A program of pPCA, maybe with its offset as a latent of all data, and its report's page."""
+    weight = torch.linspace(-1, 1, 8).reshape(2, 4)
+
+    def model(x):
+        offset = pyro.sample("offset", dist.Normal(0.0, 1.0)) if shared else 0.0
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
+            pyro.sample("x", dist.Normal(z @ weight + offset, 1.0).to_event(1), obs=x)
+
+    def q(x):
+        if shared:
+            pyro.sample("offset", dist.Normal(0.0, 0.1))
+        with pyro.plate("data", len(x)):
+            pyro.sample("z", guide(x, weight))
+
+    owner = type("Plain", (), {"test": data.as_split(x), "shape": (4,)})()
+    return models.Program(model, q), owner
+
+
+def exact(x, weight):
+    covariance = torch.linalg.inv(torch.eye(2) + weight @ weight.T)
+    return dist.MultivariateNormal(x @ weight.T @ covariance, covariance)
+
+
+def test_a_program_shows_what_can_be_said_of_its_guide(tmp_path):
+    x, results = torch.randn(60, 4), {"log_likelihood": -5.0, "num_particles": 50}
+    program, owner = regression(x, False, exact)
+    html, page = write(tmp_path, program, owner, results={"test": results}, objective=SVI(program))
+    assert page.sections == ["curves", "calibration", "weights"] and "Not computed" not in page.text
+    assert "yes: no sign of the contrary in 2 latent dimensions" in page.text and "z[0]" in html
+    program, owner = regression(x, False, lambda x, weight: dist.Normal(x[:, :2] + 3, 1.0).to_event(1))
+    html, page = write(tmp_path, program, owner, results={"test": results}, objective=SVI(program))
+    assert "No: 2 of 2 latent dimensions fail at the 5% level (2 too high)" in page.text
+    assert re.search(r"likely too low: so for \d+% of the examples. Here 50 weights", page.text)
+
+
+def test_what_has_no_meaning_for_a_program_says_why_and_does_not_fail(tmp_path):
+    program, owner = regression(torch.randn(60, 4), True, exact)
+    _, page = write(tmp_path, program, owner, objective=SVI(program))
+    assert page.sections == ["curves", "calibration"]
+    assert "Not computed: site offset is outside the plate data" in page.text
+
+    def broken(x, weight):
+        raise RuntimeError("no such thing\nat all")
+
+    program, owner = regression(torch.randn(60, 4), False, broken)
+    _, page = write(tmp_path, program, owner, results={"test": {"log_likelihood": -5.0}}, objective=SVI(program))
+    assert page.text.count("Not computed: RuntimeError: no such thing.") == 2
+
+
+def test_the_guide_of_a_vae_is_calibrated_in_its_own_words(tmp_path, digits):
+    _, page = write(tmp_path, make_vae(digits.shape, dim=6), digits)
+    section = page.text[page.text.index("Is the guide right?") :]
+    assert "Not computed" not in section and "The 4 dimensions farthest off are shown" in section
+    assert re.search(r"z[1-6]\s", section)
+    ae = models.Autoencoder(networks.MLP(digits.shape, [16]), networks.MLP(3, [16]), 3, digits.shape)
+    _, page = write(tmp_path, ae, digits, objective=Reconstruction(ae))
+    assert "calibration" not in page.sections
 
 
 def test_results_of_another_split_are_called_so(tmp_path, digits):

@@ -1,0 +1,53 @@
+"""ppl_vae on a work: ``fit``'s own loop, a round being an epoch of it."""
+
+import torch
+
+from ppl_vae import SVI, VAE, estimators, likelihoods, networks, posteriors, priors, randomness
+from ppl_vae.data import as_split
+from ppl_vae.training.fit import default_settings
+from ppl_vae.training.loop import Run
+from ppl_vae.training.processes import Processes
+from ppl_vae.training.progress import Log
+
+
+def vae(work):
+    """The work's model."""
+    softplus = {"activation": "softplus"}
+    encoder = (networks.Conv if work.image else networks.MLP)(work.shape, work.hidden, **softplus)
+    decoder = type(encoder).decoder(work.dim, work.hidden[::-1], work.shape, **softplus)
+    dirichlet = work.prior == "dirichlet"
+    prior = {
+        "normal": priors.Normal,
+        "mixture": lambda dim: priors.MixtureOfGaussians(dim, components=10),
+        "dirichlet": priors.Dirichlet,
+    }[work.prior](work.dim)
+    posterior = (posteriors.Dirichlet if dirichlet else posteriors.Normal)(encoder, work.dim)
+    return VAE(prior, posterior, likelihoods.Bernoulli(decoder, work.shape))
+
+
+def estimator(work):
+    """IWAE where it is there; its products are those of the K-sample ELBO, which stands in for it otherwise."""
+    if work.particles == 1:
+        return estimators.MeanFieldELBO()
+    return getattr(estimators, "IWAE", estimators.TraceELBO)(num_particles=work.particles)
+
+
+def loop(work, x, precision="fp32", compiled=True):
+    """A round of ``fit``: shuffling, steps, totals and the end of an epoch."""
+    torch.manual_seed(0)
+    objective = SVI(vae(work), estimator(work))
+    settings = default_settings(batch_size=work.batch, epochs=10**6, compile=compiled, precision=precision)
+    processes = Processes("cpu")
+    run = Run(objective, as_split(x), None, settings, processes, False)
+    run.start(None, False, None)
+    log = Log(False, 0, 0, None)
+
+    def round_():
+        with randomness.isolated(run.epoch, processes.device):
+            run._train_epoch(log, lambda: False)
+
+    round_()
+    if compiled and run.steps.captured is None:
+        raise RuntimeError(f"steps were not captured: {run.steps.why_eager}")
+    round_.model = objective.model
+    return round_

@@ -1,0 +1,176 @@
+"""Grid: the words of ``ppl-vae compare`` -> cells, one for every combination of them.
+
+A flag with several words is an axis, and the cells are the product of the axes. What a cell's parts have no use for
+(an option of another part, a role that its model lacks) it does not have, and cells that then are equal are one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import itertools
+import json
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from ..comparison.cells import Cell
+from . import catalog
+from .arguments import UsageError
+from .catalog import ROLES
+from .flags import objective, train_flags
+from .settings import Settings, Words, idle, settled
+
+Fragment = dict[str, list[str]]
+"""The words behind some flags: what one value of an axis sets."""
+
+FREE = frozenset(("data-root", "download", "device", "workers", "tensorboard", "checkpoint-every"))
+"""Flags that do not change what a cell trains."""
+
+
+def grid(given: Words) -> list[Cell]:
+    """The cells that the words behind train's flags make, every one of them checked.
+
+    Raises:
+        UsageError: a word that train would refuse, or an option that the parts of no cell have.
+
+    Example:
+        >>> cells = grid({"estimator": ["trace-elbo:num-particles=5", "mean-field-elbo"], "seed": ["0", "1"]})
+        >>> [cell.name for cell in cells][:2]
+        ['trace-elbo-num-particles-5_seed-0', 'trace-elbo-num-particles-5_seed-1']
+        >>> cells[0].label, cells[0].settings["estimator.num-particles"]
+        ('trace-elbo, num-particles 5', 5)
+    """
+    if len(given.get("data", [""])) != 1:
+        raise UsageError(f"--data takes one data set to compare on, not {' '.join(given['data']) or 'nothing'}")
+    axes = [_choices(name, words) for name, words in given.items()]
+    found: dict[str, tuple[Settings, Fragment]] = {}
+    unused = set(given)
+    for combination in itertools.product(*axes):
+        words = _joined(combination)
+        useless = idle(words) - _after_colon(combination)
+        unused &= useless
+        kept = {name: value for name, value in words.items() if name not in useless}
+        chosen = settled(kept)
+        found.setdefault(identity(chosen.kept()), (chosen, kept))
+    if unused:
+        settled(_joined([choices[0] for choices in axes if unused & {*choices[0]} or ROLES.keys() & {*choices[0]}]))
+    return _cells([*found.values()])
+
+
+def identity(kept: Mapping[str, Any]) -> str:
+    """What makes two cells the same: every setting that shapes the training.
+
+    Args:
+        kept: ``Settings.kept()``, or section "shell" of a config.json.
+    """
+    return json.dumps({name: value for name, value in kept.items() if name not in FREE}, sort_keys=True)
+
+
+def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """The first setting in which two cells differ, in words; None if they are the same."""
+    old, new = (json.loads(identity(kept)) for kept in (before, now))
+    name = next((name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)), None)
+    return name and f"{name} was {_shown(old.get(name))} and is now {_shown(new.get(name))}"
+
+
+def _choices(name: str, words: Sequence[str]) -> list[Fragment]:
+    """The values of one axis."""
+    if _is_list(name):
+        if any("," in word for word in words):
+            return [{name: word.split(",")} for word in words]
+        return [{name: [*words]}]
+    if name in ROLES:
+        return [_with_options(name, word) for word in words] or [{name: []}]
+    return [{name: [word]} for word in words] or [{name: []}]
+
+
+def _with_options(role: str, word: str) -> Fragment:
+    """``iwae:num-particles=5,gradient=stl`` as the flags it stands for."""
+    part, colon, suffix = word.partition(":")
+    out: Fragment = {role: [part]}
+    if colon and not suffix:
+        raise UsageError(f"--{role} {word} ends in a colon; write {part}:OPTION=VALUE, or {part} alone")
+    name = ""
+    for piece in suffix.split(",") if suffix else ():
+        option, equals, value = piece.partition("=")
+        if equals:
+            name = f"{role}.{option.replace('_', '-')}"
+            out[name] = [value]
+        elif name:
+            out[name].append(piece)  # a further word of a list
+        else:
+            raise UsageError(f"--{role} {word} is unknown after its colon; write {part}:OPTION=VALUE")
+    return out
+
+
+def _joined(combination: Sequence[Fragment]) -> Fragment:
+    """The words of a cell; an option behind a part's colon wins over an axis of its own."""
+    roles = [fragment for fragment in combination if ROLES.keys() & fragment.keys()]
+    others = [fragment for fragment in combination if not ROLES.keys() & fragment.keys()]
+    return {name: words for fragment in (*others, *roles) for name, words in fragment.items()}
+
+
+def _after_colon(combination: Sequence[Fragment]) -> set[str]:
+    return {name for fragment in combination if ROLES.keys() & fragment.keys() for name in fragment if "." in name}
+
+
+def _is_list(name: str) -> bool:
+    """Whether train takes several words behind a flag."""
+    role, dot, option = name.partition(".")
+    if not dot:
+        return train_flags()[name].kind.many
+    entries = [*catalog.parts(role).values()] if role in ROLES else []
+    if role == "objective":
+        entries = [objective(entry) for entry in catalog.parts("model").values()]
+    kinds = [entry.options[option].kind for entry in entries if option in entry.options]
+    return any(kind is not None and kind.many for kind in kinds)
+
+
+# Names
+
+
+def _cells(found: list[tuple[Settings, Fragment]]) -> list[Cell]:
+    values = [chosen.values for chosen, _ in found]
+    typed = [*dict.fromkeys(name for _, words in found for name in words)]
+    places = {name: typed.index(name) for name in typed}
+    typed.sort(key=lambda name: (places.get(name.partition(".")[0], places[name]), "." in name))
+    differing = [name for name in typed if len({_shown(kept.get(name)) for kept in values}) > 1]
+    axes = [*dict.fromkeys([*differing, "seed"])]
+    cells: list[Cell] = []
+    for (chosen, words), kept in zip(found, values, strict=True):
+        pieces = _pieces([name for name in axes if name != "seed" and name in kept], words, kept)
+        label = " · ".join(pieces) or str(kept.get("estimator", kept["model"]))
+        if "estimator" in kept and "estimator" not in axes:
+            pieces = [kept["estimator"], *pieces]
+        name = _slug([*pieces, f"seed-{kept['seed']}"])
+        if any(cell.name == name for cell in cells):
+            name = f"{name}_{hashlib.sha256(identity(chosen.kept()).encode()).hexdigest()[:8]}"
+        cells.append(Cell(name, label, {axis: kept.get(axis) for axis in axes}, chosen))
+    return cells
+
+
+def _pieces(axes: list[str], words: Fragment, kept: Mapping[str, Any]) -> list[str]:
+    """What tells a setting from the others, a part and its options together."""
+    pieces: list[str] = []
+    for name in axes:
+        role, dot, option = name.partition(".")
+        if dot and role in axes:
+            continue
+        text = _shown(kept[name]) if name in ROLES and name != "beta" else f"{name} {_shown(kept[name])}"
+        own = [n for n in axes if n.startswith(f"{name}.") and n in words]
+        pieces.append(", ".join([text, *(f"{n.partition('.')[2]} {_shown(kept[n])}" for n in own)]))
+    return pieces
+
+
+def _slug(pieces: list[str]) -> str:
+    """A folder's name."""
+    name = "_".join(re.sub(r"[^A-Za-z0-9.+-]+", "-", piece).strip("-.") for piece in pieces)
+    return name if len(name) <= 120 else f"{name[:100]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+
+
+def _shown(value: Any) -> str:
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    return ",".join(map(_shown, value)) if isinstance(value, list | tuple) else str(value)

@@ -1,0 +1,155 @@
+"""Engine: cells over processes, through joblib, here or on a Dask or Ray cluster, given back as they finish.
+
+A process that dies (out of memory, killed) takes down those beside it: their cells are done again, one at a time, and
+the one that dies alone is the failed one.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import os
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures.process import BrokenProcessPool
+from typing import Any
+
+import joblib
+
+from .cells import Cell
+
+Outcome = dict[str, Any]
+Work = Callable[[Cell, int], Outcome]
+"""What is done with a cell and a number of threads, in another process: a function that can be pickled."""
+
+_MODULES = {"dask": "distributed", "ray": "ray.util.joblib"}
+DIED = "the process that trained it died, which is mostly for want of memory; fewer --jobs or a smaller batch may serve"
+
+
+def outcomes(cells: Sequence[Cell], work: Work, jobs: int, backend: str = "loky") -> Iterator[tuple[Cell, Outcome]]:
+    """Every cell with what ``work`` gave of it, as they finish.
+
+    Args:
+        cells: what to do.
+        work: gives an outcome and raises nothing but for Ctrl-C.
+        jobs: cells at a time; 1 with "loky" does them one after the other in this process.
+        backend: "loky" for processes of this machine, "dask" or "ray" for a cluster.
+    """
+    threads, died = share_of_threads(jobs), _deaths(backend)
+    waiting = {cell.name: cell for cell in cells}
+    with _engine(backend, jobs):
+        try:
+            for cell, outcome in _run([*waiting.values()], work, threads, jobs, backend):
+                del waiting[cell.name]
+                yield cell, outcome
+        except died:
+            pass
+        for cell in [*waiting.values()]:
+            try:
+                yield from list(_run([cell], work, threads, max(jobs, 2), backend))
+            except died:
+                yield cell, {"error": DIED}
+
+
+def check_backend(backend: str) -> None:
+    """Refuse a backend that is not installed.
+
+    Raises:
+        ValueError: it is not.
+    """
+    if backend in _MODULES:
+        _installed(backend)
+
+
+def share_of_threads(jobs: int) -> int:
+    """Threads for each of so many jobs: the cores shared out, and never more than torch was told to use."""
+    import torch
+
+    return max(1, min(torch.get_num_threads(), joblib.cpu_count() // jobs))
+
+
+@contextlib.contextmanager
+def limited(threads: int) -> Iterator[None]:
+    """torch with so many threads."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _run(cells: Sequence[Cell], work: Work, threads: int, jobs: int, backend: str) -> Iterator[tuple[Cell, Outcome]]:
+    do = joblib.delayed(_one)
+    if backend == "ray":  # whose joblib backend gives nothing back before all is done: in rounds
+        with joblib.Parallel(n_jobs=jobs) as parallel:
+            for i in range(0, len(cells), jobs):
+                done: Any = parallel(do(work, cell, threads) for cell in cells[i : i + jobs])
+                yield from done
+        return
+    one_by_one: dict[str, Any] = {"return_as": "generator_unordered", "pre_dispatch": jobs, "batch_size": 1}
+    parallel = joblib.Parallel(n_jobs=jobs, **one_by_one)
+    found: Any = parallel(do(work, cell, threads) for cell in cells)
+    try:
+        yield from found
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # that what was under way is lost
+            found.close()
+
+
+def _one(work: Work, cell: Cell, threads: int) -> tuple[Cell, Outcome]:
+    with limited(threads):
+        return cell, work(cell, threads)
+
+
+@contextlib.contextmanager
+def _engine(backend: str, jobs: int) -> Iterator[None]:
+    """joblib with a backend, started if it has to be."""
+    with contextlib.ExitStack() as stack:
+        if backend == "dask":
+            stack.enter_context(_dask(jobs))
+        elif backend == "ray":
+            _installed("ray").register_ray()
+        stack.enter_context(joblib.parallel_config(backend=backend))
+        yield
+
+
+@contextlib.contextmanager
+def _dask(jobs: int) -> Iterator[None]:
+    """The Dask client of this process, that of the scheduler which Dask is configured for, or one of our own."""
+    distributed = _installed("dask")
+    try:
+        distributed.get_client()
+    except ValueError:
+        address = importlib.import_module("dask").config.get("scheduler-address", None) or os.environ.get(
+            "DASK_SCHEDULER_ADDRESS"
+        )
+        local: dict[str, Any] = {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": None}
+        with distributed.Client(address) if address else distributed.Client(**local):
+            yield
+    else:
+        yield
+
+
+def _deaths(backend: str) -> tuple[type[BaseException], ...]:
+    """What is raised here when a process of the backend dies there."""
+    if backend == "dask":
+        return (_installed("dask").KilledWorker,)
+    if backend == "ray":
+        return (importlib.import_module("ray.exceptions").RayError,)
+    return (BrokenProcessPool,)
+
+
+def _installed(backend: str) -> Any:
+    """The module behind a cluster's backend.
+
+    Raises:
+        ValueError: it is not installed.
+    """
+    try:
+        return importlib.import_module(_MODULES[backend])
+    except ImportError:
+        raise ValueError(f"backend {backend} is not installed; pip install 'ppl_vae[{backend}]'") from None

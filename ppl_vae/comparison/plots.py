@@ -1,0 +1,124 @@
+"""Plots of a comparison: figures against training seconds and steps, and bars of what training took.
+
+A line is the mean over the seeds of a setting, its band one standard error to each side. Where seeds took unlike
+seconds, the mean of the seconds stands for them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator, ScalarFormatter
+
+from ..reporting.drawing import INK, MUTED, PALETTE, WIDTH, dress, one_axes
+from .table import mean_and_error
+
+DASHES = ((), (5, 2), (1.5, 1.5), (7, 2, 1.5, 2))
+
+
+@dataclass(frozen=True)
+class Line:
+    """One setting's course: arrays of equal length over its epochs, and how it is drawn."""
+
+    label: str
+    x: list[float]
+    y: list[float]
+    error: list[float]
+    index: int
+
+    @property
+    def colour(self) -> str:
+        """One of the palette, by turns."""
+        return PALETTE[self.index % len(PALETTE)]
+
+    @property
+    def dashes(self) -> tuple[float, ...]:
+        """Another pattern for every turn of the palette."""
+        return DASHES[self.index // len(PALETTE) % len(DASHES)]
+
+
+def lines(rows: Sequence[Mapping[str, Any]], figure: str, against: str, order: Sequence[str]) -> list[Line]:
+    """The course of a figure in every setting that has it.
+
+    Args:
+        rows: a table's rows, with their "history".
+        figure: a key of "test" in the history.
+        against: "seconds" or "step".
+        order: the settings, which also fixes their colours.
+    """
+    found = []
+    for index, label in enumerate(order):
+        epochs: dict[int, list[tuple[float, float]]] = {}
+        for row in rows:
+            for point in row.get("history") or () if row["setting"] == label else ():
+                value = (point.get("test") or {}).get(figure)
+                if value is not None:
+                    epochs.setdefault(point["epoch"], []).append((point[against], value))
+        if epochs:
+            points = [zip(*epochs[epoch], strict=True) for epoch in sorted(epochs)]
+            means = [(float(np.mean(x)), *mean_and_error(y)) for x, y in points]
+            x, y, error = zip(*means, strict=True)
+            found.append(Line(label, [*x], [*y], [e or 0.0 for e in error], index))
+    return found
+
+
+def course(drawn: Sequence[Line], name: str, against: str) -> Figure:
+    """A figure's lines with their bands; the legend is the page's.
+
+    Example:
+        >>> figure = course([Line("iwae", [1.0, 2.0], [-99.0, -95.0], [0.1, 0.1], 0)], "ELBO", "step")
+        >>> len(figure.axes[0].lines)
+        1
+    """
+    figure, axes = one_axes(2.9)
+    for line in drawn:
+        x, y, error = (np.array(values) for values in (line.x, line.y, line.error))
+        axes.fill_between(x, y - error, y + error, color=line.colour, alpha=0.18, lw=0)
+        style = (0, line.dashes) if line.dashes else "-"
+        axes.plot(x, y, color=line.colour, lw=1.6, ls=style, marker="o" if len(x) < 12 else "", ms=3.5)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_locator(MaxNLocator(5))
+    axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
+    axes.set_ylim(*_room(drawn))
+    axes.set_xlabel({"seconds": "seconds of training", "step": "optimizer steps"}[against])
+    axes.set_title(name, loc="left", color=INK, size=10.5)
+    return figure
+
+
+def _room(drawn: Sequence[Line]) -> tuple[float, float]:
+    """Limits that show the end of training: of many epochs, first ones far from all others are cut off."""
+    y = np.concatenate([line.y for line in drawn])
+    late = np.concatenate([line.y[len(line.y) // 3 if len(line.y) > 5 else 0 :] for line in drawn])
+    span = max(late.max() - late.min(), 1e-9)
+    low, high = max(y.min(), late.min() - span), min(y.max(), late.max() + span)
+    error = max(max(line.error[len(line.y) // 3 :]) for line in drawn)
+    margin = 0.06 * max(high - low, 1e-9) + min(error, span)
+    return low - margin, high + margin
+
+
+def bars(labels: Sequence[str], values: Sequence[float], errors: Sequence[float | None], name: str) -> Figure:
+    """Horizontal bars, one a setting, with their standard errors; the labels stand above the bars.
+
+    Example:
+        >>> len(bars(["iwae", "stl"], [1.0, 2.0], [0.1, None], "ms a step").axes[0].patches)
+        2
+    """
+    figure = Figure((WIDTH, 0.5 + 0.42 * len(labels)), layout="constrained")
+    axes = figure.subplots()
+    dress(axes)
+    axes.grid(visible=False, axis="y")
+    axes.spines["bottom"].set_visible(False)
+    places = [-float(i) for i in range(len(labels))]
+    colours = [PALETTE[i % len(PALETTE)] for i in range(len(labels))]
+    axes.barh(places, values, height=0.34, color=colours)
+    for place, label, value, error in zip(places, labels, values, errors, strict=True):
+        axes.text(0, place + 0.24, label, va="bottom", ha="left", size=8.5, color=INK)
+        said = f"{value:.3g}" + (f" ± {error:.2g}" if error is not None else "")
+        axes.text(max(value, 0), place, f" {said}", va="center", ha="left", size=8.5, color=MUTED)
+    axes.set(yticks=[], xticks=[], xlim=(0, 1.3 * max([*values, 1e-9])), ylim=(places[-1] - 0.35, 0.7))
+    axes.set_title(name, loc="left", color=INK, size=10.5)
+    return figure

@@ -1,0 +1,98 @@
+"""Whether model, guide, estimator and beta go together, asked before the first step and whatever ``__debug__`` says.
+
+Our own estimators look at every trace themselves. Pyro's classes are taken where they are right, and refused where
+they would be silently wrong: each refusal names what is wrong and what serves instead.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pyro import infer
+from torch import Tensor
+
+from .. import randomness
+from .base import Estimator, check_unit_beta, family
+from .sites import Program, Sites
+from .tracing import sites
+
+WRONG = {
+    infer.RenyiELBO: "weighs the whole batch as one datum, N/B inside the logarithm; use estimators.Renyi, or IWAE for "
+    "alpha = 0",
+    infer.ReweightedWakeSleep: "weighs the whole batch as one datum; use estimators.RWS",
+    infer.TraceTailAdaptive_ELBO: "takes a sorting order for ranks and has no finite loss; use estimators.TailAdaptive",
+    infer.Trace_MMD: "compares the particles of one datum with the prior, not the batch; use estimators.MMD",
+    infer.TraceGraph_ELBO: "has no differentiable loss; use estimators.NVIL, VIMCO or TraceELBO",
+}
+"""Pyro's estimators that are refused, and why."""
+
+
+def check_estimator(estimator: Any, beta: Any = 1.0) -> None:
+    """Refuse what is wrong whatever the model.
+
+    Args:
+        estimator: an instance of a ``pyro.infer.ELBO`` class.
+        beta: number, tensor or schedule.
+
+    Raises:
+        TypeError: not an ELBO, or one of Pyro's that is silently wrong.
+        ValueError: an estimator that has no meaning at this beta.
+
+    Example:
+        >>> check_estimator(infer.Trace_ELBO(), beta=4.0)
+    """
+    if not isinstance(estimator, infer.ELBO):
+        raise TypeError(f"estimator must be an instance of a pyro.infer.ELBO class, not {estimator!r}")
+    for wrong, why in WRONG.items():
+        if isinstance(estimator, wrong):
+            raise TypeError(f"estimator pyro.infer.{type(estimator).__name__} {why}")
+    if not hasattr(estimator, "differentiable_loss"):
+        raise TypeError(f"{type(estimator).__name__} has no differentiable_loss; use one of ppl_vae.estimators")
+    if isinstance(estimator, Estimator):
+        check_unit_beta(estimator, beta)
+
+
+def check_programs(estimator: Any, model: Program, guide: Program, batch: tuple[Tensor, ...]) -> None:
+    """Refuse what one of Pyro's own estimators would get wrong with these programs, beta and scales included.
+
+    The random number generators are left as they were.
+
+    Args:
+        estimator: an instance of a ``pyro.infer.ELBO`` class; one of ours is not looked at: it checks every trace.
+        model: Pyro model, scaled by beta as it will be trained.
+        guide: Pyro guide, likewise.
+        batch: arguments of both.
+
+    Raises:
+        ValueError: in one sentence, naming site, estimator and what would serve.
+    """
+    if isinstance(estimator, Estimator):
+        return
+    enumerates = isinstance(estimator, infer.TraceEnum_ELBO | infer.TraceTMC_ELBO)
+    with torch.no_grad(), randomness.isolated(0, batch[0].device):
+        traced = sites(model, guide, batch, 1, kwargs={}, marginal=enumerates)
+    if isinstance(estimator, infer.TraceMeanField_ELBO):
+        _refuse_discrete(traced)
+    if enumerates:
+        _refuse_beta(traced)
+
+
+def _refuse_discrete(traced: Sites) -> None:
+    for name, site in traced.drawn.items():
+        if not site["fn"].has_rsample:
+            raise ValueError(
+                f"site {name} of the guide is a {family(site)}, which has no reparameterised samples, and "
+                "TraceMeanField_ELBO drops its gradient; estimators.MeanFieldELBO keeps it"
+            )
+
+
+def _refuse_beta(traced: Sites) -> None:
+    alone = [site["name"] for site in traced.latent if site["name"] not in traced.guide]
+    for site in traced.latent:
+        beta = site["infer"].get("beta", 1.0)
+        if alone and (isinstance(beta, Tensor) or beta != 1):
+            raise ValueError(
+                f"beta has no meaning for site {alone[0]}, which is summed out of the model alone; leave beta at 1, or "
+                "give the guide that site too"
+            )

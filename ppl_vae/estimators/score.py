@@ -1,0 +1,185 @@
+"""Estimators for latent sites that cannot be reparameterised: the score function, made quieter by a baseline.
+
+    grad E_q[f(z)] = E_q[grad f(z) + (f(z) - b) grad log q(z)]
+
+holds for every b that does not depend on z. Sites that can be reparameterised keep their pathwise gradient, so that a
+guide may mix both kinds.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from typing import Any
+
+import torch
+from pyro.poutine.runtime import am_i_wrapped
+from torch import Tensor, nn
+
+from ..handlers import register
+from ..randomness import apart, isolated
+from .base import Estimator, Terms, summed_up, with_gradient_of
+from .importance import log_mean_exp
+from .sites import Program
+
+HIDDEN = 100  # units of the baseline network
+_numbers = itertools.count()
+
+
+class VIMCO(Estimator):
+    """IWAE bound for discrete latents: each sample's baseline is the bound made of the K - 1 others.
+
+    For sample k, its own weight is replaced by the geometric mean of the others'. Unbiased for the IWAE bound.
+
+    Args:
+        num_particles: K, at least 2: the baseline is made of the other samples.
+        max_plate_nesting: plates of model and guide, particles apart.
+
+    Needs every site inside one data plate; takes any latent site. Any beta.
+
+    Source: Mnih and Rezende 2016, "Variational inference for Monte Carlo objectives".
+
+    Example:
+        >>> from ppl_vae import likelihoods, models, networks, posteriors, priors
+        >>> vae = models.VAE(
+        ...     priors.Bernoulli(4),
+        ...     posteriors.Bernoulli(networks.MLP(6, [8]), 4),
+        ...     likelihoods.Bernoulli(networks.MLP(4, [8]), 6),
+        ... )
+        >>> VIMCO(num_particles=5).terms(vae.model, vae.guide, torch.ones(3, 6)).surrogate.shape
+        torch.Size([3])
+    """
+
+    per_datum = True
+    least_particles = 2
+
+    def __init__(self, num_particles: int = 5, max_plate_nesting: int = 1) -> None:
+        super().__init__(num_particles, max_plate_nesting)
+
+    def terms(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Terms:
+        """Per-datum terms of one batch; the surrogate's value is the IWAE bound."""
+        traced = self._trace(model, guide, args, kwargs)
+        weights, score = traced.weights(), traced.score()
+        surrogate = bound = log_mean_exp(weights.log_w)
+        if score is not None:
+            signal = bound.detach() - _without_each(weights.log_w.detach())
+            surrogate = with_gradient_of(bound, bound + (signal * score).sum(0))
+        return summed_up(traced, weights, surrogate)
+
+
+def _without_each(log_w: Tensor) -> Tensor:
+    """For each k the IWAE bound with w_k replaced by the geometric mean of the others: (K, B) from (K, B)."""
+    k = len(log_w)
+    replaced = (log_w.sum(0) - log_w) / (k - 1)
+    own = torch.eye(k, dtype=torch.bool, device=log_w.device)[..., None]
+    return torch.where(own, replaced[:, None], log_w).logsumexp(1) - math.log(k)
+
+
+class NVIL(Estimator, nn.Module):
+    """ELBO for discrete latents: score function with a learned baseline b(x) that predicts each datum's log-weight.
+
+    Unbiased for every baseline. The baseline is fitted to log w by least squares with the optimizer that trains the
+    model; its loss changes gradients, not values. The paper's running variance is left out: it scales the gradient.
+
+    Args:
+        num_particles: K, samples of z for every datum, which are averaged.
+        baseline: module from a batch x (B, *shape), as floats with 0 for NaN, to (B,) or (B, 1); by default two
+            layers of 100, made by ``prepare``, which ``fit`` calls, or else at the first batch.
+        max_plate_nesting: plates of model and guide, particles apart.
+
+    Needs every site inside one data plate, and programs whose first argument is that plate's batch; takes any latent
+    site. Any beta.
+
+    Raises:
+        TypeError: a baseline that is not a module.
+        ValueError: when run, no batch to look at, or a baseline that does not give one number for every datum of it.
+
+    Source: Mnih and Gregor 2014, "Neural variational inference and learning in belief networks".
+
+    Example:
+        >>> from ppl_vae import likelihoods, models, networks, posteriors, priors
+        >>> vae = models.VAE(
+        ...     priors.Bernoulli(4),
+        ...     posteriors.Bernoulli(networks.MLP(6, [8]), 4),
+        ...     likelihoods.Bernoulli(networks.MLP(4, [8]), 6),
+        ... )
+        >>> NVIL().terms(vae.model, vae.guide, torch.ones(3, 6)).surrogate.shape
+        torch.Size([3])
+    """
+
+    per_datum = True
+
+    def __init__(self, num_particles: int = 1, baseline: nn.Module | None = None, max_plate_nesting: int = 1) -> None:
+        nn.Module.__init__(self)
+        super().__init__(num_particles, max_plate_nesting)
+        if baseline is not None and not isinstance(baseline, nn.Module):
+            raise TypeError(f"baseline must be a torch.nn.Module from x (B, *shape) to (B,), not {baseline!r}")
+        self.baseline = baseline
+
+    def prepare(self, *batch: Any) -> None:
+        """Make the default baseline for batches (x, ...) like this one; the caller's random numbers stay as they were.
+
+        Its weights follow from the seed that torch's generator was last given.
+        """
+        x = _first(batch)
+        if self.baseline is None:
+            with isolated(apart(torch.initial_seed()), torch.device("cpu")):
+                self.baseline = _Baseline(x[0].numel()).to(x.device, x.dtype)
+
+    def terms(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Terms:
+        """Per-datum terms of one batch; the surrogate's value is the ELBO."""
+        self.prepare(*args)
+        traced = self._trace(model, guide, args, kwargs)
+        weights, score = traced.weights(), traced.score()
+        surrogate = weights.log_w
+        if score is not None:
+            predicted = self._predict(_first(args), traced.size)
+            signal = weights.log_w.detach() - predicted
+            surrogate = surrogate + signal.detach() * score - signal.square()
+        # Taken off first, so that a large squared error rounds nothing off the value.
+        climbs = (surrogate - surrogate.detach()).mean(0)
+        return summed_up(traced, weights, with_gradient_of(weights.log_w.mean(0), climbs))
+
+    def _predict(self, x: Tensor, size: int) -> Tensor:
+        """b(x), (B,)."""
+        assert self.baseline is not None
+        if am_i_wrapped():  # by pyro.infer.SVI, which trains what is registered; elsewhere it is this module's own
+            register(f"{self._name}.baseline", self.baseline)
+        predicted = self.baseline(x.nan_to_num())
+        if predicted.shape not in ((size,), (size, 1)):
+            raise ValueError(
+                f"NVIL's baseline gives shape {tuple(predicted.shape)} for x {tuple(x.shape)}, where the data plate "
+                f"holds {size}; it must give one number for every datum of that plate, ({size},) or ({size}, 1)"
+            )
+        return predicted.reshape(size)
+
+    @property
+    def _name(self) -> str:
+        # Held outside the copied state, so that a deep copy or an unpickled estimator gets a name of its own.
+        if "_registered_as" not in vars(self):
+            vars(self)["_registered_as"] = f"nvil{next(_numbers)}"
+        return vars(self)["_registered_as"]
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {key: value for key, value in self.__dict__.items() if key != "_registered_as"}
+
+
+def _first(batch: tuple[Any, ...]) -> Tensor:
+    """The first x of a batch (x, ...), as floats."""
+    if not (batch and isinstance(batch[0], Tensor) and batch[0].dim()):
+        raise ValueError(
+            "NVIL's baseline looks at the first argument of model and guide, a batch x (B, *shape) given by position, "
+            "and there is none; pass x that way, or use VIMCO, which has no baseline network"
+        )
+    x = batch[0]
+    return x if x.is_floating_point() else x.to(torch.get_default_dtype())
+
+
+class _Baseline(nn.Sequential):
+    """Two layers of tanh units over the flattened datum."""
+
+    def __init__(self, size: int) -> None:
+        super().__init__(nn.Linear(size, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, HIDDEN), nn.Tanh(), nn.Linear(HIDDEN, 1))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x.reshape(len(x), -1))

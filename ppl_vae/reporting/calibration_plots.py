@@ -1,0 +1,207 @@
+"""Plots of calibration: arrays in, a matplotlib ``Figure`` out; ``evaluation.calibration`` makes the arrays.
+
+Dimensions that pass are blue and those that do not are orange, over grey bands in which a right guide stays.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike
+
+from .drawing import INK, MUTED, PALETTE, WIDTH, as_array, dress, one_axes
+
+__all__ = ["coverage", "ecdf_difference", "khat_by_datum", "rank_histogram"]
+
+BAND = 0.99  # of each bar by itself
+TRUSTED = 0.7
+NAMED = 5  # data whose index is written beside their k-hat
+
+
+def rank_histogram(counts: ArrayLike, names: Sequence[str], passed: ArrayLike | None = None) -> Figure:
+    """Histogram of the ranks of true codes, a panel a dimension, over the band of each bar under uniform ranks.
+
+    Args:
+        counts: (bins, D), as ``SBC.histogram`` gives them.
+        names: of the D dimensions.
+        passed: bool (D,), which are calibrated; all by default.
+
+    Raises:
+        ValueError: other shapes, or no ranks.
+
+    Example:
+        >>> figure = rank_histogram([[9, 2], [11, 2], [10, 26]], ["z[0]", "z[1]"], [True, False])
+        >>> [axes.get_title("left") for axes in figure.axes]
+        ['z[0]', 'z[1]']
+    """
+    counts, passed = _by_dimension("counts", counts, names, passed)
+    total = counts.sum(0)
+    if (total <= 0).any():
+        raise ValueError("counts must hold at least one rank of every dimension")
+    bins, dims = counts.shape
+    columns = min(dims, 2)
+    rows = -(-dims // columns)
+    figure = Figure((WIDTH, 1.35 * rows + 0.5), layout="constrained")
+    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
+    for axes in grid[dims:]:
+        axes.set_axis_off()
+    for axes, bars, n, name, good in zip(grid, counts.T, total, names, passed, strict=False):
+        dress(axes)
+        low, high = _binomial_band(int(n), 1 / bins)
+        axes.bar(np.arange(bins) + 0.5, bars, width=0.86, color=PALETTE[0] if good else PALETTE[1])
+        axes.axhspan(low, high, color=MUTED, alpha=0.28, lw=0, zorder=2)
+        axes.axhline(n / bins, color=MUTED, lw=1, zorder=2)
+        axes.set_title(name, color=INK, size=9.5, loc="left")
+        axes.set(xlim=(0, bins), xticks=[])
+        axes.yaxis.set_major_locator(MaxNLocator(3, integer=True))
+    figure.supxlabel("rank of the true code among the guide's draws, lowest to highest", color=INK, size=9.5)
+    return figure
+
+
+def ecdf_difference(
+    points: ArrayLike,
+    difference: ArrayLike,
+    band: tuple[ArrayLike, ArrayLike],
+    passed: ArrayLike | None = None,
+    level: float = 0.95,
+) -> Figure:
+    """ECDF of the ranks less that of uniform ones, a line a dimension, over a simultaneous band.
+
+    Args:
+        points: (L,) shares of the ranks.
+        difference: (L, D).
+        band: lower and upper bound, (L,) each.
+        passed: bool (D,), which are calibrated; all by default.
+        level: of the band, for the legend.
+
+    Raises:
+        ValueError: other shapes.
+
+    Example:
+        >>> d = np.array([[0.0, 0.1], [0.0, 0.2]])
+        >>> figure = ecdf_difference([0.3, 0.6], d, ([-0.1, -0.1], [0.1, 0.1]), [True, False])
+        >>> len(figure.axes[0].lines)
+        2
+    """
+    points, difference = as_array("points", points), as_array("difference", difference)
+    low, high = as_array("band", band[0]), as_array("band", band[1])
+    difference, passed = _by_dimension("difference", difference, None, passed)
+    if not (points.shape == low.shape == high.shape == difference.shape[:1]):
+        raise ValueError(
+            f"points and the bounds of band must have shape ({len(difference)},), as difference has rows, not "
+            f"{points.shape}, {low.shape} and {high.shape}"
+        )
+    figure, axes = one_axes(2.9)
+    ends = np.concatenate([[0.0], points, [1.0]])
+    low, high = (np.concatenate([[0.0], side, [0.0]]) for side in (low, high))
+    shade = axes.fill_between(ends, low, high, color=MUTED, alpha=0.28, lw=0)
+    drawn = {}
+    for good in (True, False):  # those that fail on top
+        for column in difference.T[passed == good]:
+            line = np.concatenate([[0.0], column, [0.0]])
+            (drawn[good],) = axes.plot(ends, line, color=PALETTE[0 if good else 1], lw=1.3, alpha=0.9)
+    axes.set(xlim=(0, 1), xlabel="rank, as a share of the draws", ylabel="ECDF less uniform")
+    names = {good: f"{'pass' if good else 'fail'}: {int((passed == good).sum())}" for good in drawn}
+    handles, labels = [shade, *drawn.values()], [f"{level:.0%} band", *names.values()]
+    figure.legend(
+        handles, labels, loc="outside upper right", ncols=3, frameon=False, labelcolor=INK, fontsize=9, handlelength=1.4
+    )
+    return figure
+
+
+def coverage(
+    levels: ArrayLike, value: ArrayLike, passed: ArrayLike | None = None, stderr: ArrayLike | None = None
+) -> Figure:
+    """Share of true codes inside central intervals against the nominal share, a line a dimension.
+
+    Args:
+        levels: nominal (C,).
+        value: (C, D).
+        passed: bool (D,), which are calibrated; all by default.
+        stderr: binomial standard errors (C,): two of them are shaded about the diagonal.
+
+    Raises:
+        ValueError: other shapes.
+
+    Example:
+        >>> len(coverage([0.5, 0.9], [[0.4, 0.5], [0.7, 0.9]], [False, True]).axes[0].lines)
+        3
+    """
+    levels = as_array("levels", levels)
+    value, passed = _by_dimension("value", value, None, passed)
+    if levels.shape != value.shape[:1]:
+        raise ValueError(f"levels must have shape ({len(value)},), as value has rows, not {levels.shape}")
+    figure, axes = one_axes(3.3)
+    axes.plot([0, 1], [0, 1], color=MUTED, lw=1, ls="--")
+    order = np.argsort(levels)
+    if stderr is not None:
+        error = 2 * as_array("stderr", stderr)[order]
+        axes.fill_between(levels[order], levels[order] - error, levels[order] + error, color=MUTED, alpha=0.28, lw=0)
+    for good in (True, False):
+        for column in value.T[passed == good]:
+            axes.plot(levels[order], column[order], color=PALETTE[0 if good else 1], lw=1.2, marker="o", ms=3)
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="nominal coverage", ylabel="share of true codes inside")
+    for side, x, y in (("too wide", 0.04, 0.92), ("too narrow", 0.96, 0.05)):
+        axes.text(x, y, side, color=MUTED, size=9, ha="left" if x < 0.5 else "right")
+    return figure
+
+
+def khat_by_datum(khat: ArrayLike) -> Figure:
+    """Pareto k-hat of every datum in ascending order; those above 0.7 are coloured and the worst named by index.
+
+    Args:
+        khat: (N,); entries that are not finite are left out.
+
+    Raises:
+        ValueError: not a vector, or no finite entry.
+
+    Example:
+        >>> [text.get_text() for text in khat_by_datum([0.1, 1.4, 0.3]).axes[0].texts]
+        ['1']
+    """
+    khat = as_array("khat", khat)
+    if khat.ndim != 1 or not np.isfinite(khat).any():
+        raise ValueError(f"khat must be a vector with finite entries, not of shape {khat.shape}")
+    order = np.argsort(khat, kind="stable")
+    order = order[np.isfinite(khat[order])]
+    values, place = khat[order], np.arange(1, len(order) + 1)
+    figure, axes = one_axes(2.7)
+    bad = values > TRUSTED
+    axes.scatter(place[~bad], values[~bad], s=9, lw=0, color=PALETTE[0])
+    axes.scatter(place[bad], values[bad], s=9, lw=0, color=PALETTE[1])
+    axes.axhline(TRUSTED, color=PALETTE[1], ls="--", lw=1.5)
+    last = np.inf
+    for index, x, y in list(zip(order, place, values, strict=True))[: -NAMED - 1 : -1]:
+        if y > TRUSTED and last - y > 0.08 * np.ptp(values):  # a name that would cover the one above is left out
+            axes.annotate(
+                str(index), (x, y), (-5, 0), textcoords="offset points", ha="right", va="center", color=MUTED, size=8
+            )
+            last = y
+    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
+    axes.set(xlabel="examples, in order of k-hat", ylabel="Pareto k-hat")
+    return figure
+
+
+def _by_dimension(
+    argument: str, values: ArrayLike, names: Sequence[str] | None, passed: ArrayLike | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Values (rows, D) and flags (D,), checked."""
+    values = as_array(argument, values)
+    if values.ndim != 2 or not values.size:
+        raise ValueError(f"{argument} must have shape (rows, D) and not be empty; its shape is {values.shape}")
+    size = values.shape[1]
+    flags = np.ones(size, dtype=bool) if passed is None else np.asarray(passed, dtype=bool)
+    if flags.shape != (size,) or (names is not None and len(names) != size):
+        raise ValueError(f"names and passed must hold one entry for each of the {size} columns of {argument}")
+    return values, flags
+
+
+def _binomial_band(n: int, p: float) -> tuple[float, float]:
+    """Central interval of a binomial count that holds ``BAND``."""
+    from scipy.special import bdtr
+
+    below = bdtr(np.arange(n + 1.0), n, p)
+    return float(np.argmax(below >= (1 - BAND) / 2)), float(np.argmax(below >= (1 + BAND) / 2))

@@ -1,0 +1,121 @@
+"""The report's sections on whether to trust the guide: calibration, and the quality of its importance weights.
+
+They serve a VAE and a user's Pyro programs alike. Where a program cannot be asked, the section says why: a report never
+fails for it.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from .. import evaluation
+from ..evaluation import calibration
+from . import calibration_plots, plots
+from .embed import embed
+from .section import Section
+
+DATASETS, DRAWS, BINS, PANELS, WEIGHTS = 300, 99, 10, 4, 200
+LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
+
+
+def calibrated(model: Any, x: Tensor, y: Tensor | None) -> Section:
+    """Is the guide right? Ranks, their ECDF and coverage on data that the model made."""
+    id, title = "calibration", "Is the guide right?"
+    try:
+        found = calibration.sbc(model, x[:DATASETS], DATASETS, DRAWS, y=_first(y, DATASETS))
+    except Exception as error:  # a user's program may fail in any way on data that are not its own
+        return Section(id, title, _why(error))
+    names = [f"z{i + 1}" for i in range(model.dim)] if hasattr(model, "posterior") else found.names
+    text, figures = _calibrated(found, names)
+    return Section(id, title, text, tuple(embed(figure, alt) for figure, alt in figures))
+
+
+def weights(model: Any, x: Tensor, y: Tensor | None, results: Mapping[str, Any]) -> Section:
+    """Pareto k-hat and effective sample size of the log-likelihood's weights, by example."""
+    id, title = "weights", "Importance weights"
+    khat, ess, how = results.get("khat", ()), results.get("ess", ()), ""
+    if not is_vector(khat):
+        count = max(25, min(WEIGHTS, results.get("num_particles", WEIGHTS)))
+        try:
+            found = evaluation.log_likelihood(model, x[:WEIGHTS], count, y=_first(y, WEIGHTS))
+        except Exception as error:  # as above
+            return Section(id, title, _why(error))
+        khat, ess = found.khat, found.ess
+        how = f" Here {found.num_particles} weights for each of {len(khat)} examples."
+    text, figures = _weighed(khat, ess, how)
+    return Section(id, title, text, tuple(embed(figure, alt) for figure, alt in figures))
+
+
+def is_vector(values: Any) -> bool:
+    """Whether the results hold a figure by example, not its median."""
+    return hasattr(values, "__len__") and len(values) > 0
+
+
+def _why(error: Exception) -> str:
+    said = (str(error).strip() or "no words").splitlines()[0].rstrip(".")
+    kind = "" if isinstance(error, ValueError) else f"{type(error).__name__}: "
+    return f"Not computed: {kind}{said}."
+
+
+def _calibrated(found: calibration.SBC, names: Sequence[str]) -> tuple[str, list[tuple[Figure, str]]]:
+    passed, covered = found.calibrated(), found.coverage(LEVELS)
+    farthest = torch.stack([found.p_values, -found.ecdf_difference.abs().amax(0)])
+    worst = sorted(sorted(range(len(names)), key=lambda d: farthest[:, d].tolist())[:PANELS])
+    some = f" The {PANELS} dimensions farthest off are shown." if len(names) > PANELS else ""
+    text = (
+        f"{_verdict(found.verdicts())} The model drew {DATASETS} codes and made data of them, so the true code of each "
+        f"is known; the guide, shown the data, drew {DRAWS} codes for each. If it is right, the true code takes every "
+        "rank among them equally often: level bars in the grey band, curves in theirs, coverage on the diagonal. A U, "
+        "or coverage below the diagonal, is a guide too sure of itself (too narrow); a hill, or coverage above, one "
+        f"too wide; a slope, one that lies to one side.{some} The data are the model's own: a guide also fails where "
+        "they are unlike the data it was trained on, and one that repeats the prior would pass, which the KL tells."
+    )
+    histogram = calibration_plots.rank_histogram(
+        found.histogram(BINS)[:, worst], [names[d] for d in worst], passed[worst]
+    )
+    return text, [
+        (histogram, "Rank histograms of true codes among the guide's draws"),
+        (
+            calibration_plots.ecdf_difference(found.points, found.ecdf_difference, found.band(), passed),
+            "ECDF of the ranks less that of uniform ranks, with its simultaneous band",
+        ),
+        (
+            calibration_plots.coverage(covered.levels, covered.value, passed, covered.stderr),
+            "Coverage of the guide's central intervals against their nominal coverage",
+        ),
+    ]
+
+
+def _verdict(words: list[str]) -> str:
+    wrong = Counter(word for word in words if word != "calibrated")
+    of = f"{len(words)} latent dimension{'s' * (len(words) != 1)}"
+    if not wrong:
+        return f"As far as {DATASETS} data tell, yes: no sign of the contrary in {of}."
+    parts = ", ".join(f"{count} {word}" for word, count in wrong.most_common())
+    return f"No: {wrong.total()} of {of} fail at the 5% level ({parts})."
+
+
+def _weighed(khat: Any, ess: Any, how: str) -> tuple[str, list[tuple[Figure, str]]]:
+    tail = calibration.khat(torch.as_tensor(khat), worst=5)
+    text = (
+        "How far the importance-sampled log-likelihood can be trusted, example by example. Below the dashed line "
+        "at 0.7 the weights have a light enough tail; above it the estimate is likely too low: "
+        f"so for {tail.share:.0%} of the examples." + how
+    )
+    if tail.worst:
+        text += f" The worst, by their place in the split: {', '.join(map(str, tail.worst))}."
+    alt = "Histograms of Pareto k-hat and effective sample size over test examples"
+    return text, [
+        (plots.log_weights_quality(khat, ess if is_vector(ess) else None), alt),
+        (calibration_plots.khat_by_datum(khat), "Pareto k-hat of test examples, in ascending order"),
+    ]
+
+
+def _first(y: Tensor | None, count: int) -> Tensor | None:
+    return None if y is None else y[:count]

@@ -1,0 +1,311 @@
+"""Captured steps: loss and gradients of one batch as a single graph, compiled once and replayed.
+
+    (parameters, buffers, batch, share)  ->  (loss, terms, gradients of share * loss, changed buffers)
+
+``make_fx`` runs the objective once on fake tensors, backward pass included, so that the graph holds what the Pyro
+program, its estimator and autograd do to tensors and nothing of the Python around it. Everything that changes from
+step to step is an input: parameters, buffers (a scheduled beta or temperature is one) and the batch; random numbers are
+drawn in the graph from torch's own generator, so a captured run sees the noise of an eager one. A graph fits batches
+of one shape. A program whose operations depend on values, or change from call to call, has no such graph.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from .. import randomness
+from ..objectives import Loss
+
+Batch = tuple[Tensor, ...]
+_SYMBOLS = (torch.SymInt, torch.SymFloat, torch.SymBool)  # what stands for a value that is not known yet
+
+
+class NotCapturable(Exception):
+    """Why an objective cannot be captured, in words that follow "steps run eagerly, since ..."."""
+
+
+class Captured:
+    """A captured step of ``objective`` for batches like ``batch``, in training mode.
+
+    Calling it gives the ``Loss`` of a batch and adds the gradients of ``share`` times its value to the parameters, as
+    the objective and ``backward`` would.
+
+    Args:
+        objective: module whose ``forward(*batch)`` gives a ``Loss``.
+        batch: tensors of the shapes and dtypes to capture for; their values are used for one check.
+        context: what a step runs in, such as reduced precision.
+        compiled: whether to compile the graph; uncompiled, it gives the bits of an eager step.
+
+    Raises:
+        NotCapturable: the program has no graph, or one that does not do what the program does.
+
+    Example:
+        >>> from ppl_vae import Reconstruction, models, networks
+        >>> ae = models.Autoencoder(networks.MLP(6, [8]), networks.MLP(2, [8]), 2, 6)
+        >>> step = Captured(Reconstruction(ae), (torch.rand(5, 6),), compiled=False)
+        >>> step((torch.rand(5, 6),)).value.shape, next(ae.parameters()).grad.shape
+        (torch.Size([]), torch.Size([8, 6]))
+    """
+
+    def __init__(
+        self,
+        objective: nn.Module,
+        batch: Batch,
+        context: Callable[[], AbstractContextManager[Any]] = nullcontext,
+        compiled: bool = True,
+    ) -> None:
+        self.shapes = shapes(batch)
+        step = _Step(objective, context)
+        self.parameters, self.buffers = step.trained, step.buffers
+        self.held = [*(tensor.detach() for tensor in step.tensors)]
+        self.share = torch.ones((), device=batch[0].device)
+        inputs = [*self.held, self.share, *(tensor.contiguous() for tensor in batch)]
+        with _aside(batch[0].device), torch.no_grad(), _quietly():
+            with torch.random.fork_rng(devices=_devices(inputs)):
+                expected = step(*inputs)
+            graph = _graph(step, inputs)
+            with torch.random.fork_rng(devices=_devices(inputs)):
+                found = graph(*inputs)
+            if len(found) != len(expected) or not all(map(_close, found, expected)):
+                raise NotCapturable(
+                    "the program does not do the same at every call: it may count its calls, or draw from the "
+                    "generators of Python or numpy"
+                )
+            self.run: Any = _compile(graph, inputs, expected[0]) if compiled else graph
+            if compiled and batch[0].is_cuda:
+                self.run = _CudaGraph(self.run, inputs, fixed=len(self.held))
+        self.step = step
+
+    def __call__(self, batch: Batch, share: float = 1.0) -> Loss:
+        """Loss of a batch; the gradients of ``share`` times its value are added to the parameters'."""
+        before = [p.grad for p in self.parameters]
+        if self.share.is_cuda:  # where the last replay's gradients lie, the next one's will
+            before = [None if grad is None else grad.clone() for grad in before]
+        with torch.no_grad():
+            value, *rest = self.run(*self.held, self.share.fill_(share), *(t.contiguous() for t in batch))
+            terms = {name: rest.pop(0) for name in self.step.names}
+            if value.is_cuda:
+                value, terms = value.clone(), {name: term.clone() for name, term in terms.items()}
+            for i in self.step.changed or ():
+                self.buffers[i].copy_(rest.pop(0))
+            for i in self.step.reached:
+                grad, old = rest.pop(0), before[i]
+                self.parameters[i].grad = grad if old is None else old.add_(grad)
+        return Loss(value, terms)
+
+
+class _Step:
+    """Loss and gradients as a function of tensors alone: nothing outside them is changed.
+
+    Attributes:
+        tensors: the inputs before share and batch: trained parameters, frozen ones, buffers.
+        names: the loss's terms.
+        changed: which buffers a step changes, found by the first call, which needs tensors with values.
+        reached: which of the trained parameters have a gradient.
+        lent: which gradients share memory with others or are laid out unlike their parameter, as after a sum; they
+            are copied, as ``backward`` does. Found like ``changed``.
+    """
+
+    def __init__(self, objective: nn.Module, context: Callable[[], AbstractContextManager[Any]]) -> None:
+        self.objective, self.context = objective, context
+        self.trained = [p for p in objective.parameters() if p.requires_grad]
+        self.buffers = list(objective.buffers())
+        frozen = [p for p in objective.parameters() if not p.requires_grad]
+        self.tensors: list[Tensor] = [*self.trained, *frozen, *self.buffers]
+        self.names: list[str] = []
+        self.changed: list[int] | None = None
+        self.reached: list[int] = []
+        self.lent: list[int] | None = None
+
+    def __call__(self, *inputs: Tensor) -> list[Tensor]:
+        """Value, terms, changed buffers and gradients, from tensors in the order (*tensors, share, *batch)."""
+        held, share, batch = inputs[: len(self.tensors)], inputs[len(self.tensors)], inputs[len(self.tensors) + 1 :]
+        leaves = [tensor.detach().requires_grad_() for tensor in held[: len(self.trained)]]
+        frozen = list(held[len(leaves) : len(held) - len(self.buffers)])
+        originals = held[len(held) - len(self.buffers) :]
+        copies = [tensor.clone() for tensor in originals]
+        versions = [tensor._version for tensor in copies]
+        with torch.enable_grad():
+            with _standing_in(self.objective, self.tensors, [*leaves, *frozen, *copies]) as now, self.context():
+                loss = self.objective(*batch)
+                after = now()[len(held) - len(copies) :]
+            if not loss.value.requires_grad:
+                raise ValueError("the objective's loss does not depend on any parameter that requires a gradient")
+            gradients = torch.autograd.grad(loss.value * share, leaves, allow_unused=True)
+        self.names = list(loss.terms)
+        if self.changed is None:
+            # By value too: batch normalisation changes its buffers behind autograd's back.
+            here = zip(after, copies, versions, originals, strict=True)
+            self.changed = [
+                i
+                for i, (new, old, version, value) in enumerate(here)
+                if new is not old or new._version != version or not torch.equal(new, value)
+            ]
+        self.reached = [i for i, gradient in enumerate(gradients) if gradient is not None]
+        if self.lent is None:
+            self.lent = _lent(gradients, leaves)
+        gradients = [
+            torch.empty_like(leaves[i]).copy_(gradient) if i in self.lent else gradient
+            for i, gradient in enumerate(gradients)
+        ]
+        terms = [term.detach() for term in loss.terms.values()]
+        return [
+            loss.value.detach(),
+            *terms,
+            *(after[i] for i in self.changed),
+            *(gradients[i] for i in self.reached),
+        ]
+
+
+def _lent(gradients: Sequence[Tensor | None], leaves: list[Tensor]) -> list[int]:
+    out: list[int] = []
+    seen: set[int] = set()
+    for i, (gradient, leaf) in enumerate(zip(gradients, leaves, strict=True)):
+        if gradient is not None:
+            address = gradient.untyped_storage().data_ptr()
+            if address in seen or gradient.stride() != leaf.stride():
+                out.append(i)
+            seen.add(address)
+    return out
+
+
+def gradient_step(objective: nn.Module, batch: Batch) -> None:
+    """One step's loss and gradients for their own sake: parameters, buffers and generators stay as they are."""
+    step = _Step(objective, nullcontext)
+    with _aside(batch[0].device):
+        step(*(tensor.detach() for tensor in step.tensors), torch.ones((), device=batch[0].device), *batch)
+
+
+@contextmanager
+def _standing_in(module: nn.Module, tensors: list[Tensor], others: list[Tensor]) -> Iterator[Callable[[], list[Any]]]:
+    """The module with ``others`` in the place of its parameters and buffers ``tensors``; gives what is there now."""
+    places: list[tuple[dict[str, Any], str, int]] = []
+    number = {id(tensor): i for i, tensor in enumerate(tensors)}
+    for part in module.modules():
+        for holder in (part._parameters, part._buffers):
+            places += [(holder, name, number[id(value)]) for name, value in holder.items() if value is not None]
+    for holder, name, i in places:
+        holder[name] = others[i]
+    first = {i: (holder, name) for holder, name, i in reversed(places)}
+    try:
+        yield lambda: [first[i][0][first[i][1]] for i in range(len(tensors))]
+    finally:
+        for holder, name, i in places:
+            holder[name] = tensors[i]
+
+
+def _graph(step: Callable[..., list[Tensor]], inputs: list[Tensor]) -> Any:
+    from torch.fx.experimental.proxy_tensor import make_fx
+
+    try:
+        graph = make_fx(step, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
+    except Exception as error:  # whatever a program raises when its tensors have no values
+        raise NotCapturable(f"the program cannot run on tensors without values ({_brief(error)})") from error
+    for node in graph.graph.nodes:
+        outputs = node.meta.get("val", ())
+        for out in outputs if isinstance(outputs, tuple | list) else (outputs,):
+            if isinstance(out, _SYMBOLS) or isinstance(out, Tensor) and any(isinstance(n, _SYMBOLS) for n in out.shape):
+                raise NotCapturable(f"the program takes a number or a shape from a tensor's values ({node.target})")
+    return graph
+
+
+def _compile(graph: Any, inputs: list[Tensor], expected: Tensor) -> Any:
+    """The graph through inductor, with the random numbers of eager steps and so their loss."""
+    compiled = torch.compile(graph, fullgraph=True, dynamic=False, options={"fallback_random": True})
+    try:
+        with torch.random.fork_rng(devices=_devices(inputs)):
+            found = compiled(*inputs)[0]
+    except Exception as error:  # no compiler, or an operation that it does not know
+        raise NotCapturable(f"the graph does not compile ({_brief(error)})") from error
+    if not _close(found, expected, within=0.02):
+        raise NotCapturable(
+            f"the compiled graph gives the loss {found.item()} where eager steps give {expected.item()}"
+        )
+    return compiled
+
+
+def compiled_function(function: Callable[..., list[Tensor]], inputs: Batch) -> Callable[..., list[Tensor]]:
+    """A function of tensors, whose first result says whether all is well, as a compiled graph for inputs like these.
+
+    Raises:
+        NotCapturable: it has no graph, or the graph does not compile.
+    """
+    with _aside(inputs[0].device), torch.no_grad(), _quietly():
+        with torch.random.fork_rng(devices=_devices([*inputs])):
+            expected = function(*inputs)[0]
+        return _compile(_graph(function, [*inputs]), [*inputs], expected)
+
+
+class _CudaGraph:
+    """A function of CUDA tensors as one launch: the first ``fixed`` inputs stay in place, the others are copied."""
+
+    def __init__(self, run: Callable[..., list[Tensor]], inputs: list[Tensor], fixed: int) -> None:
+        self.fixed = fixed
+        self.inputs = [*inputs[:fixed], *(tensor.clone() for tensor in inputs[fixed:])]
+        self.graph = torch.cuda.CUDAGraph()
+        side = torch.cuda.Stream()
+        side.wait_stream(torch.cuda.current_stream())
+        with torch.random.fork_rng(devices=_devices(inputs)):
+            with torch.cuda.stream(side):
+                for _ in range(3):
+                    run(*self.inputs)
+            torch.cuda.current_stream().wait_stream(side)
+            with torch.cuda.graph(self.graph):
+                self.outputs = run(*self.inputs)
+
+    def __call__(self, *inputs: Tensor) -> list[Tensor]:
+        for held, new in zip(self.inputs[self.fixed :], inputs[self.fixed :], strict=True):
+            held.copy_(new)
+        self.graph.replay()
+        return self.outputs
+
+
+def shapes(batch: Batch) -> list[Any]:
+    """What batches must have in common to be served by one capture."""
+    return [(tensor.shape, tensor.dtype) for tensor in batch]
+
+
+@contextmanager
+def _aside(device: torch.device) -> Iterator[None]:
+    """The generators as they were on leaving."""
+    states = randomness.capture(device)
+    try:
+        yield
+    finally:
+        randomness.restore(states, device)
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without the compiler's remarks, which are about its own affairs."""
+    logger = logging.getLogger("torch.utils.cpp_extension")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _devices(tensors: list[Tensor]) -> list[torch.device]:
+    return list({tensor.device for tensor in tensors if tensor.is_cuda})
+
+
+def _close(a: Tensor, b: Tensor, within: float = 1e-3) -> bool:
+    a, b = a.double(), b.double()
+    reach = within * b.nan_to_num(0.0, 0.0, 0.0).abs().amax().item() if b.numel() else 0.0
+    return a.shape == b.shape and torch.allclose(a, b, rtol=within, atol=reach + 1e-9, equal_nan=True)
+
+
+def _brief(error: Exception) -> str:
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0][:120]}" if lines else type(error).__name__

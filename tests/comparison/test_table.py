@@ -1,0 +1,53 @@
+"""The table: means and errors over seeds, and files that say the same."""
+
+import csv
+import json
+import math
+import statistics
+
+import pytest
+
+from ppl_vae.comparison.table import Table, mean_and_error
+
+
+def row(setting, seed, value=None, error=None, **more):
+    return {"cell": f"{setting}-{seed}", "setting": setting, "seed": seed, "prior": setting, "error": error,
+            "log_likelihood": value, **more}  # fmt: skip
+
+
+def table(path, *rows):
+    return Table(list(rows), ("prior", "seed"), path)
+
+
+def test_means_and_standard_errors_are_those_of_the_seeds_that_succeeded(tmp_path):
+    values = [-91.0, -92.5, -90.0]
+    rows = [row("a", i, v) for i, v in enumerate(values)] + [row("a", 3, error="no"), row("b", 0, -80.0)]
+    best, other = table(tmp_path, *rows).means
+    assert best["setting"] == "b" and best["log_likelihood"] == -80 and best["log_likelihood_stderr"] is None
+    assert other["seeds"] == 3
+    assert other["log_likelihood"] == pytest.approx(statistics.mean(values))
+    assert other["log_likelihood_stderr"] == pytest.approx(statistics.stdev(values) / math.sqrt(3))
+
+
+def test_settings_without_a_likelihood_come_last(tmp_path):
+    rows = [row("ae", 0, None, reconstruction_error=3.0), row("nan", 0, math.nan), row("vae", 0, -99.0)]
+    assert table(tmp_path, *rows).means[0]["setting"] == "vae"
+
+
+@pytest.mark.parametrize("values", [[], [None], [math.nan]])
+def test_what_is_not_known_has_no_mean(values):
+    assert mean_and_error(values) == (None, None)
+
+
+def test_files_hold_every_cell_and_undefined_figures_are_empty(tmp_path):
+    made = table(tmp_path, row("a", 0, -91.25, khat=math.nan), row("b", 0, error="it, as a sentence"))
+    made.write()
+    with open(tmp_path / "table.csv", newline="") as file:
+        first, second = csv.DictReader(file)
+    assert (first["prior"], first["seed"], first["log_likelihood"], first["khat"]) == ("a", "0", "-91.25", "")
+    assert second["error"] == "it, as a sentence" and second["log_likelihood"] == ""
+    content = json.loads((tmp_path / "table.json").read_text(), parse_constant=pytest.fail)
+    assert content["axes"] == ["prior", "seed"]
+    assert [cell["error"] for cell in content["cells"]] == [None, "it, as a sentence"]
+    assert [mean["setting"] for mean in content["means"]] == ["a"]
+    assert made.failed == [made.rows[1]]

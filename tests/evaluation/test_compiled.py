@@ -1,0 +1,67 @@
+"""Long evaluations are compiled, and give what eager ones give."""
+
+import pyro
+import pyro.distributions as dist
+import pytest
+import torch
+from contracts import vae
+
+from ppl_vae import evaluation, models
+from ppl_vae.estimators import log_weights
+from ppl_vae.evaluation import compiled
+from ppl_vae.training import cost
+
+X = torch.rand(9, 1, 4, 4, generator=torch.Generator().manual_seed(1)).round()
+
+
+def test_short_evaluations_are_eager_and_long_ones_are_not():
+    model = vae(20, (784,), hidden=(400,)).eval()
+    x = torch.zeros(1, 784)
+
+    def weigh(x, y, num_particles):
+        return log_weights(model.model, model.guide, x, y, num_particles)
+
+    with torch.no_grad():
+        assert not compiled.Weigher(model, weigh, x, None, 100 * 1000, (1000, 1)).compile
+        assert compiled.Weigher(model, weigh, x, None, 10_000 * 5000, (5000, 1)).compile
+        assert not compiled.Weigher(model, weigh, x, None, 5000, (5000, 1)).compile  # one piece
+
+
+def test_a_compiled_evaluation_sees_the_same_noise(monkeypatch):
+    model = vae(2, (1, 4, 4))
+    more = {"num_particles": 70, "memory": 2**16}
+    eager = evaluation.log_likelihood(model, X, **more)
+    monkeypatch.setattr(cost, "WORTH", 0.0)
+    monkeypatch.setattr(compiled, "FEW", 0)
+    made = []
+    inner = compiled.Weigher._compiled
+    monkeypatch.setattr(compiled.Weigher, "_compiled", lambda self, batch: made.append(1) or inner(self, batch))
+    found = evaluation.log_likelihood(model, X, **more)
+    assert made == [1]
+    assert torch.allclose(found.value, eager.value, atol=1e-4) and torch.allclose(found.ess, eager.ess, rtol=1e-3)
+
+
+def test_programs_that_have_no_graph_are_evaluated_eagerly():
+    loc = torch.nn.Parameter(torch.zeros(()))
+
+    class Odd(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.loc = loc
+
+        def forward(self, x):
+            with pyro.plate("data", len(x)):
+                pyro.sample("z", dist.Normal(self.loc + float(x.mean()), 1.0))
+
+    def model(x):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Normal(0.0, 1.0))
+            pyro.sample("x", dist.Bernoulli(logits=z[..., None, None, None]).to_event(3), obs=x)
+
+    program = models.Program(model, Odd())
+    program.prepare(X)
+    with pytest.MonkeyPatch.context() as patch:
+        eager = evaluation.log_likelihood(program, X, num_particles=40, memory=2**14).value
+        patch.setattr(cost, "WORTH", -1.0)
+        patch.setattr(compiled, "FEW", 0)
+        assert torch.equal(evaluation.log_likelihood(program, X, num_particles=40, memory=2**14).value, eager)
