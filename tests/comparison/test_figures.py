@@ -27,7 +27,8 @@ def test_peak_memory_is_what_was_held_at_once():
         memory.stop()
         beyond = torch.ones(2**25)
         del beyond
-    assert 55 < memory.peak < 85
+    # Not 32 nor 128; the kernel may take back some tens of MiB of other pages meanwhile.
+    assert 36 < memory.peak < 110
 
 
 def test_a_second_training_is_not_said_to_take_nothing():
