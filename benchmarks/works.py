@@ -20,7 +20,7 @@ class Work:
         prior: "normal", "mixture" (10 components) or "dirichlet" (with a Dirichlet posterior).
         particles: K of the importance-weighted bound; 1 is the ELBO with the KL in closed form where there is one.
         image: whether x is a (1, 64, 64) picture for convolutions, else 784 numbers.
-        steps: steps of one round.
+        steps: steps of one round, which is an epoch to the systems.
     """
 
     name: str
@@ -28,7 +28,7 @@ class Work:
     prior: str = "normal"
     particles: int = 1
     image: bool = False
-    steps: int = 30
+    steps: int = 100
     dim: int = 20
     hidden: tuple[int, ...] = (400,)
 
