@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -41,4 +42,18 @@ def check_size(argument: str, value: Any, least: int = 1) -> int:
     """``value`` as an int of at least ``least``; a ValueError naming the argument otherwise."""
     if isinstance(value, bool) or not isinstance(value, int) or value < least:
         raise ValueError(f"{argument} must be a whole number of at least {least}, not {value!r}")
+    return value
+
+
+def check_weight(argument: str, value: Any) -> float:
+    """``value`` if it is a finite number of at least 0; a ValueError naming the argument otherwise.
+
+    Example:
+        >>> check_weight("weight", -1)
+        Traceback (most recent call last):
+        ...
+        ValueError: weight must be a finite number of at least 0, not -1
+    """
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
+        raise ValueError(f"{argument} must be a finite number of at least 0, not {value!r}")
     return value

@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from .checks import check_weight
 from .parts import Part
-from .penalties import check_weight
 
 __all__ = ["Gaussian", "Masking", "SaltAndPepper"]
 

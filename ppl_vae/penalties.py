@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .checks import check_size
+from .checks import check_size, check_weight
 from .parts import Part
 
 __all__ = ["KLRate", "KSparse", "L1", "L2"]
@@ -177,20 +177,6 @@ class KLRate(_Weighted):
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"rate={self.rate:g}, weight={self.weight:g}"
-
-
-def check_weight(argument: str, value: Any) -> float:
-    """``value`` if it is a finite number of at least 0; a ValueError naming the argument otherwise.
-
-    Example:
-        >>> check_weight("weight", -1)
-        Traceback (most recent call last):
-        ...
-        ValueError: weight must be a finite number of at least 0, not -1
-    """
-    if not _is_number(value) or not 0 <= value < math.inf:
-        raise ValueError(f"{argument} must be a finite number of at least 0, not {value!r}")
-    return value
 
 
 def _is_number(value: Any) -> bool:

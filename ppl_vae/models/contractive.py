@@ -11,9 +11,8 @@ from typing import Literal
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
-from ..checks import check_size
+from ..checks import check_size, check_weight
 from ..networks import MLP
-from ..penalties import check_weight
 from .autoencoder import Autoencoder, check_code, squashed
 from .jacobian import squared_jacobian
 

@@ -12,7 +12,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from ..penalties import check_weight
+from ..checks import check_weight
 from .autoencoder import Autoencoder
 
 

@@ -15,8 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
-from ..checks import check_size, nearest
-from ..penalties import check_weight
+from ..checks import check_size, check_weight, nearest
 from .autoencoder import Autoencoder
 from .density import Density
 from .jacobian import squared_jacobian
