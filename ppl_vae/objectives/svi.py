@@ -11,6 +11,7 @@ from pyro.infer import ELBO
 from pyro.poutine import replay, trace
 from torch import Tensor, nn
 
+from .. import randomness
 from ..estimators import Estimator, MeanFieldELBO
 from ..estimators.compatibility import check_estimator, check_programs
 from ..handlers import Beta, LocalParameters, check_beta, scale_latents
@@ -88,13 +89,30 @@ class SVI(Recorded, nn.Module):
         return float(beta)
 
     def prepare(self, *batch: Tensor) -> None:
-        """Let a model or estimator that finds its parameters by running do so; the next step is validated again."""
+        """Let a model or estimator that finds its parameters by running do so, and refuse what does not go together.
+
+        The next step is validated again.
+        """
         self._validated = False
         for part in (self.model, self.estimator):
             if hasattr(part, "prepare"):
                 with LocalParameters(), torch.random.fork_rng(devices=[]):
                     part.prepare(*batch)
         self._find_scheduled()
+        if len(batch[0]):
+            self._try(batch)
+
+    def _try(self, batch: tuple[Tensor, ...]) -> None:
+        """One loss, which leaves nothing behind: an error comes before anything is trained or written."""
+        modes = [(module, module.training) for module in self.modules()]
+        self.eval()
+        try:
+            with randomness.isolated(0, batch[0].device):
+                self(*batch)
+        finally:
+            for module, mode in modes:
+                module.training = mode
+            self._validated = False
 
     def _find_scheduled(self) -> None:
         """The model's parts that schedule something, in a tuple, which does not register them a second time."""

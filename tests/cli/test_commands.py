@@ -328,3 +328,10 @@ def test_a_full_disk_is_one_line(tmp_path):
     _, err = process.communicate(timeout=60)
     assert process.returncode == 2
     assert err.count("\n") == 1 and "checkpoint.pt" in err
+
+
+def test_parts_that_do_not_go_together_leave_no_run_behind(tmp_path, capsys):
+    words = ["train", "--data", "digits", "--estimator", "iwae", "--prior", "bernoulli", "--latent-dim", "3"]
+    assert main([*words, "--hidden", "4", "--epochs", "1", "--out", str(tmp_path / "run")]) == 2
+    assert "site z of the guide is a Bernoulli" in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
