@@ -18,7 +18,7 @@ table = compare(
     latent_dim=8,
     hidden=[64],
     lr=3e-3,
-    epochs=10,
+    epochs=5,
     progress=False,
 )
 print("test log-likelihood, nats an example, mean and standard error over seeds:")
@@ -36,7 +36,7 @@ fit(SVI(vae), digits.train, epochs=5, lr=3e-3, progress=False)
 x = digits.test.x[:16].round()
 print("signal-to-noise ratio of the encoder's gradient:")
 for name, estimator in (("iwae", estimators.IWAE()), ("dreg", estimators.DReG())):
-    found = evaluation.gradients.snr(vae, estimator, x, num_particles=[1, 10, 100], repeats=200)
+    found = evaluation.gradients.snr(vae, estimator, x, num_particles=[1, 10, 100], repeats=100)
     values = ", ".join(f"{k}: {float(v):.2f}" for k, v in zip([1, 10, 100], found.snr["encoder"].value, strict=True))
     print(f"  {name:<6} by K  {values}")
 assert torch.isfinite(found.bound.value).all()
