@@ -21,7 +21,11 @@ ELBOS = [
 
 
 @pytest.mark.parametrize("elbo", ELBOS, ids=lambda e: type(e).__name__)
-@pytest.mark.parametrize("beta", [1.0, 0.0, 2.5, torch.tensor(2.5), handlers.Linear(steps=4)], ids=str)
+@pytest.mark.parametrize(
+    "beta",
+    [1.0, 0.0, 2.5, torch.tensor(2.5), handlers.Linear(steps=4)],
+    ids=["one", "zero", "number", "tensor", "schedule"],
+)
 def test_loss_is_the_mean_over_examples_and_the_store_stays_empty(elbo, beta):
     model = vae(shape=(3,))
     objective = SVI(model, elbo, beta)
