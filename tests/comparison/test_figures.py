@@ -1,5 +1,7 @@
 """What a cell is measured by."""
 
+import time
+
 import numpy as np
 import pytest
 import torch
@@ -23,12 +25,12 @@ def test_peak_memory_is_what_was_held_at_once():
         held = torch.ones(2**23)  # 32 MiB
         del held
         held = torch.ones(2**24)  # 64 MiB
+        time.sleep(0.1)  # memory is looked at every 10 ms
         del held
         memory.stop()
         beyond = torch.ones(2**25)
         del beyond
-    # Not 32 nor 128; the kernel may take back some tens of MiB of other pages meanwhile.
-    assert 36 < memory.peak < 110
+    assert 55 < memory.peak < 85
 
 
 def test_a_second_training_is_not_said_to_take_nothing():
