@@ -14,6 +14,7 @@ from torch import Tensor
 
 from .. import randomness
 from .base import Estimator, check_unit_beta, family
+from .enumerate import refuse_beta
 from .sites import Program, Sites
 from .tracing import sites
 
@@ -75,7 +76,7 @@ def check_programs(estimator: Any, model: Program, guide: Program, batch: tuple[
     if isinstance(estimator, infer.TraceMeanField_ELBO):
         _refuse_discrete(traced)
     if enumerates:
-        _refuse_beta(traced)
+        refuse_beta(traced)
 
 
 def _refuse_discrete(traced: Sites) -> None:
@@ -84,15 +85,4 @@ def _refuse_discrete(traced: Sites) -> None:
             raise ValueError(
                 f"site {name} of the guide is a {family(site)}, which has no reparameterised samples, and "
                 "TraceMeanField_ELBO drops its gradient; estimators.MeanFieldELBO keeps it"
-            )
-
-
-def _refuse_beta(traced: Sites) -> None:
-    alone = [site["name"] for site in traced.latent if site["name"] not in traced.guide]
-    for site in traced.latent:
-        beta = site["infer"].get("beta", 1.0)
-        if alone and (isinstance(beta, Tensor) or beta != 1):
-            raise ValueError(
-                f"beta has no meaning for site {alone[0]}, which is summed out of the model alone; leave beta at 1, or "
-                "give the guide that site too"
             )

@@ -67,7 +67,7 @@ class Enum(Estimator):
         q = torch.ones(()) if log_d is None else log_d.reshape(shape)[:, :, 0].exp()
         log_likelihood, kl = weights.log_likelihood, weights.log_q - weights.log_prior
         if alone:
-            _refuse_beta(traced, alone[0])
+            refuse_beta(traced)
             # The prior of the guide's sites may depend on those summed out: it belongs under the sum.
             own: Any = sum(traced.log_prob(traced.model[name]) for name in alone)
             joint = (log_likelihood + weights.log_prior + own).reshape(shape)
@@ -154,11 +154,13 @@ def _too_many(listed: str) -> str:
     return f"the discrete sites have more than {MOST} joint values ({listed}); VIMCO, NVIL or RWS will serve"
 
 
-def _refuse_beta(traced: Sites, alone: str) -> None:
-    for site in traced.latent:
+def refuse_beta(traced: Sites) -> None:
+    """ValueError if a latent site has a beta while the model has sites of its own, which are summed out."""
+    alone = [site["name"] for site in traced.latent if site["name"] not in traced.guide]
+    for site in traced.latent if alone else ():
         beta = site["infer"].get("beta", 1.0)
         if isinstance(beta, Tensor) or beta != 1:
             raise ValueError(
-                f"beta has no meaning for site {alone}, which is summed out of the model alone; leave beta at 1, or "
+                f"beta has no meaning for site {alone[0]}, which is summed out of the model alone; leave beta at 1, or "
                 "give the guide that site too"
             )

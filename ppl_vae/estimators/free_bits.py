@@ -14,6 +14,7 @@ from pyro.distributions import Delta
 from torch import Tensor
 from torch.distributions import kl_divergence
 
+from ..checks import check_weight
 from .base import Estimator, Terms, summed_up
 from .sites import Program, Site, Sites
 
@@ -54,9 +55,7 @@ class FreeBits(Estimator):
 
     def __init__(self, num_particles: int = 1, nats: float = 0.1, max_plate_nesting: int = 1) -> None:
         super().__init__(num_particles, max_plate_nesting)
-        if isinstance(nats, bool) or not isinstance(nats, int | float) or not nats >= 0:
-            raise ValueError(f"nats must be a number of at least 0, the floor under each dimension's KL, not {nats!r}")
-        self.nats = nats
+        self.nats = check_weight("nats", nats)
 
     def terms(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Terms:
         """Per-datum terms of one batch; every datum's surrogate carries the batch's KL."""

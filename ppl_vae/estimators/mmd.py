@@ -17,6 +17,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..checks import check_weight
 from .base import Estimator, Terms, summed_up
 from .sites import Program, Site, Sites
 
@@ -62,11 +63,9 @@ class MMD(Estimator):
         self, num_particles: int = 1, weight: float = 10.0, alpha: float = 1.0, max_plate_nesting: int = 1
     ) -> None:
         super().__init__(num_particles, max_plate_nesting)
-        if isinstance(weight, bool) or not isinstance(weight, int | float) or not weight >= 0:
-            raise ValueError(f"weight must be a number of at least 0, not {weight!r}")
         if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not alpha <= 1:
             raise ValueError(f"alpha must be a number of at most 1, the share of the KL left out, not {alpha!r}")
-        self.weight, self.alpha = weight, alpha
+        self.weight, self.alpha = check_weight("weight", weight), alpha
 
     def terms(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Terms:
         """Per-datum terms of one batch; every datum's surrogate carries the batch's MMD."""

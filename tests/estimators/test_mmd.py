@@ -162,7 +162,7 @@ def test_refusals():
     with pytest.raises(ValueError, match="site z of the guide is a Bernoulli, which has no reparam.* MMD needs them"):
         SVI(discrete, MMD())(torch.rand(3, 1, 4, 4).round())
     for bad in ({"weight": -1.0}, {"weight": True}, {"weight": float("nan")}):
-        with pytest.raises(ValueError, match="weight must be a number of at least 0"):
+        with pytest.raises(ValueError, match="weight must be a finite number of at least 0"):
             MMD(**bad)
     for bad in (1.5, "all", float("nan")):
         with pytest.raises(ValueError, match="alpha must be a number of at most 1"):
