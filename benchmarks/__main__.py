@@ -16,7 +16,7 @@ import torch
 
 from . import extra, measure, works
 
-QUICK = ("floor", "ppl_vae", "ppl_vae-bf16", "hand-written", "hand-written-compiled", *measure.MLP_ONLY)
+QUICK = ("floor", "floor-onednn", "ppl_vae", "ppl_vae-bf16", "hand-written", "hand-written-compiled", *measure.MLP_ONLY)
 BUILDING, MEASURING = 90.0, 130.0  # seconds from the start until when systems and turns are added
 
 

@@ -143,7 +143,7 @@ def torchvision_loop(work, x):
     return round_
 
 
-def floor(work, x):
+def floor(work, x, product=torch.mm):
     """The step's matrix products (or convolutions) alone, forward and backward, on numbers that do not matter."""
     if work.image:
         return _convolutions(work, x)
@@ -156,12 +156,21 @@ def floor(work, x):
     def round_():
         for _ in range(work.steps):
             for inputs, weight, gradient, has_inner in made:
-                inputs @ weight.T
-                gradient.T @ inputs
+                product(inputs, weight.T)
+                product(gradient.T, inputs)
                 if has_inner:
-                    gradient @ weight
+                    product(gradient, weight)
 
     return round_
+
+
+def onednn_floor(work, x):
+    """The floor by oneDNN, which captured steps use on AMD's processors and PyTorch's float32 products never do."""
+    from ppl_vae.training.products import onednn_is_faster
+
+    if not onednn_is_faster():
+        raise ImportError("captured steps do not use oneDNN's products on this processor")
+    return floor(work, x, lambda a, b: torch.ops.ppl_vae.addmm.default(None, a, b))
 
 
 def _convolutions(work, x):

@@ -14,6 +14,7 @@ from . import hand, ours, peers, works
 
 SYSTEMS = {
     "floor": hand.floor,
+    "floor-onednn": hand.onednn_floor,
     "ppl_vae": ours.loop,
     "ppl_vae-bf16": partial(ours.loop, precision="bf16"),
     "hand-written": hand.loop,
@@ -32,7 +33,8 @@ MLP_ONLY = ("pythae", "pyroved", "pyro-tutorial", "torchvision-loader")
 def offered(work):
     """Systems that can do a work: peers do the plain VAE over vectors."""
     plain = work.prior == "normal" and work.particles == 1 and not work.image
-    return [name for name in SYSTEMS if plain or name not in MLP_ONLY]
+    left_out = (() if plain else MLP_ONLY) + (("floor-onednn",) if work.image else ())
+    return [name for name in SYSTEMS if name not in left_out]
 
 
 def build(work, names, root, say, seconds=None):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -57,12 +58,13 @@ class Weigher:
     def _compiled(self, batch: tuple[Tensor, ...]) -> Any:
         from ..training.capture import NotCapturable, compiled_function
 
-        def weigh(x: Tensor, y: Tensor | None = None) -> list[Tensor]:
-            return [self.weigh(x, y, self.full[0])]
+        def weigh(x: Tensor, *y: Tensor) -> list[Tensor]:  # a default would be taken for an input
+            return [self.weigh(x, *(y or (None,)), self.full[0])]
 
         try:
             run = compiled_function(weigh, batch)
-        except NotCapturable:
+        except NotCapturable as error:
             self.compile = False
+            warnings.warn(f"log-weights are computed eagerly, since {error}", stacklevel=5)
             return None
         return lambda *batch: run(*batch)[0]

@@ -22,6 +22,7 @@ from torch import Tensor, nn
 
 from .. import randomness
 from ..objectives import Loss
+from .products import onednn_is_faster, through_onednn
 
 Batch = tuple[Tensor, ...]
 _SYMBOLS = (torch.SymInt, torch.SymFloat, torch.SymBool)  # what stands for a value that is not known yet
@@ -68,17 +69,8 @@ class Captured:
         self.share = torch.ones((), device=batch[0].device)
         inputs = [*self.held, self.share, *(tensor.contiguous() for tensor in batch)]
         with _aside(batch[0].device), torch.no_grad(), _quietly():
-            with torch.random.fork_rng(devices=_devices(inputs)):
-                expected = step(*inputs)
-            graph = _graph(step, inputs)
-            with torch.random.fork_rng(devices=_devices(inputs)):
-                found = graph(*inputs)
-            if len(found) != len(expected) or not all(map(_close, found, expected)):
-                raise NotCapturable(
-                    "the program does not do the same at every call: it may count its calls, or draw from the "
-                    "generators of Python or numpy"
-                )
-            self.run: Any = _compile(graph, inputs, expected[0]) if compiled else graph
+            graph, expected = _checked_graph(step, inputs)
+            self.run: Any = _compile(graph, inputs, expected) if compiled else graph
             if compiled and batch[0].is_cuda:
                 self.run = _CudaGraph(self.run, inputs, fixed=len(self.held))
         self.step = step
@@ -201,6 +193,21 @@ def _standing_in(module: nn.Module, tensors: list[Tensor], others: list[Tensor])
             holder[name] = tensors[i]
 
 
+def _checked_graph(step: _Step, inputs: list[Tensor]) -> tuple[Any, Tensor]:
+    """The step's graph, once it has done what the step does, and the loss that both gave."""
+    with torch.random.fork_rng(devices=_devices(inputs)):
+        expected = step(*inputs)
+    graph = _graph(step, inputs)
+    with torch.random.fork_rng(devices=_devices(inputs)):
+        found = graph(*inputs)
+    if len(found) != len(expected) or not all(map(_close, found, expected)):
+        raise NotCapturable(
+            "the program does not do the same at every call: it may count its calls, or draw from the generators of "
+            "Python or numpy"
+        )
+    return graph, expected[0]
+
+
 def _graph(step: Callable[..., list[Tensor]], inputs: list[Tensor]) -> Any:
     from torch.fx.experimental.proxy_tensor import make_fx
 
@@ -218,6 +225,8 @@ def _graph(step: Callable[..., list[Tensor]], inputs: list[Tensor]) -> Any:
 
 def _compile(graph: Any, inputs: list[Tensor], expected: Tensor) -> Any:
     """The graph through inductor, with the random numbers of eager steps and so their loss."""
+    if onednn_is_faster():
+        through_onednn(graph)
     compiled = torch.compile(graph, fullgraph=True, dynamic=False, options={"fallback_random": True})
     try:
         with torch.random.fork_rng(devices=_devices(inputs)):
