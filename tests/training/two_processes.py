@@ -1,4 +1,4 @@
-"""Run by test_processes.py, alone and under torchrun: trains two models and keeps their weights."""
+"""Run by test_processes.py, alone and under torchrun: trains two models, captured if asked, and keeps their weights."""
 
 import sys
 
@@ -32,11 +32,12 @@ class FedPosterior(posteriors.Normal):
         return q.to_event(1)
 
 
-def main(out):
+def main(out, captured=False):
     # 101 examples in batches of 50: the last batch has one example, so one of two processes has none.
     x = data.load("digits", binarize="none").train.x[:101]
     eps = torch.randn(101, 4, generator=torch.Generator().manual_seed(3))
     settings = {"epochs": 3, "batch_size": 50, "lr": 0.01, "progress": False, "clip": 10.0}
+    settings["compile"] = captured
     settings["device"] = "auto" if not torch.accelerator.is_available() else "cpu"  # on a GPU, too, this is about CPUs
     torch.manual_seed(0)
     ae = models.Autoencoder(networks.MLP((1, 8, 8), [32]), networks.MLP(4, [32]), 4, (1, 8, 8))
@@ -49,6 +50,7 @@ def main(out):
         likelihoods.Normal(networks.MLP(4, [32]), (1, 8, 8)),
     )
     history = fit(SVI(vae, estimators.TraceELBO()), (x, eps), accumulate=2, **settings)
+    assert ae_history.steps == history.steps == ("captured" if captured else "eager")
     state = {f"ae.{name}": value for name, value in ae.state_dict().items()}
     state |= {f"vae.{name}": value for name, value in vae.state_dict().items()}
     state["losses"] = torch.tensor(
@@ -63,4 +65,4 @@ def main(out):
 
 
 if __name__ == "__main__":
-    main(sys.argv[1])
+    main(sys.argv[1], "captured" in sys.argv)
