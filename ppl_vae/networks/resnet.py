@@ -28,7 +28,7 @@ class _Residual(nn.Module):
         return x + self.body(x)
 
 
-def _with_residuals(layers: nn.Module, activation: str) -> nn.Sequential:
+def _with_residuals(layers: nn.Sequential, activation: str) -> nn.Sequential:
     """The layers with a residual block behind the activation of every strided convolution."""
     out: list[nn.Module] = []
     channels = None
@@ -39,7 +39,7 @@ def _with_residuals(layers: nn.Module, activation: str) -> nn.Sequential:
         elif channels is not None:
             out.append(_Residual(channels, activation))
             channels = None
-    return nn.Sequential(*out)
+    return type(layers)(*out)
 
 
 class ResNet(Network):
