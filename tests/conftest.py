@@ -1,4 +1,4 @@
-"""Makes ``contracts`` importable, and starts every test with an empty parameter store and a fixed seed."""
+"""Makes ``contracts`` and ``instances`` importable; tests start with an empty parameter store and a fixed seed."""
 
 import pathlib
 import sys

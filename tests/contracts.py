@@ -1,13 +1,6 @@
-"""What every part promises, checked over everything a folder exports: a new part is tested by being listed.
-
-``make(folder, name)`` builds a tiny instance. Classes that follow the fixed constructor convention (``priors.X(dim)``,
-``posteriors.X(network, dim)``, ``likelihoods.X(network, shape)``, ``networks.X(shape, hidden)``, ``estimators.X()``)
-need no entry; the others get one in ``SPECIAL``.
-"""
+"""What every part promises, checked on tiny instances of everything a folder exports (``instances``)."""
 
 import copy
-import importlib
-import inspect
 import json
 import math
 
@@ -15,219 +8,17 @@ import pyro
 import pyro.distributions as dist
 import torch
 import torch.nn.functional as F
+from instances import BATCH, DIM, DISCRETE, SHAPE, vae
 from pyro import poutine
 
 from ppl_vae import (
-    VAE,
-    estimators,
-    handlers,
     likelihoods,
-    models,
     networks,
     parts,
-    penalties,
     posteriors,
     priors,
     supports,
 )
-
-DIM, SHAPE, BATCH = 2, (1, 4, 4), 3
-# Supports that tie the entries together, or that are discrete: worth more than two entries.
-JOINT = ("Dirichlet", "LogisticNormal", "StickBreaking", "RelaxedOneHotCategorical", "Hyperspherical")
-JOINT += ("OneHotCategorical", "Bernoulli")
-DISCRETE = ("DisARM", "Enum")  # estimators of discrete codes
-FLOWS = {"coupling": 0.1, "autoregressive": 0.1, "spline": 0.02}  # kinds, and how far ``shaken`` moves them
-
-SPECIAL = {
-    "networks.MLP": lambda: [networks.MLP(SHAPE, [5]), networks.MLP(DIM, [5, 4], "tanh"), networks.MLP(SHAPE, [])],
-    "networks.ConvTranspose": lambda: [networks.ConvTranspose(DIM, [3, 2], (1, 5, 4))],
-    "networks.ResNetTranspose": lambda: [networks.ResNetTranspose(DIM, [3, 2], (1, 5, 4))],
-    "priors.Normal": lambda: [priors.Normal(DIM), priors.Normal(DIM, learned=True)],
-    "networks.FillMissing": lambda: [
-        networks.FillMissing(networks.MLP(SHAPE, [5]), SHAPE),
-        networks.FillMissing(networks.MLP((2, 4, 4), [5]), SHAPE, fill=0.5, mask=True),
-    ],
-    "networks.TableEncoder": lambda: [
-        networks.TableEncoder(4, [5]),
-        networks.TableEncoder(4, [5], "tanh", {0: "positive", 1: "count", 3: "categorical(3)"}, mask=True),
-    ],
-    "likelihoods.Columns": lambda: [
-        likelihoods.Columns(
-            networks.MLP(DIM, [5]),
-            6,
-            {0: "real", 1: "positive", 2: "count", 3: "binary", 4: "categorical(3)", 5: "ordinal(4)"},
-        )
-    ],
-    "posteriors.RelaxedOneHotCategorical": lambda: [
-        posteriors.RelaxedOneHotCategorical(networks.MLP(SHAPE, [5]), DIM),
-        posteriors.RelaxedOneHotCategorical(networks.MLP(SHAPE, [5]), 3, handlers.Linear(10, 1.0, 0.5)),
-    ],
-    "likelihoods.Normal": lambda: (
-        [
-            likelihoods.Normal(networks.MLP(DIM, [5]), SHAPE, scale=scale)
-            for scale in (0.5, 2, "learned", "pixel", "network", "optimal")
-        ]
-        + [likelihoods.Normal(networks.Conv.decoder(DIM, [3], SHAPE), SHAPE, scale="network")]
-    ),
-    "priors.Flow": lambda: [shaken(priors.Flow(DIM, kind), by) for kind, by in FLOWS.items()],
-    "priors.Hierarchical": lambda: [priors.Hierarchical(DIM), priors.Hierarchical(DIM, [1, 1], [5, 4])],
-    "priors.Laplace": lambda: [priors.Laplace(DIM), priors.Laplace(DIM, 0.1, 2.0, learned=True)],
-    "priors.Logistic": lambda: [priors.Logistic(DIM), priors.Logistic(DIM, 0.1, 2.0, learned=True)],
-    "priors.MultivariateNormal": lambda: [
-        priors.MultivariateNormal(DIM, 0.1, torch.tensor([[1.0, 0.0], [0.5, 2.0]]), learned=learned)
-        for learned in (False, True)
-    ],
-    "priors.StudentT": lambda: [priors.StudentT(DIM), priors.StudentT(DIM, 3.0, 0.1, 2.0, learned=True)],
-    "priors.Uniform": lambda: [priors.Uniform(DIM), priors.Uniform(DIM, -1.0, 2.0)],
-    "priors.VampPrior": lambda: [
-        priors.VampPrior(posteriors.Normal(networks.MLP(SHAPE, [5], "tanh"), DIM), 4),
-        priors.VampPrior(posteriors.MultivariateNormal(networks.MLP(SHAPE, [5]), DIM), 4, inputs="real"),
-        shaken(priors.VampPrior(posteriors.Flow(networks.Conv(SHAPE, [3]), DIM, context=3), 4, SHAPE, "positive")),
-    ],
-    "posteriors.Flow": lambda: [
-        shaken(posteriors.Flow(network, DIM, kind, context=3), by)
-        for kind, by in FLOWS.items()
-        for network in (networks.MLP(SHAPE, [5]), networks.Conv(SHAPE, [3]))
-    ],
-    "estimators.IWAE": lambda: [estimators.IWAE(), estimators.IWAE(3, "stl")],
-    "estimators.RWS": lambda: [estimators.RWS(), estimators.RWS(3, "sleep")],
-    "priors.Of": lambda: [],  # of any class: tests/priors/test_of.py
-    "posteriors.Of": lambda: [],
-    "likelihoods.Of": lambda: [],
-    "likelihoods.Multinomial": lambda: [  # of one word it would be constant
-        likelihoods.Multinomial(networks.MLP(DIM, [5]), 3),
-        likelihoods.Multinomial(networks.Conv.decoder(DIM, [3], SHAPE), SHAPE, total_count=7),
-    ],
-    "likelihoods.Missing": lambda: [
-        likelihoods.Missing(likelihoods.Bernoulli(networks.MLP(DIM, [5]), SHAPE)),
-        likelihoods.Missing(likelihoods.Normal(networks.Conv.decoder(DIM, [3], SHAPE), SHAPE, scale="optimal")),
-    ],
-    "models.VAE": lambda: [vae()],
-    "models.Autoencoder": lambda: [
-        models.Autoencoder(networks.MLP(SHAPE, [5]), networks.MLP(DIM, [5]), DIM, SHAPE),
-        models.Autoencoder(networks.Conv(SHAPE, [3]), networks.Conv.decoder(DIM, [3], SHAPE), DIM, SHAPE, "identity"),
-    ],
-    "models.ConvAutoencoder": lambda: [models.ConvAutoencoder(DIM, SHAPE, [3, 2])],
-    "models.DenoisingAutoencoder": lambda: [
-        models.DenoisingAutoencoder(*plain(), corruption) for corruption in everything("corruptions")
-    ],
-    "models.SparseAutoencoder": lambda: [
-        *(models.SparseAutoencoder(*plain(), penalty) for penalty in everything("penalties")),
-        models.SparseAutoencoder(
-            *plain(), [penalties.KSparse(3), penalties.KLRate(0.1)], output="identity", code="sigmoid"
-        ),
-        models.SparseAutoencoder(*plain(), [None, penalties.L1(0.1)]),
-    ],
-    "models.ContractiveAutoencoder": lambda: [
-        models.ContractiveAutoencoder(*plain()),
-        models.ContractiveAutoencoder(networks.MLP(SHAPE, []), networks.MLP(DIM, []), DIM, SHAPE, weight=2.0),
-        models.ContractiveAutoencoder(*plain(), "identity", code="identity", probes=2),
-        models.ContractiveAutoencoder(networks.Conv(SHAPE, [3]), networks.Conv.decoder(DIM, [3], SHAPE), DIM, SHAPE),
-    ],
-    "models.StackedAutoencoder": lambda: [
-        models.StackedAutoencoder(networks.MLP(SHAPE, [5, 4]), networks.MLP(DIM, [4, 5]), DIM, SHAPE, beside=beside)
-        for beside in (False, True)
-    ],
-    "models.LatentNoiseAutoencoder": lambda: [models.LatentNoiseAutoencoder(*plain())],
-    "models.RegularizedAutoencoder": lambda: [
-        models.RegularizedAutoencoder(*plain(), regularizer=regularizer, components=3)
-        for regularizer in ("gradient", "l2", "spectral")
-    ],
-    "models.RBM": lambda: [
-        models.RBM(DIM, SHAPE),
-        models.RBM(DIM, SHAPE, "gaussian", scale=0.5),
-        models.RBM(DIM, SHAPE, code="gaussian"),
-    ],
-    "models.DeepBeliefNet": lambda: [
-        models.DeepBeliefNet(DIM, SHAPE, hidden, output, pretrain=1)
-        for hidden, output in (((5, 4), "sigmoid"), ((5,), "identity"), ((), "sigmoid"))
-    ],
-    "penalties.KSparse": lambda: [penalties.KSparse(1)],
-    "models.Program": lambda: [],  # made of the user's own functions: tests/models/test_program.py
-}
-
-
-def _learned(name):
-    cls = getattr(priors, name)
-    return lambda: [cls(DIM), *([cls(3)] if name in JOINT else []), cls(DIM, learned=True)]
-
-
-def _joint(name):
-    cls = getattr(posteriors, name)
-    return lambda: [cls(networks.MLP(SHAPE, [5]), DIM), cls(networks.Conv(SHAPE, [3]), 3)]
-
-
-for _name in (*JOINT, "Beta", "Kumaraswamy", "Gamma", "LogNormal"):
-    SPECIAL[f"priors.{_name}"] = _learned(_name)
-for _name in JOINT:
-    SPECIAL.setdefault(f"posteriors.{_name}", _joint(_name))
-
-
-def plain():
-    """Encoder, decoder, dim and shape of a small autoencoder."""
-    return networks.MLP(SHAPE, [5]), networks.MLP(DIM, [5]), DIM, SHAPE
-
-
-def everything(folder):
-    """A tiny instance of everything that a folder exports."""
-    return [part for name in exported(folder) for part in make(folder, name)]
-
-
-def shaken(part, by=0.2):
-    """The part with every parameter moved at random: some start at 0, where the gradient of others is 0 too."""
-    with torch.no_grad():
-        for p in part.parameters():
-            p.add_(by * torch.randn_like(p))
-    return part
-
-
-def vae(dim=DIM, shape=SHAPE, prior=None, posterior=None, likelihood=None, hidden=(5,)):
-    return VAE(
-        prior or priors.Normal(dim),
-        posterior or posteriors.Normal(networks.MLP(shape, hidden, "tanh"), dim),
-        likelihood or likelihoods.Bernoulli(networks.MLP(dim, hidden, "tanh"), shape),
-    )
-
-
-def exported(folder):
-    """Names of the classes that a folder lists."""
-    module = importlib.import_module(f"ppl_vae.{folder}")
-    return [name for name in module.__all__ if inspect.isclass(getattr(module, name))]
-
-
-def make(folder, name):
-    """Tiny instances of an exported class, the special cases and the convention."""
-    if f"{folder}.{name}" in SPECIAL:
-        return SPECIAL[f"{folder}.{name}"]()
-    cls = getattr(importlib.import_module(f"ppl_vae.{folder}"), name)
-    return {
-        "networks": lambda: [cls(SHAPE, [3, 2])],
-        "priors": lambda: [cls(DIM)],
-        "posteriors": lambda: [cls(networks.MLP(SHAPE, [5]), DIM), cls(networks.Conv(SHAPE, [3]), DIM)],
-        "likelihoods": lambda: [
-            cls(networks.MLP(DIM, [5]), SHAPE),
-            cls(networks.Conv.decoder(DIM, [3], SHAPE), SHAPE),
-            cls(networks.MLP(DIM, [5]), 3),
-            cls(networks.MLP(DIM, [5]), 1),
-        ],
-        "estimators": lambda: [cls(), cls(num_particles=2)],
-        "penalties": lambda: [cls()],
-        "corruptions": lambda: [cls()],
-    }[folder]()
-
-
-def every(folder):
-    """pytest parameters: every tiny instance of everything a folder exports, made anew for every test."""
-    out = []
-    for name in exported(folder):
-        torch.manual_seed(0)
-        out += [(name, i) for i in range(len(make(folder, name)))]
-    return out
-
-
-def instance(folder, case):
-    torch.manual_seed(0)
-    return make(folder, case[0])[case[1]]
 
 
 def check_prior(prior):
@@ -483,7 +274,7 @@ def _axis(name, support, size):
         u, log_step = _line(34, size)
         low, width = float(support.lower_bound), float(support.upper_bound - support.lower_bound)
         return low + width * torch.sigmoid(u), log_step + F.logsigmoid(u) + F.logsigmoid(-u) + math.log(width)
-    raise NotImplementedError(f"no grid over {name}; add one to tests/contracts.py")
+    raise NotImplementedError(f"no grid over {name}; add one here")
 
 
 def _line(reach, size):

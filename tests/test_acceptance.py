@@ -9,7 +9,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from contracts import SHAPE, vae
+from instances import SHAPE, vae
 from torch import nn
 from torch.distributions import constraints
 from torch.utils.data import TensorDataset

@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from contracts import check_corruption, every, instance, within
+from contracts import check_corruption, within
+from instances import every, instance
 
 from ppl_vae import corruptions
 

@@ -16,7 +16,8 @@ import pyro.contrib.gp
 import pyro.distributions as dist
 import pytest
 import torch
-from contracts import DISCRETE, SHAPE, LinearGaussian, exported, instance, vae
+from contracts import LinearGaussian
+from instances import DISCRETE, SHAPE, exported, instance, vae
 from pyro import poutine
 from pyro.infer import ELBO
 from torch import nn

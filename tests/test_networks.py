@@ -1,6 +1,7 @@
 import pytest
 import torch
-from contracts import check_network, every, instance
+from contracts import check_network
+from instances import every, instance
 from torch import nn
 
 from ppl_vae import networks
@@ -76,3 +77,26 @@ def test_bad_arguments(build, message):
 @pytest.mark.parametrize("name", sorted(networks.ACTIVATIONS))
 def test_activations(name):
     assert networks.MLP(3, [4], name)(torch.randn(2, 3)).isfinite().all()
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("network", [networks.Conv, networks.ResNet])
+def test_convolutions_work_on_pixels_with_their_channels_side_by_side(network, channels):
+    seen = []
+
+    def look(layer, inputs, output):
+        seen.append(all(t.stride(1) == 1 for t in (*inputs, output)))
+
+    encoder = network((channels, 12, 8), [4, 6]).eval()
+    decoder = network.decoder(2, [6, 4], (channels, 12, 8)).eval()
+    for layer in (*encoder.modules(), *decoder.modules()):
+        if isinstance(layer, torch.nn.Conv2d | torch.nn.ConvTranspose2d):
+            layer.register_forward_hook(look)
+    x = torch.randn(5, channels, 12, 8, requires_grad=True)
+    features, images = encoder(x), decoder(torch.randn(5, 2))
+    assert seen and all(seen)
+    assert images.shape == (5, 4, 12, 8)
+    (grad,) = torch.autograd.grad(features.square().sum(), x)
+    plain = torch.nn.Sequential(*encoder.layers)  # the same layers, in the order that x came in
+    (expected,) = torch.autograd.grad(plain(x).square().sum(), x)
+    assert torch.allclose(features, plain(x), atol=1e-5) and torch.allclose(grad, expected, atol=1e-4)

@@ -4,7 +4,7 @@ import pickle
 
 import pytest
 import torch
-from contracts import SHAPE, vae
+from instances import SHAPE, vae
 from torch import nn
 
 from ppl_vae import SVI, VAE, checks, estimators, handlers, likelihoods, networks, parts, posteriors, priors

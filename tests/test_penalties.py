@@ -4,7 +4,8 @@ import math
 
 import pytest
 import torch
-from contracts import check_penalty, every, instance
+from contracts import check_penalty
+from instances import every, instance
 
 from ppl_vae import models, penalties
 

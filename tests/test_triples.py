@@ -4,7 +4,7 @@ import itertools
 
 import pytest
 import torch
-from contracts import exported
+from instances import exported
 
 from ppl_vae import SVI, VAE, evaluation, fit, likelihoods, load, networks, posteriors, priors, supports
 

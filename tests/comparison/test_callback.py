@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 import torch
-from contracts import SHAPE, vae
+from instances import SHAPE, vae
 
 from ppl_vae import SVI, fit
 

@@ -5,8 +5,9 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from contracts import vae, within
+from contracts import within
 from finite import Finite, Mixed, elbo
+from instances import vae
 
 from ppl_vae import SVI, likelihoods, networks, posteriors, priors
 from ppl_vae.estimators import Enum, TraceELBO

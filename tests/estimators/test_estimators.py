@@ -2,7 +2,8 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from contracts import LinearGaussian, check_estimator, every, instance, vae, within
+from contracts import LinearGaussian, check_estimator, within
+from instances import every, instance, vae
 from pyro import poutine
 
 from ppl_vae import estimators

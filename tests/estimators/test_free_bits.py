@@ -2,7 +2,8 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from contracts import LinearGaussian, vae, within
+from contracts import LinearGaussian, within
+from instances import vae
 
 from ppl_vae import networks, posteriors, priors
 from ppl_vae.estimators import FreeBits, MeanFieldELBO, TraceELBO

@@ -7,7 +7,8 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from contracts import LinearGaussian, vae, within
+from contracts import LinearGaussian, within
+from instances import vae
 from quadrature import Chain, Line, draws, exact, grid, off
 
 from ppl_vae import likelihoods, networks, posteriors, priors

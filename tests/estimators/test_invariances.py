@@ -7,7 +7,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from contracts import vae
+from instances import vae
 from pyro import poutine
 
 from ppl_vae import estimators, handlers, likelihoods, networks, posteriors, priors

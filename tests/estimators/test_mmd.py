@@ -4,7 +4,8 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from contracts import LinearGaussian, vae, within
+from contracts import LinearGaussian, within
+from instances import vae
 
 from ppl_vae import SVI, networks, posteriors, priors
 from ppl_vae.estimators import MMD, TraceELBO

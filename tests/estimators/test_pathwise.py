@@ -6,7 +6,8 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from contracts import LinearGaussian, shaken, vae, within
+from contracts import LinearGaussian, within
+from instances import shaken, vae
 from pyro import poutine
 from quadrature import DOUBLE, Chain, Line, draws, exact, grid, normal, off
 

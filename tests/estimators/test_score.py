@@ -5,8 +5,9 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from contracts import LinearGaussian, vae
+from contracts import LinearGaussian
 from finite import Finite, Mixed, elbo, iwae, unbiased
+from instances import vae
 
 from ppl_vae import SVI, fit, likelihoods, networks, parts, posteriors, priors
 from ppl_vae.estimators import IWAE, NVIL, VIMCO, TraceELBO

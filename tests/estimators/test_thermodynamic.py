@@ -1,6 +1,7 @@
 import pytest
-from contracts import vae, within
+from contracts import within
 from finite import Finite, elbo, unbiased
+from instances import vae
 
 from ppl_vae import SVI
 from ppl_vae.estimators import TVO

@@ -2,8 +2,9 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from contracts import LinearGaussian, vae, within
+from contracts import LinearGaussian, within
 from finite import Finite, iwae
+from instances import vae
 
 from ppl_vae import SVI
 from ppl_vae.estimators import IWAE, RWS

@@ -3,7 +3,8 @@ import math
 import pyro
 import pytest
 import torch
-from contracts import LinearGaussian, every, instance, vae, within
+from contracts import LinearGaussian, within
+from instances import every, instance, vae
 from pyro import distributions as dist
 from torch import nn
 

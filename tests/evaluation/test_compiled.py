@@ -4,7 +4,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from contracts import vae
+from instances import vae
 
 from ppl_vae import evaluation, models
 from ppl_vae.estimators import log_weights

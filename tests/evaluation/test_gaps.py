@@ -4,7 +4,8 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from contracts import DIM, SHAPE, LinearGaussian, shaken, vae
+from contracts import LinearGaussian
+from instances import DIM, SHAPE, shaken, vae
 from torch import nn
 
 from ppl_vae import VAE, likelihoods, models, networks, posteriors, priors

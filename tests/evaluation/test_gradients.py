@@ -5,7 +5,8 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from contracts import SHAPE, LinearGaussian, vae
+from contracts import LinearGaussian
+from instances import SHAPE, vae
 from pyro.infer import RenyiELBO, Trace_ELBO, TraceMeanField_ELBO
 from torch import nn
 

@@ -6,7 +6,8 @@ import pyro
 import pytest
 import scipy.stats
 import torch
-from contracts import LinearGaussian, vae, within
+from contracts import LinearGaussian, within
+from instances import vae
 from pyro import distributions as dist
 from pyro import poutine
 from torch import nn

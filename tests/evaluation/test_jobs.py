@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 import torch
-from contracts import SHAPE, plain, vae
+from instances import SHAPE, plain, vae
 from torch import nn
 
 from ppl_vae import evaluation, models, networks

@@ -2,7 +2,8 @@ import math
 
 import pytest
 import torch
-from contracts import LinearGaussian, vae, within
+from contracts import LinearGaussian, within
+from instances import vae
 from torch import nn
 
 from ppl_vae import SVI, VAE, estimators, evaluation, fit, likelihoods, models, networks, posteriors, priors

@@ -2,7 +2,8 @@ import itertools
 
 import pytest
 import torch
-from contracts import check_likelihood, every, instance
+from contracts import check_likelihood
+from instances import every, instance
 from torch import nn
 
 from ppl_vae import likelihoods, networks

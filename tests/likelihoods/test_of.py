@@ -1,7 +1,8 @@
 import pyro.distributions as dist
 import pytest
 import torch
-from contracts import DIM, SHAPE, normalised
+from contracts import normalised
+from instances import DIM, SHAPE
 
 from ppl_vae import likelihoods, networks
 

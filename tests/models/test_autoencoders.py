@@ -4,7 +4,7 @@ import warnings
 
 import pytest
 import torch
-from contracts import SHAPE, every, instance, plain
+from instances import SHAPE, every, instance, plain
 from sklearn.decomposition import PCA
 from torch.fx.experimental.proxy_tensor import make_fx
 

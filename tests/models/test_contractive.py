@@ -4,7 +4,8 @@ import copy
 
 import pytest
 import torch
-from contracts import SHAPE, plain, within
+from contracts import within
+from instances import SHAPE, plain
 
 from ppl_vae import Reconstruction, models, networks
 from ppl_vae.models.jacobian import squared_jacobian

@@ -4,7 +4,8 @@ import itertools
 
 import pytest
 import torch
-from contracts import SHAPE, within
+from contracts import within
+from instances import SHAPE
 
 import ppl_vae
 from ppl_vae import Reconstruction, data, evaluation, fit, models

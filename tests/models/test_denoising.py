@@ -1,6 +1,6 @@
 import pytest
 import torch
-from contracts import SHAPE, plain
+from instances import SHAPE, plain
 from torch import nn
 
 from ppl_vae import Reconstruction, corruptions, fit, models

@@ -1,6 +1,7 @@
 import pytest
 import torch
-from contracts import DIM, plain, within
+from contracts import within
+from instances import DIM, plain
 
 from ppl_vae import models
 

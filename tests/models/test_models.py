@@ -1,6 +1,7 @@
 import pytest
 import torch
-from contracts import SHAPE, check_model, every, instance
+from contracts import check_model
+from instances import SHAPE, every, instance
 
 from ppl_vae import models, networks
 

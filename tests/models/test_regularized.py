@@ -1,6 +1,7 @@
 import pytest
 import torch
-from contracts import SHAPE, plain, within
+from contracts import within
+from instances import SHAPE, plain
 from torch import nn
 
 import ppl_vae

@@ -1,6 +1,6 @@
 import pytest
 import torch
-from contracts import DIM, SHAPE, plain
+from instances import DIM, SHAPE, plain
 
 from ppl_vae import Reconstruction, fit, models, networks
 from ppl_vae.penalties import L1, L2, KLRate, KSparse

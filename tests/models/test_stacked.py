@@ -1,6 +1,6 @@
 import pytest
 import torch
-from contracts import SHAPE
+from instances import SHAPE
 from torch import nn
 
 import ppl_vae

@@ -5,7 +5,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from contracts import SHAPE, vae
+from instances import SHAPE, vae
 from pyro import poutine
 from pyro.infer import Predictive
 from pyro.infer.autoguide import AutoDiagonalNormal, AutoNormal

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from contracts import SHAPE
+from instances import SHAPE
 from torch import nn
 
 from ppl_vae import Reconstruction, models, networks

@@ -4,7 +4,8 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from contracts import LinearGaussian, vae
+from contracts import LinearGaussian
+from instances import vae
 from torch import nn
 
 from ppl_vae import SVI, estimators, handlers, models

@@ -2,7 +2,7 @@ import json
 
 import pytest
 import torch
-from contracts import vae
+from instances import vae
 
 from ppl_vae import SVI, handlers, networks, parts, posteriors, priors
 

@@ -1,7 +1,8 @@
 import pyro.distributions as dist
 import pytest
 import torch
-from contracts import DIM, SHAPE, check_posterior
+from contracts import check_posterior
+from instances import DIM, SHAPE
 
 from ppl_vae import networks, posteriors
 

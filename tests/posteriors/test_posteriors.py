@@ -1,6 +1,7 @@
 import pytest
 import torch
-from contracts import check_posterior, every, instance
+from contracts import check_posterior
+from instances import every, instance
 
 from ppl_vae import networks, posteriors
 

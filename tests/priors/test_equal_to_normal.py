@@ -5,7 +5,7 @@ import math
 
 import pytest
 import torch
-from contracts import SHAPE, vae
+from instances import SHAPE, vae
 from torch import nn
 
 from ppl_vae import SVI, evaluation, likelihoods, networks, posteriors, priors

@@ -1,6 +1,7 @@
 import pytest
 import torch
-from contracts import SHAPE, vae, within
+from contracts import within
+from instances import SHAPE, vae
 
 from ppl_vae import SVI, evaluation, networks, posteriors, priors
 

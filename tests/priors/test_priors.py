@@ -1,6 +1,7 @@
 import pytest
 import torch
-from contracts import check_prior, every, instance
+from contracts import check_prior
+from instances import every, instance
 
 from ppl_vae import priors
 

@@ -6,7 +6,8 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from contracts import SHAPE, vae, within
+from contracts import within
+from instances import SHAPE, vae
 from torch import nn
 
 from ppl_vae import SVI, evaluation, fit, likelihoods, networks, parts, posteriors, priors, training

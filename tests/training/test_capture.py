@@ -11,7 +11,7 @@ import pyro
 import pyro.distributions as dist
 import pytest
 import torch
-from contracts import DISCRETE, every, instance, vae
+from instances import DISCRETE, every, instance, vae
 from torch import nn
 
 from ppl_vae import SVI, Reconstruction, fit, handlers, likelihoods, models, networks, posteriors, priors

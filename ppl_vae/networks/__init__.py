@@ -1,0 +1,20 @@
+"""Networks: tensor -> features, for any number of leading batch dimensions.
+
+A network maps an event of shape ``in_shape`` to features of shape ``out_shape``. Leading dimensions are folded into
+one, run through the layers and unfolded again, so convolutions and batch normalisation work under vectorised
+particles. Encoders halve the image at every hidden size (3x3 convolution, stride 2); ``X.decoder`` builds the mirror
+image, whose last features a likelihood turns into parameters with a head of its own.
+"""
+
+from .base import ACTIVATIONS as ACTIVATIONS
+from .base import event_shape as event_shape
+from .base import fold as fold
+from .base import full_precision as full_precision
+from .conv import Conv, ConvTranspose
+from .fill_missing import FillMissing
+from .head import Head as Head
+from .mlp import MLP
+from .resnet import ResNet, ResNetTranspose
+from .table_encoder import TableEncoder
+
+__all__ = ["MLP", "Conv", "ConvTranspose", "FillMissing", "ResNet", "ResNetTranspose", "TableEncoder"]

@@ -1,0 +1,109 @@
+"""Convolutional networks, and their mirrors from codes to images."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+
+from .base import Network, activation_layer, event_shape, hidden_sizes, image_shape
+
+
+def channels_last(x: Tensor) -> Tensor:
+    """Images (B, C, H, W) as they were, on a CPU with the channels of a pixel side by side.
+
+    Convolutions there keep that order from layer to layer, forward and backward, and are faster in it.
+    """
+    if x.device.type != "cpu":
+        return x
+    if x.shape[1] == 1:  # the order is the same for one channel, and only strides can say which it is
+        return x.squeeze(1).unsqueeze(-1).movedim(-1, 1)
+    return x.contiguous(memory_format=torch.channels_last)
+
+
+class ImageLayers(nn.Sequential):
+    """Layers of images that come channels last."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Output of the layers for images (B, C, H, W)."""
+        return super().forward(channels_last(x))
+
+
+class Unflatten(nn.Unflatten):
+    """Rows to images, channels last."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Images (B, C, H, W) of rows (B, C * H * W)."""
+        return channels_last(super().forward(x))
+
+
+class Conv(Network):
+    """Encoder of 3x3 convolutions of stride 2, one for each hidden size (its channels), with the activation after each.
+
+    Args:
+        in_shape: (channels, height, width).
+        hidden: channels of the layers.
+        activation: one of ``networks.ACTIVATIONS``.
+
+    Example:
+        >>> import torch
+        >>> Conv((1, 28, 28), [16, 32])(torch.zeros(5, 1, 28, 28)).shape
+        torch.Size([5, 1568])
+    """
+
+    def __init__(self, in_shape: Sequence[int], hidden: Sequence[int] = (32, 64), activation: str = "relu") -> None:
+        super().__init__()
+        self.in_shape = image_shape("in_shape", in_shape)
+        channels, *sides = self.in_shape
+        layers: list[nn.Module] = []
+        for size in hidden_sizes(hidden):
+            layers += [nn.Conv2d(channels, size, 3, stride=2, padding=1), activation_layer(activation)]
+            channels, sides = size, [(side + 1) // 2 for side in sides]
+        self.out_shape = (channels * math.prod(sides),)
+        self.layers = ImageLayers(*layers, nn.Flatten())
+
+    @classmethod
+    def decoder(cls, dim: int, hidden: Sequence[int], shape: Sequence[int], activation: str = "relu") -> ConvTranspose:
+        """The mirrored network, from codes of size ``dim`` to features with the image's height and width."""
+        return ConvTranspose(dim, hidden, shape, activation)
+
+
+class ConvTranspose(Network):
+    """Decoder of 3x3 transposed convolutions of stride 2, from a code to (hidden[-1], height, width).
+
+    Args:
+        dim: size of the code.
+        hidden: channels, widest first; the code is mapped to ``hidden[0]`` channels at the smallest size.
+        shape: shape of the image to be decoded, for its height and width.
+        activation: one of ``networks.ACTIVATIONS``.
+
+    Example:
+        >>> import torch
+        >>> ConvTranspose(16, [64, 32], (1, 28, 28))(torch.zeros(3, 5, 16)).shape
+        torch.Size([3, 5, 32, 28, 28])
+    """
+
+    def __init__(self, dim: int, hidden: Sequence[int], shape: Sequence[int], activation: str = "relu") -> None:
+        super().__init__()
+        self.in_shape = event_shape("dim", dim)
+        _, *target = image_shape("shape", shape)
+        hidden = hidden_sizes(hidden)
+        sides = [target]
+        for _ in hidden:
+            sides.append([(side + 1) // 2 for side in sides[-1]])
+        sides.reverse()
+        layers: list[nn.Module] = [
+            nn.Linear(dim, hidden[0] * math.prod(sides[0])),
+            activation_layer(activation),
+            Unflatten(1, (hidden[0], *sides[0])),
+        ]
+        channels = hidden[0]
+        for size, small, large in zip([*hidden[1:], hidden[-1]], sides, sides[1:], strict=False):
+            bottom, right = (b - (2 * a - 1) for a, b in zip(small, large, strict=True))
+            layers.append(nn.ConvTranspose2d(channels, size, 3, stride=2, padding=1, output_padding=(bottom, right)))
+            layers.append(activation_layer(activation))
+            channels = size
+        self.out_shape = (channels, *target)
+        self.layers = nn.Sequential(*layers)

@@ -1,0 +1,66 @@
+"""The last layer, from features to the parameters of a distribution."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+from torch import Tensor, nn
+
+from .base import fold, full_precision
+
+
+class Head(nn.Module):
+    """Last layer: features of a network -> ``parameters`` tensors of an event shape, in float32 or better.
+
+    Features shaped like an image of the event's height and width go through a 1x1 convolution, all others through a
+    linear layer. A network that does not state its ``out_shape`` gets a layer that is sized at its first use.
+
+    Args:
+        network: the module whose features come in.
+        shape: event shape of each parameter.
+        parameters: how many parameters the distribution has.
+
+    Example:
+        >>> import torch
+        >>> from ppl_vae import networks
+        >>> mean, scale = Head(networks.MLP(4, [8]), (3,), parameters=2)(torch.zeros(5, 8))
+        >>> mean.shape
+        torch.Size([5, 3])
+    """
+
+    def __init__(self, network: nn.Module, shape: Sequence[int], parameters: int = 1) -> None:
+        super().__init__()
+        self.shape, self.parameters_per_event = tuple(shape), parameters
+        features = getattr(network, "out_shape", None)
+        self.spatial = (
+            features is not None and len(features) == 3 and len(self.shape) == 3 and features[1:] == self.shape[1:]
+        )
+        self.feature_dim = 1 if features is None else len(features)
+        size = math.prod(self.shape) * parameters
+        self.layer: Any
+        if features is None:
+            self.layer = nn.LazyLinear(size)
+        elif self.spatial:
+            self.layer = nn.Conv2d(features[0], self.shape[0] * parameters, 1)
+        else:
+            self.layer = nn.Linear(math.prod(features), size)
+
+    def forward(self, features: Tensor) -> tuple[Tensor, ...]:
+        """Tuple of ``parameters`` tensors (..., *shape) from features (..., *out_shape)."""
+        return self.stacked(features).unbind(-1 - len(self.shape))
+
+    def stacked(self, features: Tensor) -> Tensor:
+        """The same as one tensor (..., parameters, *shape)."""
+        if self.spatial:
+            out = full_precision(fold(self.layer, features, 3))
+            return out.unflatten(-3, (self.parameters_per_event, self.shape[0]))
+        if self.feature_dim > 1:
+            features = features.flatten(-self.feature_dim)
+        return full_precision(self.layer(features)).unflatten(-1, (self.parameters_per_event, *self.shape))
+
+    def bias(self, index: int = 0) -> Tensor:
+        """View of the bias behind parameter ``index``: shape (channels, 1, 1) when spatial, else the event shape."""
+        part = self.layer.bias.chunk(self.parameters_per_event)[index]
+        return part.reshape(-1, 1, 1) if self.spatial else part.reshape(self.shape)
