@@ -59,7 +59,7 @@ class Weigher:
         from ..training.capture import NotCapturable, compiled_function
 
         def weigh(x: Tensor, *y: Tensor) -> list[Tensor]:  # a default would be taken for an input
-            return [self.weigh(x, *(y or (None,)), self.full[0])]
+            return [self.weigh(x, y[0] if y else None, self.full[0])]
 
         try:
             run = compiled_function(weigh, batch)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -28,7 +29,7 @@ class _Residual(nn.Module):
         return x + self.body(x)
 
 
-def _with_residuals(layers: nn.Sequential, activation: str) -> nn.Sequential:
+def _with_residuals(layers: Any, activation: str) -> nn.Sequential:
     """The layers with a residual block behind the activation of every strided convolution."""
     out: list[nn.Module] = []
     channels = None
