@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-from jinja2 import DictLoader, Environment
 from markupsafe import Markup
 
-from .. import __version__
-from ..reporting import drawing
 from ..reporting.embed import embed
+from ..reporting.page import page
 from ..training.checkpoint import write_atomically
 from . import plots
 from .figures import LAST_REPEATS, PARTICLES, WATCHED
@@ -72,8 +69,8 @@ def write(table: Table, data: Any, total: int, command: str) -> Path:
         command: what to type to do it again.
     """
     path, means = table.path / "report.html", table.means
-    page = Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True, loader=DictLoader({"style": _style()}))
-    html = page.from_string(_template("ppl_vae.comparison")).render(
+    html = page(
+        "ppl_vae.comparison",
         title=f"Comparison on {data.name}" if getattr(data, "name", None) else "Comparison",
         run=table.path.resolve().name,
         facts=list(_facts(table, data, total)),
@@ -84,21 +81,10 @@ def write(table: Table, data: Any, total: int, command: str) -> Path:
         failed=_failed(table),
         sections=list(_sections(table, means)),
         command=command,
-        palette=drawing.PALETTE,
         dashes=plots.DASHES,
-        version=__version__,
     )
-    write_atomically(path, html.encode())
+    write_atomically(path, html)
     return path
-
-
-def _template(package: str) -> str:
-    return resources.files(package).joinpath("report.html").read_text("utf-8")
-
-
-def _style() -> str:
-    """The style sheet of a run's report."""
-    return _template("ppl_vae.reporting").partition("<style>")[2].partition("</style>")[0]
 
 
 def _facts(table: Table, data: Any, total: int) -> Iterator[str]:

@@ -56,7 +56,7 @@ class Weigher:
         return seconds * weights / tried > WORTH and has_compiler(x.device)
 
     def _compiled(self, batch: tuple[Tensor, ...]) -> Any:
-        from ..training.capture import NotCapturable, compiled_function
+        from ..training.graphs import NotCapturable, compiled_function
 
         def weigh(x: Tensor, *y: Tensor) -> list[Tensor]:  # a default would be taken for an input
             return [self.weigh(x, y[0] if y else None, self.full[0])]

@@ -12,20 +12,19 @@ import json
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jinja2 import Environment
 from torch import Tensor, nn
 
-from .. import __version__, evaluation
+from .. import evaluation
 from ..training.checkpoint import write_atomically
-from . import drawing, pictures, plots, trust
+from . import pictures, plots, trust
 from .embed import embed
 from .headline import command, facts, numbers, title
+from .page import page
 from .section import Section
 
 CODES, PAIRS, TRAVERSED, DRAWN = 2000, 20, 8, 400
@@ -54,26 +53,20 @@ def write(
         Path of the report.
     """
     path, run = Path(run_folder) / "report.html", Path(run_folder).resolve().name
-    template = resources.files("ppl_vae.reporting").joinpath("report.html").read_text("utf-8")
     given = dict(evaluation or {})
     split = next((name for name in ("test", "valid", "train") if name in given), None)
     results = {**given[split], **given} if split else given
-    html = (
-        Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True)
-        .from_string(template)
-        .render(
-            title=title(model, data),
-            run=run,
-            facts=facts(model, data, history_rows, config),
-            numbers=list(numbers(model, history_rows, results, split or "test")),
-            sections=list(_sections(model, data, history_rows, results)),
-            command=command(run, config),
-            config=json.dumps(config, indent=2, default=str),
-            palette=drawing.PALETTE,
-            version=__version__,
-        )
+    html = page(
+        "ppl_vae.reporting",
+        title=title(model, data),
+        run=run,
+        facts=facts(model, data, history_rows, config),
+        numbers=list(numbers(model, history_rows, results, split or "test")),
+        sections=list(_sections(model, data, history_rows, results)),
+        command=command(run, config),
+        config=json.dumps(config, indent=2, default=str),
     )
-    write_atomically(path, html.encode())
+    write_atomically(path, html)
     return path
 
 

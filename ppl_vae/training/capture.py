@@ -11,8 +11,6 @@ of one shape. A program whose operations depend on values, or change from call t
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
@@ -20,16 +18,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .. import randomness
 from ..objectives import Loss
-from .products import onednn_is_faster, through_onednn
+from .graphs import CudaGraph, NotCapturable, aside, close, compile_graph, cuda_devices, make_graph, quietly
 
 Batch = tuple[Tensor, ...]
-_SYMBOLS = (torch.SymInt, torch.SymFloat, torch.SymBool)  # what stands for a value that is not known yet
-
-
-class NotCapturable(Exception):
-    """Why an objective cannot be captured, in words that follow "steps run eagerly, since ..."."""
 
 
 class Captured:
@@ -68,11 +60,11 @@ class Captured:
         self.held = [*(tensor.detach() for tensor in step.tensors)]
         self.share = torch.ones((), device=batch[0].device)
         inputs = [*self.held, self.share, *(tensor.contiguous() for tensor in batch)]
-        with _aside(batch[0].device), torch.no_grad(), _quietly():
+        with aside(batch[0].device), torch.no_grad(), quietly():
             graph, expected = _checked_graph(step, inputs)
-            self.run: Any = _compile(graph, inputs, expected) if compiled else graph
+            self.run: Any = compile_graph(graph, inputs, expected) if compiled else graph
             if compiled and batch[0].is_cuda:
-                self.run = _CudaGraph(self.run, inputs, fixed=len(self.held))
+                self.run = CudaGraph(self.run, inputs, fixed=len(self.held))
         self.step = step
 
     def __call__(self, batch: Batch, share: float = 1.0) -> Loss:
@@ -171,7 +163,7 @@ def _lent(gradients: Sequence[Tensor | None], leaves: list[Tensor]) -> list[int]
 def gradient_step(objective: nn.Module, batch: Batch) -> None:
     """One step's loss and gradients for their own sake: parameters, buffers and generators stay as they are."""
     step = _Step(objective, nullcontext)
-    with _aside(batch[0].device):
+    with aside(batch[0].device):
         step(*(tensor.detach() for tensor in step.tensors), torch.ones((), device=batch[0].device), *batch)
 
 
@@ -195,12 +187,12 @@ def _standing_in(module: nn.Module, tensors: list[Tensor], others: list[Tensor])
 
 def _checked_graph(step: _Step, inputs: list[Tensor]) -> tuple[Any, Tensor]:
     """The step's graph, once it has done what the step does, and the loss that both gave."""
-    with torch.random.fork_rng(devices=_devices(inputs)):
+    with torch.random.fork_rng(devices=cuda_devices(inputs)):
         expected = step(*inputs)
-    graph = _graph(step, inputs)
-    with torch.random.fork_rng(devices=_devices(inputs)):
+    graph = make_graph(step, inputs)
+    with torch.random.fork_rng(devices=cuda_devices(inputs)):
         found = graph(*inputs)
-    if len(found) != len(expected) or not all(map(_close, found, expected)):
+    if len(found) != len(expected) or not all(map(close, found, expected)):
         raise NotCapturable(
             "the program does not do the same at every call: it may count its calls, or draw from the generators of "
             "Python or numpy"
@@ -208,113 +200,6 @@ def _checked_graph(step: _Step, inputs: list[Tensor]) -> tuple[Any, Tensor]:
     return graph, expected[0]
 
 
-def _graph(step: Callable[..., list[Tensor]], inputs: list[Tensor]) -> Any:
-    from torch.fx.experimental.proxy_tensor import make_fx
-
-    try:
-        graph = make_fx(step, tracing_mode="fake", _allow_non_fake_inputs=True)(*inputs)
-    except Exception as error:  # whatever a program raises when its tensors have no values
-        raise NotCapturable(f"the program cannot run on tensors without values ({_brief(error)})") from error
-    for node in graph.graph.nodes:
-        outputs = node.meta.get("val", ())
-        for out in outputs if isinstance(outputs, tuple | list) else (outputs,):
-            if isinstance(out, _SYMBOLS) or isinstance(out, Tensor) and any(isinstance(n, _SYMBOLS) for n in out.shape):
-                raise NotCapturable(f"the program takes a number or a shape from a tensor's values ({node.target})")
-    return graph
-
-
-def _compile(graph: Any, inputs: list[Tensor], expected: Tensor) -> Any:
-    """The graph through inductor, with the random numbers of eager steps and so their loss."""
-    if onednn_is_faster():
-        through_onednn(graph)
-    compiled = torch.compile(graph, fullgraph=True, dynamic=False, options={"fallback_random": True})
-    try:
-        with torch.random.fork_rng(devices=_devices(inputs)):
-            found = compiled(*inputs)[0]
-    except Exception as error:  # no compiler, or an operation that it does not know
-        raise NotCapturable(f"the graph does not compile ({_brief(error)})") from error
-    if not _close(found, expected, within=0.02):
-        raise NotCapturable(
-            f"the compiled graph gives the loss {found.item()} where eager steps give {expected.item()}"
-        )
-    return compiled
-
-
-def compiled_function(function: Callable[..., list[Tensor]], inputs: Batch) -> Callable[..., list[Tensor]]:
-    """A function of tensors, whose first result says whether all is well, as a compiled graph for inputs like these.
-
-    Raises:
-        NotCapturable: it has no graph, or the graph does not compile.
-    """
-    with _aside(inputs[0].device), torch.no_grad(), _quietly():
-        with torch.random.fork_rng(devices=_devices([*inputs])):
-            expected = function(*inputs)[0]
-        return _compile(_graph(function, [*inputs]), [*inputs], expected)
-
-
-class _CudaGraph:
-    """A function of CUDA tensors as one launch: the first ``fixed`` inputs stay in place, the others are copied."""
-
-    def __init__(self, run: Callable[..., list[Tensor]], inputs: list[Tensor], fixed: int) -> None:
-        self.fixed = fixed
-        self.inputs = [*inputs[:fixed], *(tensor.clone() for tensor in inputs[fixed:])]
-        self.graph = torch.cuda.CUDAGraph()
-        side = torch.cuda.Stream()
-        side.wait_stream(torch.cuda.current_stream())
-        with torch.random.fork_rng(devices=_devices(inputs)):
-            with torch.cuda.stream(side):
-                for _ in range(3):
-                    run(*self.inputs)
-            torch.cuda.current_stream().wait_stream(side)
-            with torch.cuda.graph(self.graph):
-                self.outputs = run(*self.inputs)
-
-    def __call__(self, *inputs: Tensor) -> list[Tensor]:
-        for held, new in zip(self.inputs[self.fixed :], inputs[self.fixed :], strict=True):
-            held.copy_(new)
-        self.graph.replay()
-        return self.outputs
-
-
 def shapes(batch: Batch) -> list[Any]:
     """What batches must have in common to be served by one capture."""
     return [(tensor.shape, tensor.dtype) for tensor in batch]
-
-
-@contextmanager
-def _aside(device: torch.device) -> Iterator[None]:
-    """The generators as they were on leaving."""
-    states = randomness.capture(device)
-    try:
-        yield
-    finally:
-        randomness.restore(states, device)
-
-
-@contextmanager
-def _quietly() -> Iterator[None]:
-    """Without the compiler's remarks, which are about its own affairs."""
-    logger = logging.getLogger("torch.utils.cpp_extension")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logger.setLevel(level)
-
-
-def _devices(tensors: list[Tensor]) -> list[torch.device]:
-    return list({tensor.device for tensor in tensors if tensor.is_cuda})
-
-
-def _close(a: Tensor, b: Tensor, within: float = 1e-3) -> bool:
-    a, b = a.double(), b.double()
-    reach = within * b.nan_to_num(0.0, 0.0, 0.0).abs().amax().item() if b.numel() else 0.0
-    return a.shape == b.shape and torch.allclose(a, b, rtol=within, atol=reach + 1e-9, equal_nan=True)
-
-
-def _brief(error: Exception) -> str:
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0][:120]}" if lines else type(error).__name__

@@ -14,8 +14,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from ..objectives import Loss
-from .capture import Captured, NotCapturable, shapes
+from .capture import Captured, shapes
 from .cost import worth_capturing
+from .graphs import NotCapturable
 from .precision import half_products
 from .settings import Settings
 

@@ -6,7 +6,7 @@ from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from ppl_vae import SVI, VAE, likelihoods, networks, posteriors, priors
-from ppl_vae.training import capture, products
+from ppl_vae.training import capture, graphs, products
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch was built without oneDNN")
 
@@ -86,7 +86,7 @@ def objective():
 
 @pytest.mark.parametrize("compiled", [False, True])
 def test_a_captured_step_with_them_has_the_gradients_of_an_eager_one(compiled, monkeypatch):
-    monkeypatch.setattr(capture, "onednn_is_faster", lambda: True)
+    monkeypatch.setattr(graphs, "onednn_is_faster", lambda: True)
     if not compiled:  # the graph itself, whose targets can be counted
         monkeypatch.setattr(torch, "compile", lambda graph, **_: graph)
     x = (torch.rand(128, 200, generator=torch.Generator().manual_seed(1)) < 0.3).float()
