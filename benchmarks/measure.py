@@ -114,7 +114,7 @@ def child_memory(work, name):
 
 
 def mib(what):
-    """VmHWM (peak resident memory) or RssAnon of this process; getrusage's figure would start at the parent's."""
+    """VmHWM, the peak resident memory of this process; getrusage's figure would start at the parent's."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(what))
 

@@ -6,7 +6,8 @@ A reader knows how to read rows of one source, ``read(index, key) -> (x, y or No
 
 from __future__ import annotations
 
-import mmap
+import os
+import weakref
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -27,11 +28,13 @@ class Array:
     Args:
         array: (N, ...) integers, booleans or floats. uint8 of shape (N, H, W) is read as (N, 1, H, W) and of shape
             (N, H, W, C) as (N, C, H, W).
-        path: the .npy file behind a memory map, so that a worker process maps it again instead of being sent a copy.
+        path: the .npy file behind a memory map: a worker process maps it again instead of being sent a copy, and after
+            ``stream`` rows are read from it.
     """
 
     def __init__(self, array: np.ndarray, path: Path | None = None) -> None:
         self.array, self.path = array, path
+        self._file: int | None = None
         shape = tuple(array.shape[1:])
         self._grey = array.dtype == np.uint8 and array.ndim == 3
         last = array.dtype == np.uint8 and array.ndim == 4 and shape[-1] in (1, 3, 4) and shape[0] not in (1, 3, 4)
@@ -39,27 +42,41 @@ class Array:
         self.shape = (1, *shape) if self._grey else (shape[2], *shape[:2]) if last else shape
 
     def __getstate__(self) -> dict[str, Any]:
-        return self.__dict__ | ({"array": None} if self.path else {})
+        return self.__dict__ | ({"array": None, "_file": None} if self.path else {})
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state)
         if self.path:
             self.array = np.load(self.path, mmap_mode="r", allow_pickle=False)
-            self.expect_random()
+            self.stream()
 
-    def expect_random(self) -> None:
-        """Tell the system that rows of the file are read here and there, so that it reads no 128 KiB around each."""
-        mapped = getattr(self.array, "_mmap", None)
-        if mapped is not None and hasattr(mapped, "madvise"):
-            mapped.madvise(mmap.MADV_RANDOM)
+    def stream(self) -> None:
+        """From now on read rows from the file, where there is one: pages of a map count as this process's memory."""
+        if self.path and hasattr(os, "preadv") and self.array.flags.c_contiguous:
+            self._file = os.open(self.path, os.O_RDONLY)
+            weakref.finalize(self, os.close, self._file)
 
     def __len__(self) -> int:
         return len(self.array)
 
     def read(self, index: np.ndarray, key: tuple[int, ...] = ()) -> tuple[Tensor, None]:
         """Rows ``index`` as float32 of shape (B, *shape)."""
-        x = torch.from_numpy(np.asarray(self.array[index]).astype(np.float32))
+        rows = self.array[index] if self._file is None else self._from_file(self._file, index)
+        x = torch.from_numpy(np.asarray(rows).astype(np.float32))
         return (x.unsqueeze(1) if self._grey else x.movedim(-1, 1).contiguous() if self._last else x), None
+
+    def _from_file(self, file: int, index: np.ndarray) -> np.ndarray:
+        """Rows ``index``, those that follow each other in one go."""
+        out = np.empty((len(index), *self.array.shape[1:]), self.array.dtype)
+        if not len(index):
+            return out
+        into, size, first = out.data.cast("B"), out[0].nbytes, getattr(self.array, "offset", 0)
+        ends = [*(np.flatnonzero(np.diff(index) != 1) + 1).tolist(), len(index)]
+        for begin, end in zip([0, *ends], ends, strict=False):
+            wanted = into[begin * size : end * size]
+            if os.preadv(file, [wanted], first + int(index[begin]) * size) != len(wanted):
+                raise ValueError(f"{self.path} ends before row {index[end - 1]}: it was changed while it was read")
+        return out
 
 
 class Pictures:

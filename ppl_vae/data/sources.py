@@ -172,7 +172,7 @@ def load(
     }  # fmt: skip
     held = 4 * total <= limit
     if not held and isinstance(source.train[0], Array):
-        source.train[0].expect_random()
+        source.train[0].stream()
     splits = {}
     for part, (reader, y, index) in parts.items():
         rows = Rows(reader, index, by, where=f"x of the {part} split of {where}")
