@@ -112,6 +112,7 @@ def test_a_captured_step_with_them_has_the_gradients_of_an_eager_one(compiled, m
         ({"cpu_name": "AMD EPYC", "avx512_f": True}, True),
         ({"cpu_name": "AMD EPYC", "avx512_f": False}, False),
         ({"cpu_name": "Intel(R) Xeon(R)", "avx512_f": True}, False),
+        ({"cpu_name": "", "avx512_f": True}, False),
         ({}, False),
     ],
 )
