@@ -19,12 +19,12 @@ GOAL = 100.0  # nats an example
 STREAMED = """
 import json, sys
 from ppl_vae import Reconstruction, data, fit, models, networks
-from benchmarks.measure import mib
+from benchmarks.measure import peak_mib
 split = data.load(sys.argv[1], in_memory=False).train
 ae = models.Autoencoder(networks.MLP(split.shape, [16]), networks.MLP(4, [16]), 4, split.shape)
-before = mib("VmHWM")
+before = peak_mib()
 fit(Reconstruction(ae), split, epochs=1, batch_size=512, progress=False, compile=False)
-print(json.dumps({"imported_mib": before, "peak_mib": mib("VmHWM")}))
+print(json.dumps({"imported_mib": before, "peak_mib": peak_mib()}))
 """
 """An epoch over a file."""
 

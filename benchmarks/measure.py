@@ -110,13 +110,13 @@ def child_memory(work, name):
     round_ = SYSTEMS[name](work, works.rows(work, None))
     for _ in range(10):
         round_()
-    print(json.dumps({"mib": mib("VmHWM")}))
+    print(json.dumps({"mib": peak_mib()}))
 
 
-def mib(what):
-    """VmHWM, the peak resident memory of this process; getrusage's figure would start at the parent's."""
+def peak_mib():
+    """Peak resident memory of this process (VmHWM); getrusage's figure would start at the parent's."""
     lines = Path("/proc/self/status").read_text().splitlines()
-    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith(what))
+    return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 
 
 def seconds_to_quality(make, x, test, goal, limit=40):

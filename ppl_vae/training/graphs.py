@@ -61,7 +61,7 @@ def compile_graph(graph: Any, inputs: list[Tensor], expected: Tensor) -> Any:
         raise NotCapturable(f"the graph does not compile ({_brief(error)})") from error
     if not close(found, expected, within=0.02):
         raise NotCapturable(
-            f"the compiled graph gives the loss {found.item()} where eager steps give {expected.item()}"
+            f"the compiled graph gives {found.mean().item():.6g} where the program gives {expected.mean().item():.6g}"
         )
     return compiled
 

@@ -37,9 +37,9 @@ def onednn_is_faster() -> bool:
     about = getattr(torch.cpu, "get_capabilities", dict)()
     if "AMD" not in about.get("cpu_name", "") or not about.get("avx512_f") or not torch.backends.mkl.is_available():
         return False
-    a, b = torch.ones(2, 3), torch.ones(3, 2)
-    try:
-        return torch.equal(_addmm(torch.ones(2), a, b), torch.full((2, 2), 4.0))
+    bias, a, b = torch.arange(2.0), torch.arange(6.0).view(3, 2).t(), torch.arange(6.0).view(2, 3).t()
+    try:  # whole numbers, so that any order of adding gives the same; transposed, as in a backward pass
+        return torch.equal(_addmm(bias, a, b), torch.addmm(bias, a, b))
     except (AttributeError, RuntimeError, TypeError):  # built without it, or with another signature
         return False
 

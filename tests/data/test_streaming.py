@@ -79,7 +79,9 @@ def test_what_was_read_of_a_large_file_does_not_stay_with_the_process(tmp_path):
     rows = np.lib.format.open_memmap(path, mode="w+", dtype=np.float32, shape=(600 * 2**20 // (4 * 784), 784))
     rows[:] = 0.5
     rows.flush()
+    del rows
     done = subprocess.run([sys.executable, "-c", READ_ALL, str(path)], capture_output=True, text=True, cwd=ROOT)
+    path.unlink()  # pytest keeps what is left
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 150 * 2**20  # of 600 MiB: some batches, and what torch loads at its first
 

@@ -89,3 +89,15 @@ def test_programs_that_have_no_graph_are_evaluated_eagerly():
         with pytest.warns(UserWarning, match="log-weights are computed eagerly, since the program cannot run on"):
             found = evaluation.log_likelihood(program, X, num_particles=40, memory=2**14)
         assert torch.equal(found.value, eager)
+
+
+def test_a_compiled_graph_that_is_wrong_is_not_used(monkeypatch):
+    model = vae(2, (1, 4, 4))
+    more = {"num_particles": 70, "memory": 2**16}
+    eager = evaluation.log_likelihood(model, X, **more)
+    monkeypatch.setattr(cost, "WORTH", -1.0)
+    monkeypatch.setattr(compiled, "FEW", 0)
+    monkeypatch.setattr(torch, "compile", lambda graph, **_: lambda *inputs: [out + 9.0 for out in graph(*inputs)])
+    with pytest.warns(UserWarning, match="computed eagerly, since the compiled graph gives -?[0-9.]+ where"):
+        found = evaluation.log_likelihood(model, X, **more)
+    assert torch.equal(found.value, eager.value)

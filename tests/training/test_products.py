@@ -132,6 +132,15 @@ def test_a_library_that_cannot_be_called_is_not_used(monkeypatch):
     assert not products.onednn_is_faster.__wrapped__()
 
 
+def test_a_library_that_is_wrong_on_transposed_factors_is_not_used(monkeypatch):
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"cpu_name": "AMD", "avx512_f": True}, raising=False)
+    monkeypatch.setattr(torch.backends.mkl, "is_available", lambda: True)
+    # As if strides were not looked at: right for factors laid out row by row.
+    misread = lambda bias, a, b: torch.addmm(bias, a, b.t().contiguous().view(b.shape))  # noqa: E731
+    monkeypatch.setattr(products, "_addmm", misread)
+    assert not products.onednn_is_faster.__wrapped__()
+
+
 def test_a_linear_layer_keeps_its_bias():
     layer = nn.Linear(784, 400)
     x = matrix(128, 784)
