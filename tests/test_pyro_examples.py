@@ -130,10 +130,11 @@ def test_the_exact_posterior_of_the_eight_schools():
     draws, evidence = eight_schools.exact(20_000)
     # scipy.integrate.dblquad of the marginal likelihood over mu and tau.
     assert evidence == pytest.approx(-31.3113, abs=2e-3)
-    # Stein's identity under the posterior p: E[f grad log p] = -E[grad f], for f = 1 and f = theta - mu.
+    # Stein's identity under the posterior p: E[f grad log p] = -E[grad f], for f = tau^2 and f = tau^2 (theta - mu).
     mu, tau, theta = draws[:, :1], draws[:, 1:2], draws[:, 2:]
-    gradient = (eight_schools.Y - theta) / eight_schools.SIGMA**2 - (theta - mu) / tau**2
-    for found in (gradient, 1 + (theta - mu) * gradient, mu / 25 - ((theta - mu) / tau**2).sum(-1, keepdim=True)):
+    of_theta = tau**2 * (eight_schools.Y - theta) / eight_schools.SIGMA**2 - (theta - mu)
+    of_mu = (theta - mu).sum(-1, keepdim=True) - tau**2 * mu / 25
+    for found in (of_theta, of_mu, (theta - mu) * of_theta + tau**2):
         assert (found.mean(0).abs() < 4 * found.std(0) / len(draws) ** 0.5).all()
 
 
