@@ -128,8 +128,9 @@ def test_eight_schools(parametrisation, family, num_particles):
 def test_the_exact_posterior_of_the_eight_schools():
     torch.manual_seed(0)
     draws, evidence = eight_schools.exact(20_000)
-    # scipy.integrate.dblquad of the marginal likelihood over mu and tau.
+    # Both by scipy.integrate.quad over tau, y being Normal of covariance diag(sigma^2 + tau^2) + 25 given tau.
     assert evidence == pytest.approx(-31.3113, abs=2e-3)
+    assert abs(draws[:, 1].mean() - 3.5977) < 4 * draws[:, 1].std() / len(draws) ** 0.5
     # Stein's identity under the posterior p: E[f grad log p] = -E[grad f], for f = tau^2 and f = tau^2 (theta - mu).
     mu, tau, theta = draws[:, :1], draws[:, 1:2], draws[:, 2:]
     of_theta = tau**2 * (eight_schools.Y - theta) / eight_schools.SIGMA**2 - (theta - mu)
