@@ -62,7 +62,7 @@ def main(num_ranks=400, draws_each=99):
             program = models.Program(model, family(model))
             # The autoguide has a code for each school, so their order stays as it is.
             objective = SVI(program, estimators.TraceELBO(num_particles=10))
-            fit(objective, (Y, SIGMA), epochs=400, lr=0.04, schedule="cosine", shuffle=False, progress=False)
+            fit(objective, (Y, SIGMA), epochs=300, lr=0.05, schedule="cosine", shuffle=False, progress=False)
             with torch.no_grad():
                 log_w, trace, _ = vectorized_importance_weights(
                     program.model, program.guide, Y, SIGMA, num_samples=num_ranks * draws_each, max_plate_nesting=1
