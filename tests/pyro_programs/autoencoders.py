@@ -184,7 +184,7 @@ class ScanVI(nn.Module):
     A classification loss on labelled cells stands in the guide as a factor, whose log-density is subtracted.
     """
 
-    genes, types, alpha = 4, 2, 3.0
+    genes, types, alpha, has_rsample = 4, 2, 3.0, False
 
     def __init__(self, scale_factor=1.0):
         super().__init__()
@@ -218,7 +218,7 @@ class ScanVI(nn.Module):
             if y is None:
                 y = pyro.sample("y", q)
             else:
-                pyro.factor("classification_loss", -self.alpha * q.log_prob(y), has_rsample=False)
+                pyro.factor("classification_loss", -self.alpha * q.log_prob(y), has_rsample=self.has_rsample)
             pyro.sample("z2", normal(self.z2_encoder(joined(z1, y))))
 
     def exact(self, x, y=None):
@@ -267,13 +267,11 @@ CASES = {
     "cvae-whole": Case(Conditional, quadrants(GREY.round())),
     "cvae-masked": Case(lambda: Conditional(masked=True), quadrants(GREY)),
     "prodlda": Case(ProdLDA, (DOCS,)),
-    "scanvi-labelled": Case(
-        ScanVI, (CELLS, TYPES), pairs=(trace_elbo, summing), refused="classification_loss.*poutine.block.*hide"
-    ),
+    "scanvi-labelled": Case(ScanVI, (CELLS, TYPES), (summing,), refused="classification_loss.*poutine.block.*hide"),
     "scanvi-labelled-hidden": Case(lambda: unfactored(ScanVI()), (CELLS, TYPES), pairs=(trace_elbo,)),
     "scanvi-unlabelled": Case(lambda: enumerating(ScanVI()), (CELLS,), pairs=(enumerated,)),
     "scanvi-unlabelled-sampled": Case(ScanVI, (CELLS,), pairs=(trace_elbo,)),
     "scanvi-scaled": Case(
-        lambda: enumerating(ScanVI(scale_factor=0.1)), (CELLS, TYPES), (trace_elbo, summing), "classification_loss"
+        lambda: enumerating(ScanVI(scale_factor=0.1)), (CELLS, TYPES), (summing,), "classification_loss"
     ),
 }

@@ -172,7 +172,7 @@ def check_same(case, ours, pyros, seeds=(1, 2)):
             assert torch.allclose(found[name], gradient, rtol=1e-3, atol=2e-5 * largest), name
 
 
-def check_in_mean(case, ours, pyros, draws=60):
+def check_in_mean(case, ours, pyros, draws=40):
     """Loss per example and gradient agree with Pyro's in the mean, every entry within 4.5 standard errors of both."""
     theirs, raw = raw_loss(case, pyros)
     mine, program = our_loss(case, ours, raw)

@@ -102,7 +102,7 @@ class WordTopics(nn.Module):
 
 
 class Pixels(nn.Module):
-    """A mixture a pixel: c_bp ~ Categorical, x_bp ~ Normal(mean of c_bp + z_b, 0.7), with z_b ~ N(0, 1) of the picture."""
+    """A mixture a pixel: c_bp ~ Categorical, x_bp ~ Normal(mean of c_bp + z_b, 0.7), z_b ~ N(0, 1) of the picture."""
 
     pixels, components = 4, 2
 
