@@ -81,14 +81,14 @@ class ByHand(nn.Module):
 
     def forward(self, y, sigma):
         mean, scale = self.mean, self.scale.exp()
-        pyro.sample("mu", dist.Normal(mean[0], scale[0]))
-        pyro.sample("tau", dist.LogNormal(mean[1], 0.7 * scale[1]))
+        pyro.sample("mu", dist.Normal(mean[0], 1.2 * scale[0]))
+        pyro.sample("tau", dist.LogNormal(mean[1], 1.6 * scale[1]))
         name = "theta" if self.centred else "eta"
         if self.plate:
             with pyro.plate("schools", len(y)):
-                pyro.sample(name, dist.Normal(mean[2:], scale[2:]))
+                pyro.sample(name, dist.Normal(mean[2:], 1.2 * scale[2:]))
         else:
-            pyro.sample(name, dist.Normal(mean[2:], scale[2:]).to_event(1))
+            pyro.sample(name, dist.Normal(mean[2:], 1.2 * scale[2:]).to_event(1))
 
 
 def sampled():
@@ -102,15 +102,15 @@ def _auto(name, **arguments):
 
 GUIDES = {
     "hand": ByHand,
-    "AutoNormal": _auto("AutoNormal", init_scale=0.8),
-    "AutoNormalMessenger": _auto("AutoNormalMessenger", init_scale=0.8, init_loc_fn=autoguide.init_to_median),
+    "AutoNormal": _auto("AutoNormal", init_scale=1.2),
+    "AutoNormalMessenger": _auto("AutoNormalMessenger", init_scale=1.2, init_loc_fn=autoguide.init_to_median),
     "AutoDelta": _auto("AutoDelta"),
-    "AutoDiagonalNormal": _auto("AutoDiagonalNormal", init_scale=0.8),
-    "AutoMultivariateNormal": _auto("AutoMultivariateNormal", init_scale=0.8),
-    "AutoLowRankMultivariateNormal": _auto("AutoLowRankMultivariateNormal", init_scale=0.8),
+    "AutoDiagonalNormal": _auto("AutoDiagonalNormal", init_scale=1.2),
+    "AutoMultivariateNormal": _auto("AutoMultivariateNormal", init_scale=1.2),
+    "AutoLowRankMultivariateNormal": _auto("AutoLowRankMultivariateNormal", init_scale=1.2),
     "AutoIAFNormal": _auto("AutoIAFNormal", hidden_dim=[20]),
-    "AutoStructured": _auto("AutoStructured", init_scale=0.8),
-    "AutoGaussian": _auto("AutoGaussian", init_scale=0.8),
+    "AutoStructured": _auto("AutoStructured", init_scale=1.2),
+    "AutoGaussian": _auto("AutoGaussian", init_scale=1.2),
 }
 LOCAL = ("hand", "AutoNormal", "AutoNormalMessenger")  # whose codes of single schools have a density of their own
 
@@ -133,7 +133,8 @@ def _schools(guide, centred, plate):
         refused = f"draws site {site} from .*AutoNormal"
     pairs = (trace_elbo, mean_field) if guide in ("hand", "AutoNormalMessenger") else (trace_elbo, sampled)
     build = functools.partial(schools, guide, centred, plate)
-    return Case(build, (EFFECTS, ERRORS), pairs, refused, size=None if plate else 1, particles=150 if plate else 20_000)
+    sizes = {"size": None if plate else 1, "particles": 150 if plate else 20_000}
+    return Case(build, (EFFECTS, ERRORS), pairs, refused, bound=centred, **sizes)
 
 
 def named(guide, centred, plate):

@@ -141,21 +141,24 @@ class SparseGamma(nn.Module):
     """
 
     top, mid, bottom, counts = 2, 3, 2, 4
-    alpha_z, alpha_w, beta_w = 1.5, 2.0, 2.0
+    alpha_z, alpha_w = 1.5, 3.0
 
     def __init__(self, rows):
         super().__init__()
         self.rows = rows
         shapes = {"z_top": (rows, 2), "z_mid": (rows, 3), "z_bottom": (rows, 2)}
         shapes |= {"w_top": (2 * 3,), "w_mid": (3 * 2,), "w_bottom": (2 * 4,)}
-        self.alpha = nn.ParameterDict({name: 0.8 + 0.2 * torch.randn(shape) for name, shape in shapes.items()})
-        self.mean = nn.ParameterDict({name: 0.5 + 0.2 * torch.randn(shape) for name, shape in shapes.items()})
+        start = {"z": (0.9, 0.7), "w": (3.0, -0.4)}  # wide enough that log-weights have a variance
+        self.alpha, self.mean = (
+            nn.ParameterDict({name: start[name[0]][i] + 0.1 * torch.randn(shape) for name, shape in shapes.items()})
+            for i in range(2)
+        )
 
     def model(self, x):
         weights = {}
         for name, rows, columns in (("top", 2, 3), ("mid", 3, 2), ("bottom", 2, 4)):
             with pyro.plate(f"w_{name}_plate", rows * columns):
-                w = pyro.sample(f"w_{name}", dist.Gamma(self.alpha_w, self.beta_w))
+                w = pyro.sample(f"w_{name}", dist.Gamma(self.alpha_w, self.alpha_w * rows))
             weights[name] = w.reshape(*w.shape[:-1], rows, columns)
         with pyro.plate("data", len(x)):
             z = pyro.sample("z_top", dist.Gamma(self.alpha_z, torch.ones(self.top)).to_event(1))
@@ -166,7 +169,6 @@ class SparseGamma(nn.Module):
 
     def q(self, name):
         alpha, mean = (F.softplus(table[name]) for table in (self.alpha, self.mean))
-        alpha = 2 * alpha
         return dist.Gamma(alpha, alpha / mean)
 
     def guide(self, x):
