@@ -1,5 +1,6 @@
 """Hierarchical models: eight schools under many guides, centred and not; Bayesian linear regression."""
 
+import dataclasses
 import functools
 import itertools
 import math
@@ -149,26 +150,28 @@ class Regression(PyroModule):
 
     Args:
         scale: of the noise; None: LogNormal.
+        own: so many rows are drawn from all by the program itself; None: x is the batch.
     """
 
     rows = 60
 
-    def __init__(self, scale=None):
+    def __init__(self, scale=None, own=None):
         super().__init__()
         self.linear = PyroModule[nn.Linear](3, 1)
         self.linear.weight = PyroSample(dist.Normal(0.0, 1.0).expand([1, 3]).to_event(2))
         self.linear.bias = PyroSample(dist.Normal(0.0, 3.0).expand([1]).to_event(1))
-        self.scale = scale
+        self.scale, self.own = scale, own
 
     def forward(self, x, y):
         scale = pyro.sample("scale", dist.LogNormal(-1.0, 0.5)) if self.scale is None else self.scale
         mean = self.linear(x).squeeze(-1)
-        with pyro.plate("data", self.rows, subsample_size=len(x)):
+        with pyro.plate("data", self.rows, subsample_size=self.own or len(x)) as chosen:
+            mean, y = (t if self.own is None else t[chosen] for t in (mean, y))
             pyro.sample("y", dist.Normal(mean, scale), obs=y)
 
 
-def regression(guide, scale=None, **arguments):
-    model = Regression(scale)
+def regression(guide, scale=None, own=None, **arguments):
+    model = Regression(scale, own)
     if guide != "AutoIAFNormal":
         values = {"linear.weight": torch.tensor([[0.9, -1.8, 0.6]]), "linear.bias": torch.tensor([0.4])}
         arguments["init_loc_fn"] = autoguide.init_to_value(values=values | {"scale": torch.tensor(0.8)})
@@ -222,5 +225,8 @@ REGRESSIONS = {
     )
 }
 REGRESSIONS["regression-exact"] = _regression("AutoMultivariateNormal", scale=0.8, init_scale=0.3)
+REGRESSIONS["regression-own-batches"] = dataclasses.replace(
+    _regression("AutoNormal", own=20), refused=r"data.*60.*subsample_size=len\(x\)", rows=None, batch_size=None
+)
 
 CASES = SCHOOLS | REGRESSIONS

@@ -77,7 +77,8 @@ class HMM:
 
     sequences, tones, states = 5, 5, 2  # as many tones as sequences: mistaking one for the other is no error of shape
 
-    def __init__(self):
+    def __init__(self, own=None):
+        self.own = own  # so many sequences are drawn from all by the program itself; None: x is the batch
         table = torch.tensor([[0.7, 0.3], [0.2, 0.8]])
         notes = 0.1 + 0.8 * draws(self.states, self.tones, seed=4)
         block = poutine.block(self.model, expose=["probs_x", "probs_y"])
@@ -87,7 +88,8 @@ class HMM:
         probs_x = pyro.sample("probs_x", dist.Dirichlet(0.9 * torch.eye(self.states) + 0.1).to_event(1))
         probs_y = pyro.sample("probs_y", dist.Beta(0.4, 0.9).expand([self.states, self.tones]).to_event(2))
         tones = pyro.plate("tones", self.tones, dim=-1)
-        with pyro.plate("sequences", self.sequences, subsample_size=len(x), dim=-2):
+        with pyro.plate("sequences", self.sequences, subsample_size=self.own or len(x), dim=-2) as chosen:
+            x, lengths = (t if self.own is None else t[chosen] for t in (x, lengths))
             state = 0
             for t in pyro.markov(range(x.shape[1])):
                 with poutine.mask(mask=(t < lengths)[:, None]):
@@ -116,4 +118,7 @@ CASES = {
     "dmm-annealed": Case(lambda: DMM(annealing=0.3), RAGGED, batch_size=3, particles=4000),
     "hmm": Case(HMM, SONGS, (enumerated,), refused="x_0.*guide"),
     "hmm-batches": Case(HMM, SONGS, (enumerated,), refused="x_0.*guide", rows=2, size=HMM.sequences, batch_size=2),
+    "hmm-own-batches": Case(
+        lambda: HMM(own=2), SONGS, (enumerated,), r"sequences.*5.*subsample_size=len\(x\)|x_0.*guide"
+    ),
 }

@@ -251,3 +251,22 @@ def test_annealing_is_no_part_of_the_log_likelihood():
         _, program = prepared(case)
         found.append(evaluation.log_likelihood(program, case.data[0], num_particles=50, y=case.data[1]).value)
     assert torch.equal(*found) and math.isfinite(found[0].sum())
+
+
+@pytest.mark.parametrize("wrapped", [infer.config_enumerate, lambda fn: poutine.block(fn, hide=["nothing"])])
+def test_the_parameters_behind_a_handler_are_the_programs(wrapped):
+    """A module whose method is wrapped in a handler is found, as it is without: nothing is left out of training."""
+
+    class Plain(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(1, 1)
+
+        def guide(self, x):
+            with pyro.plate("data", len(x)):
+                pyro.sample("z", dist.Normal(self.layer(x[:, None]).squeeze(-1), 0.1))
+
+    owner = Plain()
+    program = models.Program(apart, wrapped(owner.guide))
+    program.prepare(torch.randn(3))
+    assert {id(p) for p in program.parameters()} == {id(p) for p in owner.parameters()}

@@ -18,19 +18,24 @@ class LDA(nn.Module):
     """Blei, Ng and Jordan 2003: a Dirichlet of topics a document, a topic a word, which is summed out.
 
     x is (documents, words), numbers of words.
+
+    Args:
+        own: so many documents are drawn from all by the program itself; None: x is the batch.
     """
 
     documents, words, topics, vocabulary = 12, 6, 2, 5
 
-    def __init__(self):
+    def __init__(self, own=None):
         super().__init__()
+        self.own = own
         self.predictor = network(self.vocabulary, 4, self.topics)
 
     def model(self, x):
         with pyro.plate("topics", self.topics):
             weights = pyro.sample("topic_weights", dist.Gamma(1.0 / self.topics, 1.0))
             words = pyro.sample("topic_words", dist.Dirichlet(torch.ones(self.vocabulary)))
-        with pyro.plate("documents", self.documents, subsample_size=len(x)):
+        with pyro.plate("documents", self.documents, subsample_size=self.own or len(x)) as chosen:
+            x = x if self.own is None else x[chosen]
             shares = pyro.sample("doc_topics", dist.Dirichlet(weights))
             with pyro.plate("words", self.words):
                 topic = pyro.sample("word_topics", dist.Categorical(shares), infer={"enumerate": "parallel"})
@@ -45,8 +50,9 @@ class LDA(nn.Module):
             pyro.sample("topic_weights", dist.Gamma(weights, 1.0))
             pyro.sample("topic_words", dist.Dirichlet(words))
         pyro.module("predictor", self.predictor)
-        counts = F.one_hot(x.long(), self.vocabulary).sum(1).float()
-        with pyro.plate("documents", self.documents, subsample_size=len(x)):
+        with pyro.plate("documents", self.documents, subsample_size=self.own or len(x)) as chosen:
+            x = x if self.own is None else x[chosen]
+            counts = F.one_hot(x.long(), self.vocabulary).sum(1).float()
             pyro.sample("doc_topics", dist.Dirichlet(1 + F.softplus(self.predictor(counts))))
 
 
@@ -198,9 +204,12 @@ TEXT, WORDS = integers(5, 12, 6, seed=1), integers(5, 7, 4, seed=2)
 PICTURES = 1.2 * torch.randn(6, 4, generator=torch.Generator().manual_seed(3))
 COUNTS = integers(4, 5, 4, seed=4)
 
+OWN = r"documents.*12.*subsample_size=len\(x\)|word_topics.*guide"  # either reason is right
+
 CASES = {
     "lda": Case(LDA, (TEXT,), (enumerated,), refused="word_topics.*guide"),
     "lda-batches": Case(LDA, (TEXT,), (enumerated,), "word_topics.*guide", rows=4, size=12, batch_size=4),
+    "lda-own-batches": Case(lambda: LDA(own=4), (TEXT,), (enumerated,), OWN),
     "topics-guided": Case(WordTopics, (WORDS,), (enumerated,), particles=10_000),
     "topics-summed": Case(lambda: WordTopics(guided=False), (WORDS,), (enumerated,), "topic.*guide"),
     "topics-dirichlet": Case(lambda: WordTopics(True), (WORDS,), (enumerated,), particles=20_000),
