@@ -5,7 +5,7 @@ import pyro.distributions as dist
 import torch
 from pyro import poutine
 from pyro.infer.autoguide import AutoDelta, init_to_value
-from pyro_programs.harness import Case, enumerated, network
+from pyro_programs.harness import Case, enumerated, network, trace_elbo
 from torch import nn
 
 
@@ -17,20 +17,30 @@ class DMM(nn.Module):
     """Krishnan et al. 2017: a nonlinear chain z_t of one dimension behind binary x_t, read backwards by a GRU.
 
     x is (B, T, D) and y the lengths (B,). The latents of model and guide are annealed alike.
+
+    Args:
+        annealing: scale of the latents.
+        handler: masks by ``poutine.mask`` around the sites; otherwise by the distributions' own.
     """
 
     steps = 4
 
-    def __init__(self, annealing=1.0):
+    def __init__(self, annealing=1.0, handler=False):
         super().__init__()
+        self.annealing, self.handler = annealing, handler
         self.z_0, self.z_q = nn.Parameter(0.3 * torch.randn(1)), nn.Parameter(0.3 * torch.randn(1))
         self.transition, self.emission = network(1, 4, 2), network(1, 4, 3)
         self.rnn, self.combine, self.head = nn.GRU(3, 4, batch_first=True), nn.Linear(1, 4), nn.Linear(4, 2)
-        self.annealing = annealing
 
     def _next(self, z):
         mean, scale = self.transition(z).chunk(2, -1)
         return 0.4 * z + mean, 0.8 * (0.3 * scale).exp()
+
+    def _sample(self, name, fn, mask, obs=None):
+        if self.handler:
+            with poutine.mask(mask=mask):
+                return pyro.sample(name, fn.to_event(1), obs=obs)
+        return pyro.sample(name, fn.mask(mask[:, None]).to_event(1), obs=obs)
 
     def model(self, x, lengths):
         pyro.module("dmm", self)
@@ -39,9 +49,8 @@ class DMM(nn.Module):
         with pyro.plate("z_minibatch", len(x)):
             for t in pyro.markov(range(x.shape[1])):
                 with poutine.scale(scale=self.annealing):
-                    z = pyro.sample(f"z_{t}", dist.Normal(*self._next(z)).mask(mask[:, t : t + 1]).to_event(1))
-                seen = dist.Bernoulli(logits=self.emission(z)).mask(mask[:, t : t + 1]).to_event(1)
-                pyro.sample(f"obs_x_{t}", seen, obs=x[:, t])
+                    z = self._sample(f"z_{t}", dist.Normal(*self._next(z)), mask[:, t])
+                self._sample(f"obs_x_{t}", dist.Bernoulli(logits=self.emission(z)), mask[:, t], x[:, t])
 
     def guide(self, x, lengths):
         pyro.module("dmm", self)
@@ -51,9 +60,8 @@ class DMM(nn.Module):
         with pyro.plate("z_minibatch", len(x)):
             for t in pyro.markov(range(x.shape[1])):
                 mean, scale = self.head(0.5 * (self.combine(z).tanh() + h[:, t])).chunk(2, -1)
-                q = dist.Normal(mean, 1.2 * (0.3 * scale).exp()).mask(mask[:, t : t + 1]).to_event(1)
                 with poutine.scale(scale=self.annealing):
-                    z = pyro.sample(f"z_{t}", q)
+                    z = self._sample(f"z_{t}", dist.Normal(mean, 1.2 * (0.3 * scale).exp()), mask[:, t])
 
     def exact(self, x, lengths):
         """The forward recursion on a grid of z."""
@@ -116,6 +124,7 @@ SONGS = ((draws(HMM.sequences, 8, HMM.tones, seed=6) < 0.4).float(), torch.tenso
 CASES = {
     "dmm": Case(DMM, RAGGED, batch_size=3, particles=4000),
     "dmm-annealed": Case(lambda: DMM(annealing=0.3), RAGGED, batch_size=3, particles=4000),
+    "dmm-masked": Case(lambda: DMM(handler=True), RAGGED, (trace_elbo,), batch_size=3, particles=4000),
     "hmm": Case(HMM, SONGS, (enumerated,), refused="x_0.*guide"),
     "hmm-batches": Case(HMM, SONGS, (enumerated,), refused="x_0.*guide", rows=2, size=HMM.sequences, batch_size=2),
     "hmm-own-batches": Case(

@@ -51,6 +51,11 @@ def test_enum_at_the_posterior_is_the_evidence():
     assert torch.allclose(found.value.double(), owner.exact(topics.WORDS).detach(), atol=1e-4)
 
 
+def test_closed_forms_under_masks_of_a_handler_are_pyros_in_the_mean():
+    """Model and guide make their masks apart: whether they are equal is not known without looking at them."""
+    check_in_mean(sequences.CASES["dmm-masked"], estimators.MeanFieldELBO(), infer.TraceMeanField_ELBO())
+
+
 @pytest.mark.parametrize("rows", [2, 5])
 def test_hidden_markov_model_is_the_forward_algorithm(rows):
     case = sequences.CASES["hmm"]
