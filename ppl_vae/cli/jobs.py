@@ -67,6 +67,7 @@ def anomaly(argv: Sequence[str]) -> int:
 
     from .. import evaluation
     from ..checks import check_size
+    from ..evaluation.anomaly import check_scores
 
     model, data = runs.model(chosen), runs.data(chosen)
     options = {"score": chosen["score"], "num_particles": chosen["num-particles"], "seed": chosen["seed"]}
@@ -78,6 +79,7 @@ def anomaly(argv: Sequence[str]) -> int:
     known, _ = scored(data.train, slice(0, min(check_size("--limit", chosen["limit"]), len(data.train))))
     above = evaluation.threshold(known, chosen["quantile"])
     scores, labels = scored(getattr(data, chosen["split"]), slice(None))
+    check_scores(f"the {chosen['split']} split's scores", scores)
     result = {"n": len(scores), "threshold": above, "flagged": int((scores > above).sum())}
     if chosen["label"]:
         if labels is None:
