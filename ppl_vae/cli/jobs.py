@@ -111,7 +111,8 @@ def embed(argv: Sequence[str]) -> int:
     header = [f"z{j}" for j in range(codes.shape[1])]
     rows = codes.tolist()
     if labels and labels[0].dim() == 1:
-        header, rows = [*header, "label"], [[*row, y] for row, y in zip(rows, labels[0].tolist(), strict=True)]
+        ys = [_number(y) for y in labels[0].tolist()]
+        header, rows = [*header, "label"], [[*row, y] for row, y in zip(rows, ys, strict=True)]
     _write_rows(target, codes, header, rows)
     return 0
 
@@ -138,6 +139,12 @@ def compress(argv: Sequence[str]) -> int:
             f"  {row['levels']:>6}  {row['bits']:>15.2f}  {row['bits_per_dim']:>16.4f}  {row['squared_error']:>13.4g}"
         )
     return 0
+
+
+def _number(value: float) -> str:
+    """A number in words that read as the same kind: a real one keeps its point, as 3.0 does."""
+    text = f"{value:.9g}"
+    return text + ".0" if isinstance(value, float) and text.lstrip("-").isdigit() else text
 
 
 def _write_rows(target: Path, array: Any, header: list[str], rows: list[list[Any]]) -> None:

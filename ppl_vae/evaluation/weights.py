@@ -12,6 +12,7 @@ sample size is (sum w)^2 / sum w^2; the Pareto k-hat of the largest weights says
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import torch
@@ -114,27 +115,28 @@ class LogLikelihood:
         return math.hypot(self.mean_stderr, self.stderr.square().mean().item() / 2)
 
     def __repr__(self) -> str:
-        error, high = self.mean_error, (self.khat > self.threshold).float().mean().item()
+        error = self.mean_error
         said = f"{self.mean:.3f}" if math.isnan(error) else f"{self.mean:.3f} +- {error:.3f}"
         return (
             f"{type(self).__name__}({said} nats per example, n={len(self.value)}, K={self.num_particles}, "
-            f"median ess={self.ess.median().item():.1f}, "
-            f"k-hat above {self.threshold:.2g} for {high:.0%}{self._doubt()})"
+            f"median ess={self.ess.median().item():.1f}, {'; '.join(self._quality())})"
         )
 
-    def _doubt(self) -> str:
-        """Why there is no error, and for how many data no value."""
-        words = [
-            f"{words} for {int(bad.sum())} of the data"
-            for words, bad in (("NaN weights", self.value.isnan()), ("no weight above 0", self.value == -math.inf))
-            if bad.any()
-        ]
+    def _quality(self) -> Iterator[str]:
+        """What k-hat says, why there is no error, and for how many data no value."""
         if self.num_particles < FEWEST:
-            words.append(f"error not known, as k-hat needs {FEWEST} weights")
-        elif not self.error_known.all():
-            share = (~self.error_known).float().mean().item()
-            words.append(f"error not known, as k-hat is above {min(FINITE, self.threshold):.2g} for {share:.0%}")
-        return "".join(f"; {part}" for part in words)
+            yield f"k-hat needs {FEWEST} weights, so the error is not known"
+        else:
+            yield f"k-hat above {self.threshold:.2g} for {(self.khat > self.threshold).float().mean().item():.0%}"
+            if not self.error_known.all():
+                share = (~self.error_known).float().mean().item()
+                yield f"error not known, as k-hat is above {min(FINITE, self.threshold):.2g}, or undefined, for {share:.0%}"
+        for words, bad in (
+            ("weights that are NaN", self.value.isnan()),
+            ("no weight above 0", self.value == -math.inf),
+        ):
+            if bad.any():
+                yield f"{words} for {int(bad.sum())} of the data"
 
 
 def summarize(log_w: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
