@@ -129,12 +129,9 @@ class LogLikelihood:
         else:
             yield f"k-hat above {self.threshold:.2g} for {(self.khat > self.threshold).float().mean().item():.0%}"
             if not self.error_known.all():
-                share = (~self.error_known).float().mean().item()
-                yield f"error not known, as k-hat is above {min(FINITE, self.threshold):.2g}, or undefined, for {share:.0%}"
-        for words, bad in (
-            ("weights that are NaN", self.value.isnan()),
-            ("no weight above 0", self.value == -math.inf),
-        ):
+                share, most = (~self.error_known).float().mean().item(), min(FINITE, self.threshold)
+                yield f"error not known, as k-hat is above {most:.2g}, or undefined, for {share:.0%}"
+        for words, bad in (("NaN weights", self.value.isnan()), ("no weight above 0", self.value == -math.inf)):
             if bad.any():
                 yield f"{words} for {int(bad.sum())} of the data"
 
