@@ -140,14 +140,19 @@ def store(folder: Any, results: dict[str, Any]) -> None:
 
 def to_json(results: dict[str, dict[str, Any]], indent: int | None = None) -> str:
     """JSON, where a number that is not defined is null and an infinite one a word, "inf" or "-inf"."""
-
-    def plain(value: Any) -> Any:
-        if not isinstance(value, float) or math.isfinite(value):
-            return value
-        return None if math.isnan(value) else str(value)
-
-    found = {name: {key: plain(value) for key, value in metrics.items()} for name, metrics in results.items()}
+    found = {name: plain(metrics) for name, metrics in results.items()}
     return json.dumps(found, indent=indent, allow_nan=False)
+
+
+def plain(metrics: dict[str, Any]) -> dict[str, Any]:
+    """The same with None in place of NaN and a word in place of an infinite number, as JSON knows neither.
+
+    Example:
+        >>> plain({"elbo": math.nan, "log_likelihood": -math.inf, "n": 3})
+        {'elbo': None, 'log_likelihood': '-inf', 'n': 3}
+    """
+    odd = {key: value for key, value in metrics.items() if isinstance(value, float) and not math.isfinite(value)}
+    return metrics | {key: None if math.isnan(value) else str(value) for key, value in odd.items()}
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:

@@ -47,7 +47,7 @@ def compress(model: Any, x: Tensor, train: Tensor, levels: int = 16) -> Compress
         a ``Compression`` on the CPU.
 
     Raises:
-        ValueError: fewer than 2 levels, data of another shape, or codes that are NaN.
+        ValueError: fewer than 2 levels, data of another shape, or codes that are NaN or infinite.
 
     Source: Theis et al. 2017, "Lossy image compression with compressive autoencoders".
 

@@ -132,7 +132,7 @@ def active_units(model: nn.Module, x: Tensor, y: Tensor | None = None, threshold
     """Which code dimensions depend on the data: Var_x(E_q[z_j]) > threshold, bool (dim,).
 
     Raises:
-        ValueError: as ``codes``, or codes that are NaN.
+        ValueError: as ``codes``, or codes that are NaN or infinite.
 
     Source: Burda et al. 2016, "Importance weighted autoencoders", section 5.2.
     """
@@ -140,11 +140,11 @@ def active_units(model: nn.Module, x: Tensor, y: Tensor | None = None, threshold
 
 
 def check_codes(z: Tensor, where: str) -> Tensor:
-    """The codes z (B, dim) of the data ``where``; ValueError if one is NaN."""
-    bad = z.isnan().any(1).nonzero()
+    """The codes z (B, dim) of the data ``where``; ValueError if one is NaN or infinite."""
+    bad = (~z.isfinite()).any(1).nonzero()
     if len(bad):
         raise ValueError(
-            f"the model gives NaN for the codes of {len(bad)} of the {len(z)} examples of {where}, the first in row "
+            f"the codes of {len(bad)} of the {len(z)} examples of {where} are NaN or infinite, the first in row "
             f"{int(bad[0])}; leave these out, or train a model that takes them"
         )
     return z
@@ -303,7 +303,7 @@ def evaluate(
         out["num_particles"] = num_particles
     if "codes" in joined and "log_likelihood" in joined:
         active = (joined["codes"].var(0, correction=0) > ACTIVE).sum()
-        out["active_units"] = math.nan if joined["codes"].isnan().any() else int(active)
+        out["active_units"] = int(active) if joined["codes"].isfinite().all() else math.nan
     if "reconstruction_error" in mean:
         out["reconstruction_error"] = mean["reconstruction_error"]
     return {**out, "n": n}
