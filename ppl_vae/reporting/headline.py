@@ -130,7 +130,7 @@ def _quality(results: Mapping[str, Any], error: float | None) -> str:
     if count < FEWEST:
         return f"{said}; its error is not known, since k-hat needs {FEWEST} weights"
     share = f" for {results['error_unknown']:.0%} of them" if results.get("error_unknown") is not None else ""
-    return f"{said}; its error is not known: k-hat is above {min(FINITE, trusted_khat(count)):.2g}, or undefined{share}"
+    return f"{said}; its error is not known: k-hat is above {min(FINITE, trusted_khat(count)):.2g} or undefined{share}"
 
 
 def _duration(seconds: float) -> tuple[str, str]:

@@ -113,15 +113,15 @@ def _weighed(khat: Any, ess: Any, particles: int | None, how: str) -> tuple[str,
         "How far the importance-sampled log-likelihood can be trusted, example by example. Below the dashed line "
         f"at {tail.threshold:.2g} the weights have a light enough tail; above it the estimate is likely too low: "
         f"so for {tail.share:.0%} of the examples.{how} Above {most:.2g} the weights may have no variance, so that the "
-        f"error of the estimate is not known: so for {(values > most).double().mean().item():.0%}."
+        f"error of the estimate is not known: so for {(~(values <= most)).double().mean().item():.0%}."
     )
     if tail.worst:
         text += f" The worst, by their place in the split: {', '.join(map(str, tail.worst))}."
     if tail.undefined:
-        text += f" Of {tail.undefined} examples k-hat is not defined: their weights are NaN or all 0."
+        text += f" For {tail.undefined} of them k-hat is not defined: their weights are NaN or all 0."
     endless = int(values.isinf().sum())
     if endless:
-        text += f" Of {endless} examples it is infinite, too few of their weights being above 0; they are not drawn."
+        text += f" For {endless} of them it is infinite, since too few of their weights are above 0."
     if not values.isfinite().any():
         return text, []
     alt = "Histograms of Pareto k-hat and effective sample size over test examples"
