@@ -45,7 +45,7 @@ def row(prior, options, folder, data_root, epochs):
     seconds = json.loads((Path(out) / "metrics.jsonl").read_text().splitlines()[-1])["seconds"]
     posterior = json.loads((Path(out) / "config.json").read_text())["model"]["posterior"]
     kind = posterior.get("class", "posteriors.Normal").split(".")[1]
-    error = "" if test["log_likelihood_error"] is None else f" ± {test['log_likelihood_error']:.2f}"
+    error = f" ± {test['log_likelihood_error']:.2f}" if "log_likelihood_error" in test else ""
     return [prior, kind, test["log_likelihood"], error, test["elbo"], test["kl"], seconds]
 
 

@@ -17,7 +17,7 @@ _ROWS = (
         "  of a",
         "mass: of exact values; density: per unit; posterior predictive: of either",
     ),
-    ("log_likelihood_error", "  error", "nats an example, of the sampling"),
+    ("error_unknown", "  error", "nats an example, of the sampling"),
     ("ess", "  effective samples", "median"),
     ("khat", "  Pareto k-hat", "median; above {trusted:.2g} the log-likelihood is not to be trusted"),
     ("elbo", "ELBO", "nats an example"),
@@ -164,9 +164,10 @@ def table(results: dict[str, dict[str, Any]]) -> str:
         lines.append(name)
         for key, words, unit in _ROWS:
             if key in metrics:
-                value, unit = _spoken(metrics[key]), unit.format(trusted=trusted_khat(metrics.get("num_particles", 1)))
+                shown = metrics.get("log_likelihood_error") if key == "error_unknown" else metrics[key]
+                value, unit = _spoken(shown), unit.format(trusted=trusted_khat(metrics.get("num_particles", 1)))
                 if value is None:
-                    value, unit = ("not known", _why(metrics)) if key == "log_likelihood_error" else ("not defined", "")
+                    value, unit = ("not known", _why(metrics)) if key == "error_unknown" else ("not defined", "")
                 lines.append(f"  {words:<20}{value:>12}  {unit}".rstrip())
     return "\n".join(lines)
 

@@ -268,9 +268,9 @@ def evaluate(
 
     Returns:
         for a VAE: log_likelihood, log_likelihood_kind ("mass" or "density": figures of the two kinds compare only as
-        bits of de-quantized data), log_likelihood_stderr (of the sampling), log_likelihood_error (what to print after
-        +-: ``LogLikelihood.mean_error``, NaN where it is not known), error_unknown (share of the examples for which it
-        is not), elbo, reconstruction, kl, bits_per_dim, active_units, n, num_particles, ess and khat (medians) and
+        bits of de-quantized data), log_likelihood_stderr (of the sampling), error_unknown (share of the examples whose
+        error is not known), if that is 0 log_likelihood_error (``LogLikelihood.mean_error``, to print after +-), elbo,
+        reconstruction, kl, bits_per_dim, active_units, n, num_particles, ess and khat (medians) and
         reconstruction_error; for an autoencoder the last and n; for a ``Program`` the terms and the log-likelihood, of
         kind "posterior predictive" where it has latent sites outside the data plate. Bits per dimension are corrected
         for the volume of a level where the likelihood is a density and the data were de-quantized, and are per seen (of
@@ -294,10 +294,11 @@ def evaluate(
         for name in ("log_likelihood", "elbo", "reconstruction", "kl"):
             out[name] = mean[name]
         stderr = joined["variance"].double().sum().sqrt().item() / n
-        columns_of = (joined[name] for name in ("log_likelihood", "stderr", "ess", "khat"))
-        likelihood = LogLikelihood(*columns_of, num_particles, stderr)
-        out["log_likelihood_stderr"], out["log_likelihood_error"] = stderr, likelihood.mean_error
+        estimate = (joined[name] for name in ("log_likelihood", "stderr", "ess", "khat"))
+        likelihood = LogLikelihood(*estimate, num_particles, stderr)
+        out["log_likelihood_stderr"] = stderr
         out["error_unknown"] = (~likelihood.error_known).double().mean().item()
+        out |= {} if math.isnan(likelihood.mean_error) else {"log_likelihood_error": likelihood.mean_error}
         out |= _bits(model, mean, data, found)
         out |= {name: joined[name].median().item() for name in ("ess", "khat")}
         out["num_particles"] = num_particles

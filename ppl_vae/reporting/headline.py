@@ -107,7 +107,7 @@ def _digits(value: float | None, decimals: int = 2) -> str:
 def _error(results: Mapping[str, Any]) -> float | None:
     """The error of the log-likelihood, where it is known."""
     error = results.get("log_likelihood_error")
-    if "log_likelihood_error" not in results:  # evaluated before there was one: by the median
+    if error is None and "error_unknown" not in results:  # evaluated before there was one: by the median
         most = min(FINITE, trusted_khat(results.get("num_particles", 1)))
         error = results.get("log_likelihood_stderr") if _khat(results) <= most else None
     return None if error is None or math.isnan(error) else error

@@ -129,17 +129,21 @@ def test_the_weights_are_drawn_anew_where_only_their_median_is_given(tmp_path, d
 @pytest.mark.parametrize(
     ("results", "value", "words"),
     [
-        ({"log_likelihood_error": 0.03}, "−19.12 ± 0.03", "By 100 importance weights each, median k-hat 0.31"),
         (
-            {"log_likelihood_error": None, "error_unknown": 0.25, "khat": 0.52},
+            {"log_likelihood_error": 0.03, "error_unknown": 0.0},
+            "−19.12 ± 0.03",
+            "By 100 importance weights each, median k-hat 0.31",
+        ),
+        (
+            {"error_unknown": 0.25, "khat": 0.52},
             "−19.12",
             "median k-hat 0.52 (above 0.5: not to be trusted); its error is not known: k-hat is above 0.5 or undefined "
             "for 25% of them",
         ),
-        ({"log_likelihood_error": None, "num_particles": 20, "khat": None}, "−19.12", "since k-hat needs 25 weights"),
+        ({"error_unknown": 1.0, "num_particles": 20, "khat": None}, "−19.12", "since k-hat needs 25 weights"),
         ({"khat": 0.6}, "−19.12", "its error is not known: k-hat is above 0.5 or undefined"),  # of an older evaluation
-        ({"log_likelihood": None, "log_likelihood_error": None, "khat": None}, "not defined", "its error is not known"),
-        ({"log_likelihood": -math.inf, "log_likelihood_error": math.nan}, "−inf", "its error is not known"),
+        ({"log_likelihood": None, "error_unknown": 1.0, "khat": None}, "not defined", "its error is not known"),
+        ({"log_likelihood": -math.inf, "error_unknown": 1.0}, "−inf", "its error is not known"),
     ],
 )
 def test_the_headline_has_an_error_where_it_is_known(results, value, words):
