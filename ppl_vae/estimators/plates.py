@@ -159,7 +159,7 @@ def _check_declared(site: Site, sizes: Mapping[str, int], widest: int | None) ->
         if frame.name in sizes and frame.size > 1 and (len(shape) < -frame.dim or shape[frame.dim] == 1):
             raise ValueError(
                 f"site {site['name']} has one value for all {frame.size} of plate {frame.name}, which has no size; "
-                f"write pyro.plate({str(frame.name)!r}, {frame.size})"
+                f"write pyro.plate({str(frame.name)!r}, len(x))"
             )
     scale = site["scale"]
     for i, size in enumerate(reversed(scale.shape if isinstance(scale, Tensor) else ()), 1):
