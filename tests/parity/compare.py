@@ -21,7 +21,7 @@ NAMED = re.compile(r"\b(site|plate|scale|beta)s?\b")
 
 # Traits of programs that an estimator may refuse; ``MUST`` are those at which any number would be wrong.
 BROKEN = frozenset({"broken", "one-sided", "summed"})
-MAY = BROKEN | {"unobserved"}
+MAY = BROKEN | {"unobserved", "bare"}
 LOCAL = MAY | {"global"}
 PATHWISE = BROKEN | {"scored", "rejection"}
 LOG = BROKEN | {"global"} | {"uncommon", "inner sampled", "guide factor", "guide observed"}  # weights inside a logarithm

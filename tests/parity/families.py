@@ -55,6 +55,7 @@ def traits(spec):
         "sampled kl": spec.latent in ("lognormal", "turned", "rejection") or "auxiliary" in extra or extra[:2] == "by",
         "finite": spec.latent in DISCRETE and spec.shared != "normal" and extra != "auxiliary" and "internal" not in where,
         "single": spec.plate == "one",
+        "bare": spec.plate == "unsized bare",  # shapes of model and guide differ, which Pyro's validation refuses
         # Pyro's score terms leave these out.
         "exact": (scored and (extra.startswith("guide") or "auxiliary" in extra)) or extra == "by hand discrete",
     }

@@ -149,7 +149,7 @@ DISCRETE = {"bernoulli", "bits", "pair", "categorical"}  # all latents can be li
 SCORED = DISCRETE | {"mixed"}
 
 FULL = {"given": N, "internal": N, "chosen": N}  # data in all, where the plate is sub-sampled
-PLATES = ("sized", "given", "internal", "chosen", "unsized", "rows", "dim", "one", "particles")
+PLATES = ("sized", "given", "internal", "chosen", "unsized", "unsized bare", "rows", "dim", "one", "particles")
 INNER = {  # whether the data plate stands at -2 and the inner one at -1; share sub-sampled
     "right": (True, 1.0),
     "left": (False, 1.0),
@@ -229,7 +229,7 @@ class Programs:
     def data(self, x):
         spec, size, dim = self.spec, x.shape[self.rows], self.rows if self.right else None
         full = FULL.get(spec.plate, size)
-        if spec.plate == "unsized":
+        if spec.plate.startswith("unsized"):
             return pyro.plate("data", dim=dim)
         if spec.plate == "chosen":
             return pyro.plate("data", full, subsample=torch.tensor([0, 2, 3, 5]), dim=dim)
@@ -263,6 +263,8 @@ class Programs:
 
     def sampler(self, side):
         def sample(name, fn, **how):
+            if self.spec.plate == "unsized" and name in ("d", "u", "z"):  # whose shapes such a plate does not give
+                fn = fn.expand(torch.broadcast_shapes(fn.batch_shape, (B, 1) if self.right else (B,)))
             with self.around(name, side):
                 return pyro.sample(name, fn, **how)
 

@@ -29,16 +29,11 @@ def written(name, model, guide, x, **fields):
 
 def crossing(first, dims, where, drawn, discrete):
     """Rows and columns; ``first`` is outermost where they meet, ``where`` the latents are, ``drawn`` is sub-sampled."""
-    sizes = {"rows": B, "columns": M}
-    dim = dict(zip(("rows", "columns"), dims, strict=True))
+    sizes, dim = {"rows": B, "columns": M}, dict(zip(("rows", "columns"), dims, strict=True))
     second = "columns" if first == "rows" else "rows"
-    shape = [0, 0]
-    for name in sizes:
-        shape[dim[name]] = sizes[name]
 
-    def plate(name):
-        full = 2 * sizes[name] if drawn == name else sizes[name]
-        return pyro.plate(name, full, subsample_size=sizes[name], dim=dim[name])
+    def plate(name, size):
+        return pyro.plate(name, 2 * size if drawn == name else size, subsample_size=size, dim=dim[name])
 
     def latent(name, p, x, model):
         if discrete:
@@ -46,7 +41,7 @@ def crossing(first, dims, where, drawn, discrete):
         return pyro.sample(name, dist.Normal(p.mu, 1.0) if model else dist.Normal(p.a * x + p.b, p.c.exp()))
 
     def program(p, x, model):
-        plates, total = {name: plate(name) for name in (first, second)}, torch.zeros(())
+        plates, total = {name: plate(name, x.shape[dim[name]]) for name in (first, second)}, torch.zeros(())
         for name in (first, second):
             if name in where:
                 with plates[name]:
@@ -71,7 +66,7 @@ def crossing(first, dims, where, drawn, discrete):
         f"{first} around {second} at {dims}, latents in {' and '.join(where)}, {drawn or 'none'} drawn, {discrete=}",
         partial(program, model=True),
         partial(program, model=False),
-        data(*shape),
+        data(*(sizes[name] for name in sorted(dim, key=dim.get))),
         traits=[name for name, holds in found.items() if holds],
         nesting=2,
         rows=dim[first],
