@@ -12,6 +12,7 @@ from pyro import poutine
 from pyro.distributions.transforms import affine_autoregressive
 from pyro.infer import autoguide as A
 
+
 def regression(p, x, full=None, latents="gs", inner=False):
     """Global g, s and vector v, a local z, as ``latents`` names them."""
     g = pyro.sample("g", dist.Normal(p.mu, 1.0)) if "g" in latents else torch.zeros(())

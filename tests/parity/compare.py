@@ -17,14 +17,15 @@ from ppl_vae import estimators as E
 KINDS = ("rounding", "4 s.e.", "refused", "third thing")
 SEED, ERRORS, PARTICLES = 7, 4.0, 100
 DRAWS = (12, 24, 48, 96)  # runs, more where the errors are not yet small
-NAMED = re.compile(r"\b(site|plate|scale|beta)s?\b")
+NAMED = re.compile(r"\b(site|plate|scale|factor|beta|batch)(s|es)?\b")
 
 # Traits of programs that an estimator may refuse; ``MUST`` are those at which any number would be wrong.
 BROKEN = frozenset({"broken", "one-sided", "summed"})
 MAY = BROKEN | {"unobserved", "bare"}
+HELD = MAY | {"guide factor", "fresh"}
 LOCAL = MAY | {"global"}
 PATHWISE = BROKEN | {"scored", "rejection"}
-LOG = BROKEN | {"global"} | {"uncommon", "inner sampled", "guide factor", "guide observed"}  # weights inside a logarithm
+LOG = BROKEN | {"global", "uncommon", "inner sampled", "guide observed"}  # weights inside a logarithm
 LOG_PATHWISE = LOG | PATHWISE
 
 
@@ -61,7 +62,8 @@ class Zero(nn.Module):
 
 
 def _log(make, reference, must=LOG, may=frozenset(), least=1):
-    return Entry(make, reference, MAY | may, must, frozenset(), least)
+    skips = frozenset({"guide factor"} if reference in (references.rws, references.tvo) else ())
+    return Entry(make, reference, HELD | may, must, skips, least)
 
 
 def _miwae(case, k):
@@ -83,12 +85,8 @@ ESTIMATORS = {
     "CIWAE": _log(
         lambda k, c: E.CIWAE(k, 0.3), weighted(lambda w: 0.3 * w.mean(0) + 0.7 * log_mean_exp(w)), LOG_PATHWISE
     ),
-    "Renyi": _log(
-        lambda k, c: E.Renyi(0.5, k), weighted(lambda w: log_mean_exp(0.5 * w) / 0.5), LOG_PATHWISE, least=2
-    ),
-    "DReG": _log(
-        lambda k, c: E.DReG(k), references.paths(references.dreg_coefficients, log_mean_exp), LOG_PATHWISE
-    ),
+    "Renyi": _log(lambda k, c: E.Renyi(0.5, k), weighted(lambda w: log_mean_exp(0.5 * w) / 0.5), LOG_PATHWISE, least=2),
+    "DReG": _log(lambda k, c: E.DReG(k), references.paths(references.dreg_coefficients, log_mean_exp), LOG_PATHWISE),
     "TailAdaptive": _log(
         lambda k, c: E.TailAdaptive(k),
         references.paths(references.tail_coefficients, lambda w: w.mean(0)),
@@ -96,14 +94,14 @@ ESTIMATORS = {
         least=2,
     ),
     "RWS": _log(lambda k, c: E.RWS(k), references.rws, LOG | BETA, REJECTION, 2),
-    "TVO": _log(lambda k, c: E.TVO(k, 3, 0.1), references.tvo([0.0, 0.1, 0.1**0.5]), LOG | BETA, REJECTION, 2),
+    "TVO": _log(lambda k, c: E.TVO(k, 3, 0.1), references.tvo, LOG | BETA, REJECTION, 2),
     "VIMCO": _log(lambda k, c: E.VIMCO(k), references.vimco, LOG, REJECTION, 2),
     # With their own terms at 0 these two are the ELBO.
     "MMD": Entry(
-        lambda k, c: E.MMD(k, weight=0.0, alpha=0.0), trace, MAY | LOG | {"several", "inner", "single"}, PATHWISE
+        lambda k, c: E.MMD(k, weight=0.0, alpha=0.0), trace, HELD | LOG | {"several", "inner", "single"}, PATHWISE
     ),
     "FreeBits": Entry(
-        lambda k, c: E.FreeBits(k, nats=0.0), mean_field, MAY | LOG, PATHWISE, frozenset({"sampled kl"})
+        lambda k, c: E.FreeBits(k, nats=0.0), mean_field, HELD | LOG, PATHWISE, frozenset({"sampled kl"})
     ),
 }
 MEANS = {trace, mean_field, references.stl, references.scored, exact}  # whose mean does not depend on K

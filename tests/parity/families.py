@@ -33,7 +33,8 @@ def grid(**axes):
 
 def traits(spec):
     """What estimators may refuse a spec for."""
-    extra, scale, where = spec.extra, spec.scale, f"{spec.plate} {spec.inner}"
+    extra, scale = spec.extra, spec.scale
+    drawn = "internal" in spec.plate + spec.inner or spec.inner == "sequential sampled"
     several = spec.latent in ("chain", "turned", "mixed", "pair") or spec.shared or spec.local or "auxiliary" in extra
     scored = spec.latent in SCORED or spec.shared == "bernoulli" or extra == "discrete auxiliary"
     found = {
@@ -42,9 +43,10 @@ def traits(spec):
         "rejection": spec.latent == "rejection",
         "several": several or extra.startswith("by hand"),
         "not Bernoulli": spec.latent not in ("bernoulli", "bits"),
-        "uncommon": scale[:1] in ("x", "y", "z") or (scale and spec.shared == "none"),
+        "uncommon": scale[:1] in ("x", "y", "z"),
         "one-sided": scale in ("model z", "guide z"),
-        "one-sided mask": spec.mask == "model z",
+        "one-sided mask": spec.mask in ("model z", "fresh"),
+        "fresh": scale.endswith("fresh") or (scale.endswith("datum") and drawn),
         "beta": scale.startswith("beta"),
         "inner": spec.inner,
         "inner sampled": INNER.get(spec.inner, (0, 1.0))[1] != 1,
@@ -53,7 +55,7 @@ def traits(spec):
         "guide observed": extra == "guide observed",
         "by hand": extra.startswith("by hand"),
         "sampled kl": spec.latent in ("lognormal", "turned", "rejection") or "auxiliary" in extra or extra[:2] == "by",
-        "finite": spec.latent in DISCRETE and spec.shared != "normal" and extra != "auxiliary" and "internal" not in where,
+        "finite": spec.latent in DISCRETE and spec.shared != "normal" and extra != "auxiliary" and not drawn,
         "single": spec.plate == "one",
         "bare": spec.plate == "unsized bare",  # shapes of model and guide differ, which Pyro's validation refuses
         # Pyro's score terms leave these out.
@@ -101,9 +103,13 @@ def fits(spec):
     names = not (spec.plate == spec.inner == "particles")
     shapes = not (spec.plate == "dim" and spec.inner) and not (spec.inner == "left" and spec.plate == "internal")
     inner = not spec.local or (spec.inner and not spec.inner.startswith("sequential"))
-    seen = not (spec.scale.startswith("y") and not spec.two) and not (spec.inner.startswith("seq") and "x" in spec.scale)
+    seen = not (spec.scale.startswith("y") and not spec.two) and not (
+        spec.inner.startswith("seq") and "x" in spec.scale
+    )
     outside = not (spec.scale == "datum" and (spec.shared or spec.extra.endswith("outside")))
-    factors = not (spec.extra and ("factor" in spec.extra or "observed" in spec.extra) and spec.scale.startswith("beta"))
+    factors = not (
+        spec.extra and ("factor" in spec.extra or "observed" in spec.extra) and spec.scale.startswith("beta")
+    )
     mean_field = spec.latent != "rejection" or not spec.inner
     return all((plain_x, hand, names, shapes, inner, seen, outside, factors, mean_field))
 
@@ -133,13 +139,9 @@ def specs():
     """Families over the grammar."""
     few = ("normal", "bernoulli", "mixed")
     found = {
-        "data plates": grid(
-            plate=PLATES, latent=("normal", "vector", "bernoulli", "mixed"), shared=("", "normal")
-        ),
+        "data plates": grid(plate=PLATES, latent=("normal", "vector", "bernoulli", "mixed"), shared=("", "normal")),
         "latents": grid(latent=LATENTS, shared=("", "normal", "bernoulli"), two=(False, True)),
-        "inner plates": grid(
-            inner=INNER, latent=few, plate=("sized", "given", "unsized"), local=(False, True)
-        ),
+        "inner plates": grid(inner=INNER, latent=few, plate=("sized", "given", "unsized"), local=(False, True)),
         "scales": grid(scale=SCALES, latent=few, plate=("sized", "given"), two=(False, True)),
         "masks": grid(mask=list(MASKS)[1:], latent=few, plate=("sized", "given"), shared=("", "normal")),
         "factors and helpers": grid(

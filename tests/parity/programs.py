@@ -173,6 +173,8 @@ SCALES = {  # "*" all sites, "z", "x", "y" one, "model z" one of the model alone
     "x datum": {"x": torch.tensor([0.5, 2.0, 1.5, 3.0, 0.7, 1.2])},
     "y tensor": {"y": torch.tensor(3.0)},
     "x float z tensor": {"x": 3.0, "z": torch.tensor(0.4)},
+    "fresh": {"*": lambda: torch.tensor(2.5)},  # a tensor of its own in model and guide
+    "z fresh": {"z": lambda: torch.tensor(0.4)},
     "model z": {"model z": torch.tensor(0.4)},
     "guide z": {"guide z": 0.4},
     "beta": 0.4,
@@ -185,6 +187,7 @@ MASKS = {
     "z": ("z",),
     "x": ("x",),
     "model z": ("model z",),
+    "fresh": ("z", "d", "u", "w", "x", "y"),  # made anew in model and guide
 }
 EXTRAS = (
     "factor",
@@ -248,6 +251,7 @@ class Programs:
             yield x.index_select(dim, i) if inner.endswith("internal") else x
 
     def of_batch(self, table):
+        table = table() if callable(table) else table
         return table[self.index] if isinstance(table, torch.Tensor) and table.dim() and self.drawn else table
 
     @contextmanager
@@ -258,12 +262,18 @@ class Programs:
             for key in keys:
                 stack.enter_context(poutine.scale(scale=self.of_batch(self.scales[key])))
             if site in MASKS[self.spec.mask] or f"{side} {site}" in MASKS[self.spec.mask]:
-                stack.enter_context(poutine.mask(mask=self.of_batch(self.masked)))
+                mask = self.of_batch(self.masked)
+                stack.enter_context(poutine.mask(mask=mask.clone() if self.spec.mask == "fresh" else mask))
             yield
 
     def sampler(self, side):
         def sample(name, fn, **how):
-            if self.spec.plate == "unsized" and name in ("d", "u", "z"):  # whose shapes such a plate does not give
+            if self.spec.plate == "unsized" and name in (
+                "d",
+                "u",
+                "z",
+                "helper",
+            ):  # whose shapes such a plate does not give
                 fn = fn.expand(torch.broadcast_shapes(fn.batch_shape, (B, 1) if self.right else (B,)))
             with self.around(name, side):
                 return pyro.sample(name, fn, **how)

@@ -4,6 +4,7 @@ Every reference is a scalar loss, summed over the data, whose value and gradient
 estimator draws at the same seed: Pyro's plate of particles stands where ours does.
 """
 
+import itertools
 import math
 
 import pyro
@@ -72,13 +73,15 @@ class Densities:
         trace = trace or self.traces[0]
         return self.total(self.sites(trace, True) + self.sites(trace), scaled)
 
-    def q(self, trace=None, scaled=False):
-        """beta log q(z | x); observed sites of the guide count in an ELBO, ``scaled``."""
-        trace = trace or self.traces[1]
-        return self.total(self.sites(trace) + (self.sites(trace, True) if scaled else []), scaled)
+    def q(self, scaled=False):
+        """beta log q(z | x), and what the guide observes or factors in."""
+        return self.total(self.sites(self.traces[1]) + self.sites(self.traces[1], True), scaled)
 
     def fixed(self):
-        """beta log p(z) + log p(x | z) and beta log q(z | x) at the same latents without their gradient."""
+        """At the same latents without their gradient: ``joint`` less the guide's factors, and beta log q(z | x).
+
+        Gradients of the second are scores, whose mean is 0; those of the guide's factors are not.
+        """
         trace = self.whole.copy()
         for name, site in list(trace.nodes.items()):
             if site["type"] == "sample":
@@ -89,7 +92,8 @@ class Densities:
             each.compute_log_prob()
             for name in set(each.nodes) - set(own.nodes):  # a messenger runs the model's observed sites too
                 each.remove_node(name)
-        return found
+        model, guide = found
+        return self.joint(model) - self.total(self.sites(guide, True)), self.total(self.sites(guide)), guide
 
     def scores(self):
         """Unscaled, unmasked score terms, (K, B): a masked site moves what depends on it all the same."""
@@ -118,7 +122,7 @@ def weighted(bound, stl=False):
         d = Densities(case, k)
         log_w = d.joint() - d.q()
         if stl:
-            score = d.q(d.fixed()[1])
+            score = d.fixed()[1]
             log_w = log_w + score - score.detach()
         return d.loss(bound(log_w))
 
@@ -128,7 +132,7 @@ def weighted(bound, stl=False):
 def stl(case, k):
     """Pyro's loss without the score of q: the scaled log q of what was drawn, at fixed values, is added back."""
     d = Densities(case, k)
-    score = sum(site["log_prob"].sum() for site in d.sites(d.fixed()[1]))
+    score = sum(site["log_prob"].sum() for site in d.sites(d.fixed()[2]))
     return d.traces[1].log_prob_sum() / k - d.traces[0].log_prob_sum() / k - (score - score.detach()) / k
 
 
@@ -137,10 +141,9 @@ def paths(coefficients, value):
 
     def reference(case, k):
         d = Densities(case, k)
-        model, guide = d.fixed()
-        log_w, beta = d.joint() - d.q(), next(iter(d.sites(guide)))["infer"].get("beta", 1.0)
-        path, decoder = coefficients(log_w.detach(), beta)
-        climbs = path * (log_w + d.q(guide)) + (decoder - path) * d.joint(model)
+        log_w, (joint, score, guide) = d.joint() - d.q(), d.fixed()
+        path, decoder = coefficients(log_w.detach(), d.sites(guide)[0]["infer"].get("beta", 1.0))
+        climbs = path * (log_w + score) + (decoder - path) * joint
         return d.loss(value(log_w).detach() + (climbs - climbs.detach()).sum(0))
 
     return reference
@@ -158,27 +161,24 @@ def tail_coefficients(log_w, beta):
 
 def rws(case, k):
     d = Densities(case, k)
-    model, guide = d.fixed()
+    joint, log_q, _ = d.fixed()
     log_w = (d.joint() - d.q()).detach()
-    climbs = log_w.softmax(0) * (d.joint(model) + d.q(guide))
+    climbs = log_w.softmax(0) * (joint + log_q)
     return d.loss(log_mean_exp(log_w) + (climbs - climbs.detach()).sum(0))
 
 
-def tvo(points):
-    def reference(case, k):
-        d = Densities(case, k)
-        model, guide = d.fixed()
-        log_p, log_q = d.joint(model), d.q(guide)
-        f, total = log_p - log_q, 0.0
-        for t, after in zip(points, [*points[1:], 1.0], strict=True):
-            w = (t * f.detach()).softmax(0)
-            mean = (w * f.detach()).sum(0)
-            covariance = w * (f.detach() - mean) * (t * log_p + (1 - t) * log_q) * k / (k - 1)
-            climbs = (w * f + covariance).sum(0)
-            total = total + (after - t) * (mean + climbs - climbs.detach())
-        return d.loss(total)
-
-    return reference
+def tvo(case, k):
+    """From three steps, the second at 0.1."""
+    d, points = Densities(case, k), (0.0, 0.1, 0.1**0.5, 1.0)
+    log_p, log_q, _ = d.fixed()
+    f, total = log_p - log_q, 0.0
+    for t, after in itertools.pairwise(points):
+        w = (t * f.detach()).softmax(0)
+        mean = (w * f.detach()).sum(0)
+        covariance = w * (f.detach() - mean) * (t * log_p + (1 - t) * log_q) * k / (k - 1)
+        climbs = (w * f + covariance).sum(0)
+        total = total + (after - t) * (mean + climbs - climbs.detach())
+    return d.loss(total)
 
 
 def vimco(case, k):

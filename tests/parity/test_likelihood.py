@@ -13,8 +13,8 @@ import pytest
 import torch
 import written
 from compare import NAMED
-from programs import DISCRETE, EXTRAS, INNER, Spec
-from torch.distributions import Bernoulli, Categorical, MultivariateNormal, Normal
+from programs import DISCRETE, EXTRAS, INNER
+from torch.distributions import MultivariateNormal, Normal
 
 from ppl_vae import evaluation, models
 
@@ -97,7 +97,9 @@ def of(spec):
     if spec.mask:
         expected = torch.where(torch.tensor([True, False, True, True, False, True])[: len(x)], expected, 0.0)
     drawn = spec.plate in ("internal", "chosen") or INNER.get(spec.inner, (0, 1.0))[1] != 1
-    may = drawn or spec.extra in ("factor", "factor outside", "guide observed") or "z" in spec.scale or "x" in spec.scale
+    may = (
+        drawn or spec.extra in ("factor", "factor outside", "guide observed") or "z" in spec.scale or "x" in spec.scale
+    )
     must = spec.extra in ("guide factor", "guide factor unsaid", "auxiliary", "discrete auxiliary")
     count = 100 if spec.shared else PARTICLES  # which are drawn one at a time
     return judge(str(spec), models.Program(*programs), x, expected, may, must, count=count)
@@ -162,7 +164,9 @@ def test_automatic_guides():
     """A local z of N(g, 1) of the guide's own, or g alone; the number, or a refusal where data have no weights."""
     wrong = []
     for kind, name in itertools.product({**automatic.GUIDES, **automatic.MESSENGERS}, ("g", "z", "gz")):
-        if (kind == "AutoGuideList" and name == "z") or (kind in ("AutoIAFNormal", "AutoNormalizingFlow") and name == "g"):
+        if (kind == "AutoGuideList" and name == "z") or (
+            kind in ("AutoIAFNormal", "AutoNormalizingFlow") and name == "g"
+        ):
             continue
         case = automatic.automatic(kind, name)
         model, guide, (mu, t, *_) = case.programs()

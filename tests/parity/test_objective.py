@@ -20,7 +20,9 @@ PAIRS = {
 }
 CASES = [
     (Spec(plate=plate, latent=latent, shared=shared, scale=scale), kind)
-    for plate, latent, shared, scale in itertools.product(PLATES[:5] + PLATES[6:], LATENTS, ("", "normal"), ("", "float"))
+    for plate, latent, shared, scale in itertools.product(
+        PLATES[:5] + PLATES[6:], LATENTS, ("", "normal"), ("", "float")
+    )
     for kind in ("trace", *LATENTS[latent], *(["mean field"] if latent in ("normal", "chain") else []))
 ]
 

@@ -188,7 +188,6 @@ def plateless():
     return found
 
 
-
 # Latents of the model alone, which only Enum sums out
 
 
@@ -235,7 +234,10 @@ def pair(name, latent, wanted, x=None, plates=("data",), observe=None):
                 observe(p, x, z)
 
     return written(
-        name, partial(program, model=True), partial(program, model=False), data(B) if x is None else x,
+        name,
+        partial(program, model=True),
+        partial(program, model=False),
+        data(B) if x is None else x,
         traits=("broken",),
     )
 
