@@ -42,7 +42,9 @@ class ScaleLatents(Messenger):
         if msg["is_observed"] or type(msg["fn"]).__name__ == "_Subsample":
             return
         msg["scale"] = msg["scale"] * self.beta
-        msg["infer"] = {**(msg["infer"] or {}), "beta": self.beta * (msg["infer"] or {}).get("beta", 1.0)}
+        infer = msg["infer"] or {}
+        # One beta stays the object it is: two sites that hold it are known to be scaled alike without a look at it.
+        msg["infer"] = {**infer, "beta": self.beta * infer["beta"] if "beta" in infer else self.beta}
 
 
 def scale_latents(fn: Callable[..., Any], beta: float | Tensor) -> Callable[..., Any]:

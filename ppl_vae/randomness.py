@@ -55,14 +55,21 @@ def isolated(seed: int, device: torch.device) -> Iterator[None]:
         >>> torch.equal(before, torch.get_rng_state())
         True
     """
+    with unchanged(device):
+        random.seed(seed)
+        np.random.seed(seed % 2**32)
+        # Not torch.manual_seed, which would reseed every accelerator, also those the run does not use.
+        torch.default_generator.manual_seed(seed)
+        if device.type == "cuda":
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
+        yield
+
+
+@contextmanager
+def unchanged(device: torch.device) -> Iterator[None]:
+    """Generators go on inside, and are as they were before outside."""
     outside = capture(device)
-    random.seed(seed)
-    np.random.seed(seed % 2**32)
-    # Not torch.manual_seed, which would reseed every accelerator, also those the run does not use.
-    torch.default_generator.manual_seed(seed)
-    if device.type == "cuda":
-        with torch.cuda.device(device):
-            torch.cuda.manual_seed(seed)
     try:
         yield
     finally:

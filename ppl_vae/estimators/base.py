@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
 import torch
@@ -17,7 +17,9 @@ from torch import Tensor, nn
 
 from ..checks import check_size
 from ..parts import Recorded
-from .sites import PARTICLES, Program, Site, Sites, Weights
+from .checking import check_observed_in_guide, check_weighable, family, reparameterised_in_part, uncommon_scale
+from .particles import find_nesting
+from .sites import Program, Sites, Weights, frames_of
 from .tracing import sites
 
 
@@ -47,32 +49,36 @@ class Estimator(Recorded, ELBO):
 
     Args:
         num_particles: K, samples of z for every datum.
-        max_plate_nesting: plates of model and guide, particles apart; 1 for the models of this package.
+        max_plate_nesting: plates of model and guide inside one another, particles apart; None finds it by one run.
 
     Attributes:
         pathwise_only: every latent site of the guide must be reparameterised.
+        partly_pathwise: sites may be reparameterised in part, as Pyro's ``Rejector``.
+        own_scales: linear in the log-densities, so that each site may have a scale of its own; otherwise all must
+            share one, which is multiplied outside the logarithm.
         per_datum: every site must be inside the data plate.
         unit_beta: beta must be 1, a number; the attribute says why, None where beta is free.
         least_particles: smallest K that means anything.
     """
 
     pathwise_only: ClassVar[bool] = False
+    partly_pathwise: ClassVar[bool] = False
+    own_scales: ClassVar[bool] = False
     per_datum: ClassVar[bool] = False
     unit_beta: ClassVar[str | None] = None
     least_particles: ClassVar[int] = 1
 
-    def __init__(self, num_particles: int = 1, max_plate_nesting: int = 1) -> None:
-        super().__init__(
-            num_particles=check_size("num_particles", num_particles),
-            max_plate_nesting=check_size("max_plate_nesting", max_plate_nesting),
-            vectorize_particles=True,
-        )
+    def __init__(self, num_particles: int = 1, max_plate_nesting: int | None = None) -> None:
+        if max_plate_nesting is not None:
+            check_size("max_plate_nesting", max_plate_nesting)
+        super().__init__(num_particles=check_size("num_particles", num_particles), vectorize_particles=True)
         if num_particles < self.least_particles:
             raise ValueError(
                 f"num_particles is {num_particles}, but {type(self).__name__} compares samples with one another and "
                 f"needs at least {self.least_particles}"
             )
-        self.max_plate_nesting = max_plate_nesting  # to which Pyro adds one for particles
+        self.max_plate_nesting: Any = max_plate_nesting  # particles apart, which Pyro counts
+        self._found: int | None = None
 
     @abstractmethod
     def terms(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Terms:
@@ -121,37 +127,60 @@ class Estimator(Recorded, ELBO):
     ) -> Sites:
         """The sites of one batch, checked for what this estimator needs."""
         count = self.num_particles if num_particles is None else num_particles
-        nesting = self.max_plate_nesting
-        how: Any = {"kwargs": kwargs, "through": through, "draw": draw, "marginal": marginal}
-        try:
-            traced = sites(model, guide, args, count, nesting, **how)
-        except ValueError as error:
-            if f'"{PARTICLES}"' not in str(error) or "collide" not in str(error):
-                raise
-            raise ValueError(
-                f"max_plate_nesting is {nesting}, but a site of the programs is in more plates than that; give "
-                f"{type(self).__name__} their number"
-            ) from None
+        how: Any = {"kwargs": kwargs, "marginal": marginal}
+        needed = count > 1 or draw is not None
+        for last in (False, True):
+            if self.max_plate_nesting is None and self._found is None and needed:
+                self._found = find_nesting(model, guide, args, count if draw is None else 1, **how)
+            nesting = self._found if self.max_plate_nesting is None else self.max_plate_nesting
+            nesting = 1 if nesting is None else nesting
+            try:
+                traced = sites(model, guide, args, count, nesting, through=through, draw=draw, **how)
+                every = (*traced.model.values(), *traced.guide.values()) if needed else ()
+                if last or all(frame.dim >= -nesting for site in every for frame in frames_of(site).values()):
+                    break
+            except ValueError as error:
+                if last or "collide" not in str(error):
+                    raise
+                if self.max_plate_nesting is not None:
+                    raise ValueError(
+                        f"max_plate_nesting is {nesting}, but a site of the programs is in more plates than that; "
+                        f"leave it out, so that {type(self).__name__} finds their number"
+                    ) from None
+            self._found = None  # by other programs than these
         self._check(traced)
-        return traced
+        return replace(traced, own_scales=True) if self.own_scales and uncommon_scale(traced) else traced
 
     def _check(self, traced: Sites) -> None:
         name = type(self).__name__
-        for key, site in traced.drawn.items():
+        check_observed_in_guide(traced)
+        for key, site in traced.guide.items():
             if self.pathwise_only and not site["fn"].has_rsample:
                 raise ValueError(
                     f"site {key} of the guide is a {family(site)}, which has no reparameterised samples, and {name} "
-                    "needs them; VIMCO, NVIL, RWS or TraceELBO will serve"
+                    "needs them; use VIMCO, NVIL, RWS or TraceELBO"
+                )
+            if not self.partly_pathwise and reparameterised_in_part(site["fn"]):
+                raise ValueError(
+                    f"site {key} of the guide is a {family(site)}, which is reparameterised in part, and {name} knows "
+                    "sites that are so wholly or not at all; use TraceELBO or MeanFieldELBO"
                 )
             beta = site["infer"].get("beta", 1.0)
             if self.unit_beta and (isinstance(beta, Tensor) or beta != 1):
                 raise ValueError(_beta_message(self, beta))
+            if site["infer"].get("num_samples") is not None:
+                raise ValueError(
+                    f"site {key} asks for infer={{'num_samples': {site['infer']['num_samples']}}}, which {name} does "
+                    f"not take site by site; write {name}(num_particles={site['infer']['num_samples']})"
+                )
         for key, site in {**traced.guide, **traced.model}.items():
             if self.per_datum and not traced.is_local(site):
                 raise ValueError(
                     f"site {key} is outside the plate {traced.plate.name}, and {name} weighs the samples of each "
-                    "datum by themselves; TraceELBO, MeanFieldELBO or STL will serve"
+                    "datum by themselves; use TraceELBO, MeanFieldELBO or STL"
                 )
+        if not self.own_scales:
+            check_weighable(traced, name)
 
 
 def check_unit_beta(estimator: Estimator, beta: Any) -> None:
@@ -166,14 +195,6 @@ def _beta_message(estimator: Estimator, beta: Any) -> str:
         f"beta is {said}, but {type(estimator).__name__} has a meaning only at beta = 1: {estimator.unit_beta}; "
         "TraceELBO, MeanFieldELBO, IWAE or DReG take any beta"
     )
-
-
-def family(site: Site) -> str:
-    """Class name of a site's distribution, without what is wrapped around it."""
-    fn = site["fn"]
-    while type(fn).__name__ in ("Independent", "ExpandedDistribution", "MaskedDistribution"):
-        fn = fn.base_dist
-    return type(fn).__name__
 
 
 def summed_up(traced: Sites, weights: Weights, surrogate: Tensor) -> Terms:
@@ -191,4 +212,6 @@ def summed_up(traced: Sites, weights: Weights, surrogate: Tensor) -> Terms:
 
 def with_gradient_of(value: Tensor, surrogate: Tensor) -> Tensor:
     """The value of one tensor with the gradient of another."""
+    if value is surrogate:
+        return value
     return value.detach() + (surrogate - surrogate.detach())

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 from typing import Any
 
-import torch
 from pyro import infer
 from torch import Tensor
 
 from .. import randomness
-from .base import Estimator, check_unit_beta, family
+from .base import Estimator, check_unit_beta
+from .checking import check_scales_agree, family
 from .enumerate import refuse_beta
 from .sites import Program, Sites
 from .tracing import sites
@@ -66,15 +66,16 @@ def check_programs(estimator: Any, model: Program, guide: Program, batch: tuple[
         batch: arguments of both.
 
     Raises:
-        ValueError: in one sentence, naming site, estimator and what would serve.
+        ValueError: in one sentence, naming site, estimator and what to use.
     """
     if isinstance(estimator, Estimator):
         return
     enumerates = isinstance(estimator, infer.TraceEnum_ELBO | infer.TraceTMC_ELBO)
-    with torch.no_grad(), randomness.isolated(0, batch[0].device):
+    with randomness.isolated(0, batch[0].device):
         traced = sites(model, guide, batch, 1, kwargs={}, marginal=enumerates)
     if isinstance(estimator, infer.TraceMeanField_ELBO):
         _refuse_discrete(traced)
+        check_scales_agree(traced, "TraceMeanField_ELBO takes the guide's for both; use estimators.MeanFieldELBO")
     if enumerates:
         refuse_beta(traced)
 

@@ -13,8 +13,9 @@ import torch
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from .base import Estimator, Terms, family, summed_up, with_gradient_of
-from .sites import PARTICLES, Program, Site, Sites
+from .base import Estimator, Terms, summed_up, with_gradient_of
+from .checking import family
+from .sites import Program, Site, Sites, density, particles_of
 
 
 class DisARM(Estimator):
@@ -22,7 +23,7 @@ class DisARM(Estimator):
 
     Args:
         num_particles: samples of z for every datum, an even number: half as many pairs, which are averaged.
-        max_plate_nesting: plates of model and guide, particles apart.
+        max_plate_nesting: plates inside one another, particles apart; found by one run where it is None.
 
     Needs a guide with one latent site, a Bernoulli (with any event shape), inside one data plate. Any beta.
 
@@ -43,9 +44,10 @@ class DisARM(Estimator):
     """
 
     per_datum = True
+    own_scales = True
     least_particles = 2
 
-    def __init__(self, num_particles: int = 2, max_plate_nesting: int = 1) -> None:
+    def __init__(self, num_particles: int = 2, max_plate_nesting: int | None = None) -> None:
         super().__init__(num_particles, max_plate_nesting)
         if num_particles % 2:
             raise ValueError(f"num_particles must be even, two to a pair, not {num_particles}")
@@ -55,11 +57,11 @@ class DisARM(Estimator):
         traced = self._trace(model, guide, args, kwargs, draw=_Antithetic())
         site, weights = self._site(traced), traced.weights()
         # What is left without the score of q, whose mean is 0, is the decoder's gradient.
-        beta = site["infer"].get("beta", 1.0)
-        value = weights.log_w + beta * (weights.log_q - weights.log_q.detach())
+        log_q = traced.scaled(site, density(site))
+        value = weights.log_w + (log_q - log_q.detach())
         half = self.num_particles // 2
         signal = 0.5 * (weights.log_w - weights.log_w.roll(half, 0)).detach()
-        surrogate = value + signal * traced.per_datum(site, _slope(site, half))
+        surrogate = value + signal * traced.per_datum(site, _slope(site, half), shared=False)
         return summed_up(traced, weights, with_gradient_of(value.mean(0), surrogate.mean(0)))
 
     def _site(self, traced: Sites) -> Site:
@@ -78,7 +80,7 @@ class _Antithetic(Messenger):
 
     def _pyro_sample(self, msg: dict[str, Any]) -> None:
         logits = None if msg["done"] or msg["is_observed"] else _logits(msg["fn"])
-        frame = next((frame for frame in msg["cond_indep_stack"] if frame.name == PARTICLES), None)
+        frame = particles_of(msg)
         if logits is None or frame is None:
             return
         half = torch.rand_like(logits.narrow(frame.dim - msg["fn"].event_dim, 0, frame.size // 2))
@@ -89,7 +91,7 @@ class _Antithetic(Messenger):
 def _slope(site: Site, half: int) -> Tensor:
     """(-1)^b' [b != b'] s(|a|) a, summed over the event: what the difference of the pair's values multiplies."""
     logits: Any = _logits(site["fn"])
-    particles = next(frame for frame in site["cond_indep_stack"] if frame.name == PARTICLES)
+    particles: Any = particles_of(site)
     value, event = site["value"], site["fn"].event_dim
     other = value.roll(half, particles.dim - event)
     slope = (1 - 2 * other) * (value != other) * logits.detach().abs().sigmoid() * logits

@@ -14,8 +14,9 @@ from pyro.distributions import Delta
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from .base import Estimator, Terms
-from .sites import Program, Site, Sites
+from .base import Estimator, Terms, with_gradient_of
+from .checking import needs_score, score_parts
+from .sites import Program, Site, Sites, density, same_scale
 
 
 class TraceELBO(Estimator):
@@ -25,7 +26,7 @@ class TraceELBO(Estimator):
 
     Args:
         num_particles: K, samples of z for every datum.
-        max_plate_nesting: plates of model and guide, particles apart.
+        max_plate_nesting: plates inside one another, particles apart; found by one run where it is None.
 
     Source: Ranganath et al. 2014, "Black box variational inference"; Kingma and Welling 2014.
 
@@ -42,6 +43,9 @@ class TraceELBO(Estimator):
         True
     """
 
+    own_scales = True
+    partly_pathwise = True
+
     def terms(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Terms:
         """Per-datum terms of one batch, the KL sampled."""
         return _terms(self._trace(model, guide, args, kwargs), closed_form=False)
@@ -55,7 +59,7 @@ class MeanFieldELBO(Estimator):
 
     Args:
         num_particles: K, samples of z for every datum.
-        max_plate_nesting: plates of model and guide, particles apart.
+        max_plate_nesting: plates inside one another, particles apart; found by one run where it is None.
 
     Source: Kingma and Welling 2014, appendix B.
 
@@ -64,6 +68,9 @@ class MeanFieldELBO(Estimator):
         4
     """
 
+    own_scales = True
+    partly_pathwise = True
+
     def terms(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Terms:
         """Per-datum terms of one batch, the KL in closed form where it is known."""
         return _terms(self._trace(model, guide, args, kwargs), closed_form=True)
@@ -71,24 +78,35 @@ class MeanFieldELBO(Estimator):
 
 def _terms(traced: Sites, closed_form: bool) -> Terms:
     # A closed form needs every site's parents sampled before it in model and guide alike.
-    closed_form = closed_form and [s["name"] for s in traced.latent] == [n for n in traced.guide if n in traced.model]
-    reconstruction = sum(traced.log_prob(site) for site in traced.observed)
+    closed_form = closed_form and [s["name"] for s in traced.latent] == [n for n in traced.drawn if n in traced.model]
+    reconstruction: Any = 0.0
     kl: Any = 0.0
-    weighted: Any = 0.0
+    value: Any = 0.0
     score: Any = 0.0
+    for site in traced.observed:
+        log_p = density(site)
+        plain = traced.per_datum(site, log_p)
+        reconstruction = reconstruction + plain
+        value = value + traced.scaled(site, log_p, plain)
     for name, site in traced.guide.items():
-        prior = traced.model.get(name)
-        divergence: Any = _closed_form(traced, site, prior) if closed_form and prior is not None else None
-        if divergence is None:
-            log_q = traced.log_prob(site)
-            log_q = log_q if site["fn"].has_rsample else log_q.detach()  # E_q[grad log q] = 0
-            divergence = log_q - (0.0 if prior is None else traced.log_prob(prior))
-        kl = kl + divergence
-        weighted = weighted + site["infer"].get("beta", 1.0) * divergence
-        if not site["fn"].has_rsample:
-            # Every datum's log-weight depends on a site outside the data plate: its score is not shared out.
-            score = score + traced.log_prob(site, shared=False)
-    value = reconstruction - weighted
+        prior = None if site["is_observed"] else traced.model.get(name)
+        divergence = _closed_form(site, prior) if closed_form and prior is not None else None
+        if divergence is None or needs_score(site["fn"]):
+            log_q, own_score, entropy = score_parts(site)
+            if own_score is not None:
+                # Every datum's log-weight depends on a site outside the data plate: its score is not shared out.
+                score = score + traced.per_datum(site, own_score, shared=False)
+            log_q = log_q.detach() if entropy is None else with_gradient_of(log_q, entropy)  # E_q[grad log q] = 0
+        if divergence is not None:
+            plain = traced.per_datum(site, divergence)
+            kl, value = kl + plain, value - traced.scaled(site, divergence, plain)
+            continue
+        of_q = traced.per_datum(site, log_q)
+        if prior is None:
+            kl, value = kl + of_q, value - traced.scaled(site, log_q, of_q)
+        else:
+            of_p = traced.log_prob(prior)
+            kl, value = kl + (of_q - of_p), value + traced.scaled_ratio(prior, of_p, site, log_q, of_q)
     surrogate = value
     if isinstance(score, Tensor):
         surrogate = value + value.detach() * (score - score.detach())
@@ -105,12 +123,14 @@ def _mean(value: Any, traced: Sites) -> Tensor:
     return value.mean(0) if value.dim() == 2 else value.expand(traced.size)
 
 
-def _closed_form(traced: Sites, guide: Site, model: Site) -> Tensor | None:
+def _closed_form(guide: Site, model: Site) -> Tensor | None:
+    """KL(q || p) over the site's plates where it is known, and q and p are scaled and masked alike."""
     # Pyro's KL from a Delta leaves its log-density out, which a sample has exactly.
     if isinstance(getattr(guide["fn"], "base_dist", guide["fn"]), Delta) or guide["mask"] is not model["mask"]:
         return None
+    if not same_scale(guide, model):
+        return None
     try:
-        divergence = kl_divergence(guide["fn"], model["fn"])
+        return kl_divergence(guide["fn"], model["fn"])
     except NotImplementedError:
         return None
-    return traced.per_datum(guide, divergence)

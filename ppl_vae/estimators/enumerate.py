@@ -17,7 +17,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from .base import Estimator, Terms
-from .sites import PARTICLES, Program, Sites
+from .sites import Program, Sites, particles_of
 
 MOST = 4096  # joint values of all discrete sites
 
@@ -31,7 +31,7 @@ class Enum(Estimator):
 
     Args:
         num_particles: K, samples of the continuous sites at each joint value of the discrete ones.
-        max_plate_nesting: plates of model and guide, particles apart.
+        max_plate_nesting: plates inside one another, particles apart; found by one run where it is None.
 
     Needs discrete sites with finite support inside one data plate, 4096 joint values at most. Any beta where every
     latent site of the model is in the guide; 1 otherwise, as beta cannot enter a sum over the model's own sites.
@@ -54,6 +54,7 @@ class Enum(Estimator):
     """
 
     per_datum = True
+    own_scales = True
 
     def terms(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Terms:
         """Per-datum terms of one batch; exact where all latents are discrete."""
@@ -112,17 +113,17 @@ class _Listed(Messenger):
         self.sizes, self.summed = sizes, summed
 
     def _pyro_sample(self, msg: dict[str, Any]) -> None:
-        fn, frames = msg["fn"], [frame for frame in msg["cond_indep_stack"] if frame.name == PARTICLES]
-        if msg["done"] or msg["is_observed"] or not frames or type(fn).__name__ == "_Subsample":
+        fn, plate = msg["fn"], particles_of(msg)
+        if msg["done"] or msg["is_observed"] or plate is None or type(fn).__name__ == "_Subsample":
             return
-        count, axis = frames[0].size, frames[0].dim - len(fn.event_shape)
+        count, axis = plate.size, plate.dim - len(fn.event_shape)
         particle = torch.arange(count)
         if msg["name"] in self.sizes:
             names = list(self.sizes)
             faster = math.prod(self.sizes[name] for name in names[names.index(msg["name"]) + 1 :])
             table = _values(fn, msg["name"])
             values = table[(particle // faster % len(table)).to(table.device)]
-            values = values.reshape(count, *(1,) * (-frames[0].dim - 1), *fn.event_shape)
+            values = values.reshape(count, *(1,) * (-plate.dim - 1), *fn.event_shape)
             msg["value"], msg["done"] = values.expand(fn.shape()), True
         elif self.summed > 1:
             drawn = fn(*msg["args"], **msg["kwargs"])

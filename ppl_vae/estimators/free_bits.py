@@ -29,7 +29,7 @@ class FreeBits(Estimator):
     Args:
         num_particles: K, samples of z for every datum.
         nats: floor under the KL of each dimension, in nats per example.
-        max_plate_nesting: plates of model and guide, particles apart.
+        max_plate_nesting: plates inside one another, particles apart; found by one run where it is None.
 
     Needs reparameterised sites inside one data plate. Any beta.
 
@@ -53,7 +53,7 @@ class FreeBits(Estimator):
     pathwise_only = True
     per_datum = True
 
-    def __init__(self, num_particles: int = 1, nats: float = 0.1, max_plate_nesting: int = 1) -> None:
+    def __init__(self, num_particles: int = 1, nats: float = 0.1, max_plate_nesting: int | None = None) -> None:
         super().__init__(num_particles, max_plate_nesting)
         self.nats = check_weight("nats", nats)
 

@@ -56,7 +56,7 @@ class IWAE(_Importance):
     Args:
         num_particles: K; at 1 the bound is the ELBO.
         gradient: "reparam" or "stl".
-        max_plate_nesting: plates of model and guide, particles apart.
+        max_plate_nesting: plates inside one another, particles apart; found by one run where it is None.
 
     Needs reparameterised sites inside one data plate. Any beta: log w = log p(x | z) + beta (log p(z) - log q(z | x)).
 
@@ -77,7 +77,10 @@ class IWAE(_Importance):
     """
 
     def __init__(
-        self, num_particles: int = 5, gradient: Literal["reparam", "stl"] = "reparam", max_plate_nesting: int = 1
+        self,
+        num_particles: int = 5,
+        gradient: Literal["reparam", "stl"] = "reparam",
+        max_plate_nesting: int | None = None,
     ) -> None:
         super().__init__(num_particles, max_plate_nesting)
         if gradient not in ("reparam", "stl"):
@@ -99,7 +102,7 @@ class MIWAE(_Importance):
     Args:
         num_particles: K, samples under each logarithm.
         num_bounds: M, bounds to average.
-        max_plate_nesting: plates of model and guide, particles apart.
+        max_plate_nesting: plates inside one another, particles apart; found by one run where it is None.
 
     Needs reparameterised sites inside one data plate. Any beta.
 
@@ -110,7 +113,7 @@ class MIWAE(_Importance):
         8
     """
 
-    def __init__(self, num_particles: int = 5, num_bounds: int = 2, max_plate_nesting: int = 1) -> None:
+    def __init__(self, num_particles: int = 5, num_bounds: int = 2, max_plate_nesting: int | None = None) -> None:
         super().__init__(num_particles, max_plate_nesting)
         self.num_bounds = check_size("num_bounds", num_bounds)
 
@@ -129,7 +132,7 @@ class CIWAE(_Importance):
     Args:
         num_particles: K.
         share: weight of the ELBO, in [0, 1] (called beta in the paper).
-        max_plate_nesting: plates of model and guide, particles apart.
+        max_plate_nesting: plates inside one another, particles apart; found by one run where it is None.
 
     Needs reparameterised sites inside one data plate. Any beta.
 
@@ -143,7 +146,7 @@ class CIWAE(_Importance):
         0.5
     """
 
-    def __init__(self, num_particles: int = 5, share: float = 0.5, max_plate_nesting: int = 1) -> None:
+    def __init__(self, num_particles: int = 5, share: float = 0.5, max_plate_nesting: int | None = None) -> None:
         super().__init__(num_particles, max_plate_nesting)
         if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
             raise ValueError(f"share must be a number in [0, 1], the weight of the ELBO, not {share!r}")
@@ -164,7 +167,7 @@ class Renyi(_Importance):
     Args:
         alpha: order, any number but 1.
         num_particles: K, at least 2: with one sample every order is the ELBO.
-        max_plate_nesting: plates of model and guide, particles apart.
+        max_plate_nesting: plates inside one another, particles apart; found by one run where it is None.
 
     Needs reparameterised sites inside one data plate. Any beta.
 
@@ -180,7 +183,7 @@ class Renyi(_Importance):
 
     least_particles = 2
 
-    def __init__(self, alpha: float = 0.5, num_particles: int = 5, max_plate_nesting: int = 1) -> None:
+    def __init__(self, alpha: float = 0.5, num_particles: int = 5, max_plate_nesting: int | None = None) -> None:
         super().__init__(num_particles, max_plate_nesting)
         if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not math.isfinite(alpha):
             raise ValueError(f"alpha must be a finite number other than 1, not {alpha!r}")

@@ -34,7 +34,7 @@ class MMD(Estimator):
         num_particles: K, samples of z for every datum; one MMD for each, which are averaged.
         weight: of the MMD, in nats per example.
         alpha: share of the KL that is left out, at most 1.
-        max_plate_nesting: plates of model and guide, particles apart.
+        max_plate_nesting: plates inside one another, particles apart; found by one run where it is None.
 
     Needs one latent site, reparameterised and in no plate but the data's, a prior that is fixed or has reparameterised
     draws, and at least two data a batch.
@@ -60,7 +60,7 @@ class MMD(Estimator):
     per_datum = True
 
     def __init__(
-        self, num_particles: int = 1, weight: float = 10.0, alpha: float = 1.0, max_plate_nesting: int = 1
+        self, num_particles: int = 1, weight: float = 10.0, alpha: float = 1.0, max_plate_nesting: int | None = None
     ) -> None:
         super().__init__(num_particles, max_plate_nesting)
         if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not alpha <= 1:

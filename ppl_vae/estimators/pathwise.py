@@ -26,7 +26,7 @@ class STL(Estimator):
 
     Args:
         num_particles: K, samples of z for every datum, which are averaged.
-        max_plate_nesting: plates of model and guide, particles apart.
+        max_plate_nesting: plates inside one another, particles apart; found by one run where it is None.
 
     Needs reparameterised sites. Any beta.
 
@@ -44,6 +44,7 @@ class STL(Estimator):
     """
 
     pathwise_only = True
+    own_scales = True
 
     def terms(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Terms:
         """Per-datum terms of one batch, the KL sampled."""
@@ -60,7 +61,7 @@ class DReG(Estimator):
 
     Args:
         num_particles: K; at 1 it is STL.
-        max_plate_nesting: plates of model and guide, particles apart.
+        max_plate_nesting: plates inside one another, particles apart; found by one run where it is None.
 
     Needs reparameterised sites inside one data plate. Unbiased at any beta that all latent sites share.
 
@@ -77,7 +78,7 @@ class DReG(Estimator):
     pathwise_only = True
     per_datum = True
 
-    def __init__(self, num_particles: int = 5, max_plate_nesting: int = 1) -> None:
+    def __init__(self, num_particles: int = 5, max_plate_nesting: int | None = None) -> None:
         super().__init__(num_particles, max_plate_nesting)
 
     def terms(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Terms:
@@ -109,7 +110,7 @@ class TailAdaptive(Estimator):
 
     Args:
         num_particles: K, at least 2: one sample has no rank.
-        max_plate_nesting: plates of model and guide, particles apart.
+        max_plate_nesting: plates inside one another, particles apart; found by one run where it is None.
 
     Needs reparameterised sites inside one data plate, and beta = 1.
 
@@ -125,7 +126,7 @@ class TailAdaptive(Estimator):
     unit_beta = "its weights rank how far q is from the posterior, which another beta replaces"
     least_particles = 2
 
-    def __init__(self, num_particles: int = 5, max_plate_nesting: int = 1) -> None:
+    def __init__(self, num_particles: int = 5, max_plate_nesting: int | None = None) -> None:
         super().__init__(num_particles, max_plate_nesting)
 
     def terms(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Terms:

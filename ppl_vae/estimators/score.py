@@ -33,7 +33,7 @@ class VIMCO(Estimator):
 
     Args:
         num_particles: K, at least 2: the baseline is made of the other samples.
-        max_plate_nesting: plates of model and guide, particles apart.
+        max_plate_nesting: plates inside one another, particles apart; found by one run where it is None.
 
     Needs every site inside one data plate; takes any latent site. Any beta.
 
@@ -53,7 +53,7 @@ class VIMCO(Estimator):
     per_datum = True
     least_particles = 2
 
-    def __init__(self, num_particles: int = 5, max_plate_nesting: int = 1) -> None:
+    def __init__(self, num_particles: int = 5, max_plate_nesting: int | None = None) -> None:
         super().__init__(num_particles, max_plate_nesting)
 
     def terms(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Terms:
@@ -85,7 +85,7 @@ class NVIL(Estimator, nn.Module):
         num_particles: K, samples of z for every datum, which are averaged.
         baseline: module from a batch x (B, *shape), as floats with 0 for NaN, to (B,) or (B, 1); by default two
             layers of 100, made by ``prepare``, which ``fit`` calls, or else at the first batch.
-        max_plate_nesting: plates of model and guide, particles apart.
+        max_plate_nesting: plates inside one another, particles apart; found by one run where it is None.
 
     Needs every site inside one data plate, and programs whose first argument is that plate's batch; takes any latent
     site. Any beta.
@@ -108,8 +108,11 @@ class NVIL(Estimator, nn.Module):
     """
 
     per_datum = True
+    own_scales = True
 
-    def __init__(self, num_particles: int = 1, baseline: nn.Module | None = None, max_plate_nesting: int = 1) -> None:
+    def __init__(
+        self, num_particles: int = 1, baseline: nn.Module | None = None, max_plate_nesting: int | None = None
+    ) -> None:
         nn.Module.__init__(self)
         super().__init__(num_particles, max_plate_nesting)
         if baseline is not None and not isinstance(baseline, nn.Module):

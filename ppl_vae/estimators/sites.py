@@ -2,8 +2,11 @@
 
     log w_k = log p(x | z_k) + beta (log p(z_k) - log q(z_k | x)),   z_k ~ q(z | x),   k = 1 ... K
 
-for every datum of the one data plate. Particles are vectorised in a plate ``particles`` to the left of all others. A
-scale common to all sites (sub-sampling, ``poutine.scale``) is kept aside.
+for every datum of the one data plate. Particles are vectorised in a plate of their own to the left of all others.
+
+A site's scale is the product of N/B of its sub-sampled plates, of beta, and of what ``poutine.scale`` says. An ELBO is
+linear in the log-densities and takes every site's own scale; inside a logarithm only beta has a meaning, so that all
+sites must share the rest, which is multiplied afterwards.
 """
 
 from __future__ import annotations
@@ -18,7 +21,36 @@ from torch import Tensor
 
 Program = Callable[..., Any]
 Site = dict[str, Any]
-PARTICLES = "particles"  # name of the particle plate
+Scale = float | Tensor
+
+
+class _ParticlePlate(str):
+    """A plate's name of its own class: a user's plate is never taken for this one, whatever it is called."""
+
+
+PARTICLES = _ParticlePlate("ppl_vae.particles")  # name of the particle plate
+
+
+@dataclass(frozen=True)
+class Plate:
+    """The data plate.
+
+    Attributes:
+        name: its name; None for the plate of size one that stands around a program without plates.
+        dim: its dimension, negative; None for a program without plates.
+        size: B, the data in the batch.
+        full_size: N, the data that the batch stands for.
+    """
+
+    name: str | None
+    dim: int | None
+    size: int
+    full_size: int
+
+    @property
+    def subsampling(self) -> float:
+        """N/B."""
+        return self.full_size / self.size
 
 
 @dataclass(frozen=True)
@@ -29,7 +61,7 @@ class Weights:
         log_likelihood: log p(x | z).
         log_prior: log p(z).
         log_q: log q(z | x).
-        log_w: log p(x | z) + beta (log p(z) - log q(z | x)).
+        log_w: log p(x | z) + beta (log p(z) - log q(z | x)); with every site's own scale where the sites have them.
     """
 
     log_likelihood: Tensor
@@ -46,15 +78,17 @@ class Sites:
         model: sample sites of the model by name.
         guide: sample sites of the guide by name.
         num_particles: K.
-        plate: frame of the data plate.
+        plate: the data plate.
         rerun: the guide's sites at given values of its latent sites, distributions made anew.
+        own_scales: whether ``log_w`` takes every site's own scale, or beta alone.
     """
 
     model: dict[str, Site]
     guide: dict[str, Site]
     num_particles: int
-    plate: Any
+    plate: Plate
     rerun: Callable[[Mapping[str, Tensor]], dict[str, Site]]
+    own_scales: bool = False
 
     @property
     def size(self) -> int:
@@ -77,44 +111,81 @@ class Sites:
         return {name: site for name, site in self.guide.items() if not site["is_observed"]}
 
     @property
-    def scale(self) -> float | Tensor:
-        """The scale that all sites share, without the N/B of sub-sampled plates; beta never enters."""
-        site = self.observed[0]
-        return site["scale"] / subsampling_of(frames_of(site).values())
+    def scale(self) -> Scale:
+        """The scale that all sites share, without beta and the N/B of plates, a number or (B,); 1 with own scales."""
+        scale = 1.0 if self.own_scales else common_scale(self.observed[0])
+        return scale.expand(self._data_shape(scale)).reshape(-1) if isinstance(scale, Tensor) and scale.dim() else scale
 
     @property
     def subsampling(self) -> float:
         """N/B of the data plate."""
-        return subsampling_of([self.plate])
+        return self.plate.subsampling
 
     def is_local(self, site: Site) -> bool:
-        """Whether a site is inside the data plate."""
-        return self.plate.name in frames_of(site)
+        """Whether a site is inside the data plate; a latent site is where the model has it."""
+        return self.plate.name is None or self.plate.name in frames_of(self.model.get(site["name"], site))
+
+    def factor(self, site: Site) -> Scale:
+        """What the site's log-density is multiplied by in ``log_w``: its own scale without N/B, or beta alone."""
+        if not self.own_scales:
+            return site["infer"].get("beta", 1.0)
+        subsampling = subsampling_of(frames_of(site).values())
+        return site["scale"] if subsampling == 1 else site["scale"] / subsampling
 
     def log_prob(self, site: Site, shared: bool = True) -> Tensor:
         """Log-probability of a site at its value, as ``per_datum`` gives it."""
-        return self.per_datum(site, site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"]), shared)
+        return self.per_datum(site, density(site), shared)
+
+    def scaled(self, site: Site, value: Tensor, plain: Tensor | None = None) -> Tensor:
+        """``per_datum`` of a site's tensor over its plates, times its ``factor``; ``plain`` is what it is without."""
+        factor = self.factor(site)
+        if isinstance(factor, Tensor) and factor.dim():
+            return self.per_datum(site, value * factor)
+        plain = self.per_datum(site, value) if plain is None else plain
+        return plain if isinstance(factor, float | int) and factor == 1 else factor * plain
+
+    def scaled_ratio(self, prior: Site, log_p: Tensor, site: Site, value: Tensor, log_q: Tensor) -> Tensor:
+        """log p(z) - log q(z | x) of a latent site, each times its factor.
+
+        Args:
+            prior: the site in the model.
+            log_p: its log-density, (K, B).
+            site: the site in the guide.
+            value: its log-density over its plates.
+            log_q: the same, (K, B).
+        """
+        factor = self.factor(site)
+        if same_scale(site, prior) and not (isinstance(factor, Tensor) and factor.dim()):
+            return factor * (log_p - log_q)
+        return self.scaled(prior, density(prior), log_p) - self.scaled(site, value, log_q)
 
     def per_datum(self, site: Site, value: Tensor, shared: bool = True) -> Tensor:
         """A site's tensor over its plates, masked, summed over all plates but data and particles: (K, B) or (1, B).
 
-        A site outside the data plate belongs to all N data: each carries 1/N of it, or all of it if not ``shared``.
+        Args:
+            site: the site.
+            value: its tensor, such as its log-probability.
+            shared: a site outside the data plate belongs to all N data: each carries 1/N of it; a plate inside the
+                datum that is sub-sampled stands for its N. Without ``shared`` every datum carries all of it, as it is:
+                so a score enters, which no scale multiplies.
         """
         if site["mask"] is not None:
             value = torch.where(torch.as_tensor(site["mask"], device=value.device), value, value.new_zeros(()))
-        frames = frames_of(site)
-        rank = max([value.dim(), *(-frame.dim for frame in frames.values())])
+        frames, particles = frames_of(site), particles_of(site)
+        dims = [frame.dim for frame in frames.values()] + ([] if particles is None else [particles.dim])
+        rank = max([value.dim(), *(-dim for dim in dims)])
         value = value.reshape((1,) * (rank - value.dim()) + tuple(value.shape))
-        particles, data = frames.pop(PARTICLES, None), frames.pop(self.plate.name, None)
+        data = frames.pop(self.plate.name, None)
         if frames:
             value = value.sum(dim=[frame.dim for frame in frames.values()], keepdim=True)
-            value = value * subsampling_of(frames.values())
+            subsampling = subsampling_of(frames.values())
+            value = value * subsampling if shared and subsampling != 1 else value
         if particles is not None:
             value = value.movedim(particles.dim, 0)
         value = value.reshape(1 if particles is None else len(value), -1)
         if data is not None:
-            return value
-        return value.expand(-1, self.size) / ((self.plate.full_size or self.size) if shared else 1)
+            return value if value.shape[1] == self.size else value.expand(-1, self.size)
+        return value.expand(-1, self.size) / (self.plate.full_size if shared else 1)
 
     def weights(self, pathwise: bool = False) -> Weights:
         """Log-densities of all sites, (K, B) each.
@@ -124,24 +195,31 @@ class Sites:
                 whose mean is 0; the gradient through z remains.
         """
         fixed = self.fixed() if pathwise else {}
-        log_likelihood = self._total(self.log_prob(site) for site in self.observed)
-        log_p, log_q, log_w = [], [], [log_likelihood]
+        log_likelihood, log_p, log_q, log_w = [], [], [], []
+        for site in self.observed:
+            value = density(site)
+            log_likelihood.append(self.per_datum(site, value))
+            log_w.append(self.scaled(site, value, log_likelihood[-1]))
         for name, site in self.guide.items():
-            q, p = self.log_prob(site), self.log_prob(self.model[name]) if name in self.model else None
+            value = density(site)
             if name in fixed:
-                score = self.log_prob(fixed[name])
-                q = q - (score - score.detach())
-            log_q.append(q)
-            log_p += [] if p is None else [p]
-            log_w.append(site["infer"].get("beta", 1.0) * (-q if p is None else p - q))
-        return Weights(log_likelihood, *(self._total(terms) for terms in (log_p, log_q, log_w)))
+                score = density(fixed[name])
+                value = value - (score - score.detach())
+            log_q.append(self.per_datum(site, value))
+            if site["is_observed"] or name not in self.model:
+                log_w.append(-self.scaled(site, value, log_q[-1]))
+                continue
+            prior = self.model[name]
+            log_p.append(self.per_datum(prior, density(prior)))
+            log_w.append(self.scaled_ratio(prior, log_p[-1], site, value, log_q[-1]))
+        return Weights(*(self._total(terms) for terms in (log_likelihood, log_p, log_q, log_w)))
 
     def score(self) -> Tensor | None:
         """Sum of log q over the sites that the guide cannot reparameterise, (K, B); None if it has no such site.
 
         A site outside the data plate is not shared out: every datum's log-weight depends on it.
         """
-        scores = [self.log_prob(site, shared=False) for site in self.drawn.values() if not site["fn"].has_rsample]
+        scores = [self.log_prob(site, shared=False) for site in self.guide.values() if not site["fn"].has_rsample]
         return self._total(scores) if scores else None
 
     def fixed(self) -> dict[str, Site]:
@@ -169,20 +247,27 @@ class Sites:
 
     def _spread(self, site: Site, per_datum: Tensor) -> Tensor:
         """A tensor (K, B) laid out over the plates of a site's value."""
-        frames = frames_of(site)
         event = site["fn"].event_dim
-        particles, data = frames.get(PARTICLES), frames[self.plate.name]
-        shape = [1] * (site["value"].dim() - event)
-        shape[data.dim] = self.size
+        particles, data = particles_of(site), self.plate.dim
+        shape = [1] * max(site["value"].dim() - event, -data if data else 0)
+        if data is not None:
+            shape[data] = self.size
         if particles is None:
             out = per_datum.reshape(shape)
         else:
             shape[particles.dim] = self.num_particles
-            out = (per_datum if particles.dim < data.dim else per_datum.T).reshape(shape)
+            out = (per_datum if data is None or particles.dim < data else per_datum.T).reshape(shape)
         return out.reshape(*shape, *(1,) * event)
 
+    def _data_shape(self, scale: Tensor) -> list[int]:
+        """Shape of a scale over plates, with the data plate written out."""
+        shape = [1] * max(scale.dim(), -(self.plate.dim or 0))
+        if self.plate.dim is not None:
+            shape[self.plate.dim] = self.size
+        return shape
+
     def _total(self, terms: Iterable[Tensor]) -> Tensor:
-        total: Any = sum(terms)
+        total: Any = sum(terms, 0.0)
         return torch.as_tensor(total).expand(self.num_particles, self.size)
 
 
@@ -196,11 +281,41 @@ class _Scaled:
         return gradient * self.by
 
 
-def frames_of(site: Site) -> dict[str, Any]:
-    """Plates that a site is in, by name."""
-    return {frame.name: frame for frame in site["cond_indep_stack"] if frame.vectorized}
+def density(site: Site) -> Tensor:
+    """Log-density of a site at its value, over its plates."""
+    return site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
+
+
+def frames_of(site: Site) -> dict[Any, Any]:
+    """Vectorised plates that a site is in, by name, outermost first, particles apart."""
+    frames = (frame for frame in site["cond_indep_stack"] if frame.vectorized)
+    return {frame.name: frame for frame in frames if not isinstance(frame.name, _ParticlePlate)}
+
+
+def particles_of(site: Site) -> Any:
+    """The particle plate of a site, or None."""
+    return next((f for f in site["cond_indep_stack"] if isinstance(f.name, _ParticlePlate)), None)
 
 
 def subsampling_of(frames: Iterable[Any]) -> float:
     """N/B over the plates."""
     return math.prod((frame.full_size or frame.size) / frame.size for frame in frames)
+
+
+def common_scale(site: Site) -> Scale:
+    """Product of what ``poutine.scale`` says at a site, without beta and the N/B of plates."""
+    return math.prod(site["scales"])
+
+
+def same_scale(a: Site, b: Site) -> bool:
+    """Whether two sites in the same plates are known to have one scale: the same numbers and the same tensors."""
+    if not (isinstance(a["scale"], Tensor) or isinstance(b["scale"], Tensor)):
+        return math.isclose(a["scale"], b["scale"], rel_tol=1e-6)
+    betas = a["infer"].get("beta", 1.0), b["infer"].get("beta", 1.0)
+    pairs = [betas, *zip(a["scales"], b["scales"], strict=False)]
+    return len(a["scales"]) == len(b["scales"]) and all(same(*pair) for pair in pairs)
+
+
+def same(a: Scale, b: Scale) -> bool:
+    """Whether two scales are the same number or the same tensor; tensors are not read."""
+    return a is b or (not isinstance(a, Tensor) and not isinstance(b, Tensor) and math.isclose(a, b, rel_tol=1e-6))

@@ -32,7 +32,7 @@ class TVO(Estimator):
         num_particles: K, at least 2.
         partitions: steps of the sum; 1 is the ELBO with a score-function gradient.
         first: where the second step begins, in (0, 1); later ones are log-spaced up to 1.
-        max_plate_nesting: plates of model and guide, particles apart.
+        max_plate_nesting: plates inside one another, particles apart; found by one run where it is None.
 
     Needs every site inside one data plate, and beta = 1.
 
@@ -51,7 +51,7 @@ class TVO(Estimator):
     least_particles = 2
 
     def __init__(
-        self, num_particles: int = 10, partitions: int = 5, first: float = 0.025, max_plate_nesting: int = 1
+        self, num_particles: int = 10, partitions: int = 5, first: float = 0.025, max_plate_nesting: int | None = None
     ) -> None:
         super().__init__(num_particles, max_plate_nesting)
         if isinstance(first, bool) or not isinstance(first, int | float) or not 0 < first < 1:

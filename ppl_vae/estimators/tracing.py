@@ -1,6 +1,6 @@
-"""Tracing: the guide run, the model replayed against it, and their sites checked before an estimator adds them up.
+"""Tracing: the guide run, the model replayed against it, and their sites settled before an estimator adds them up.
 
-Particles are vectorised in a plate ``particles`` to the left of all others.
+Particles are vectorised in a plate of their own to the left of all others.
 """
 
 from __future__ import annotations
@@ -11,10 +11,13 @@ from typing import Any
 
 import pyro
 from pyro import poutine
+from pyro.poutine.runtime import _PYRO_STACK
+from pyro.poutine.scale_messenger import ScaleMessenger
 from torch import Tensor
 
 from ..checks import check_size
-from .sites import PARTICLES, Program, Site, Sites, frames_of, subsampling_of
+from .plates import data_plate, settle
+from .sites import PARTICLES, Program, Site, Sites
 
 
 def sites(
@@ -44,29 +47,36 @@ def sites(
         marginal: allow latent sites of the model that the guide lacks.
 
     Raises:
-        ValueError: no observed site inside a plate, more than one data plate, latent sites that model and guide do
-            not share, or scales that differ between sites.
+        ValueError: no observed site, more than one data plate, latent sites that model and guide do not share or draw
+            in other shapes, dimensions that no plate declares, or a latent site scaled in one of the programs alone.
     """
     kwargs = dict(kwargs or {})
+    widest = nesting + 1 if num_particles > 1 or draw is not None else None
     if num_particles > 1:
         plate = pyro.plate(PARTICLES, num_particles, dim=-1 - nesting)
         model, guide = plate(model), plate(guide)
     around: Callable[[Any], Any] = draw if draw is not None else lambda program: program
 
-    def rerun(values: Mapping[str, Tensor]) -> dict[str, Site]:
+    def again(values: Mapping[str, Tensor]) -> dict[str, Site]:
         # Replayed, so that sub-samples stay the same; substituted, not conditioned, so that the sites stay latent.
         return guide_sites(poutine.replay(guide, trace=trace), values, args, kwargs)
 
-    trace: Any = poutine.trace(around(guide), graph_type="flat").get_trace(*args, **kwargs)
+    def rerun(values: Mapping[str, Tensor]) -> dict[str, Site]:
+        found = again(values)
+        settle({}, found, sizes, widest)
+        return found
+
+    trace: Any = poutine.trace(_Scales()(around(guide)), graph_type="flat").get_trace(*args, **kwargs)
     if through is not None:
-        _pass_through(trace, through, rerun)
-    replayed = around(poutine.replay(model, trace=trace))
+        _pass_through(trace, through, again)
+    replayed = _Scales()(around(poutine.replay(model, trace=trace)))
     in_guide = _samples(trace)
     in_model = _samples(poutine.trace(replayed, graph_type="flat").get_trace(*args, **kwargs))
-    plate = _data_plate(in_model)
+    _leave_out_what_a_messenger_observes(in_model, in_guide)
     _check_names(in_model, in_guide, marginal)
+    sizes = settle(in_model, in_guide, {}, widest)
     _check_scales(in_model, in_guide)
-    return Sites(in_model, in_guide, num_particles, plate, rerun)
+    return Sites(in_model, in_guide, num_particles, data_plate(in_model), rerun)
 
 
 def guide_sites(
@@ -108,21 +118,11 @@ def _samples(trace: poutine.Trace) -> dict[str, Site]:
     }
 
 
-def _data_plate(model: Mapping[str, Site]) -> Any:
-    """The plate called ``data``, else the outermost of those that all observed sites share."""
-    observed = {name: frames_of(site) for name, site in model.items() if site["is_observed"]}
-    frames = {name: frame for site in observed.values() for name, frame in site.items() if name != PARTICLES}
-    if not frames:
-        raise ValueError("the model has no observed site inside a plate; put the data in pyro.plate('data', len(x))")
-    if "data" in frames:
-        return frames["data"]
-    shared = [name for name in frames if all(name in site for site in observed.values())]
-    if not shared:
-        raise ValueError(
-            f"the observed sites {' and '.join(observed)} share no plate, but lie in {' and '.join(frames)}; put the "
-            "data in one plate, or call the plate of the examples 'data'"
-        )
-    return frames[max(shared, key=lambda name: frames[name].dim)]
+class _Scales(poutine.messenger.Messenger):
+    """Notes at every site what ``poutine.scale`` multiplies its log-density by, apart from plates and beta."""
+
+    def _pyro_sample(self, msg: dict[str, Any]) -> None:
+        msg["scales"] = tuple(handler.scale for handler in _PYRO_STACK if isinstance(handler, ScaleMessenger))
 
 
 def _check_names(model: Mapping[str, Site], guide: Mapping[str, Site], marginal: bool) -> None:
@@ -138,22 +138,26 @@ def _check_names(model: Mapping[str, Site], guide: Mapping[str, Site], marginal:
             )
 
 
+def _leave_out_what_a_messenger_observes(model: Mapping[str, Site], guide: dict[str, Site]) -> None:
+    """A guide that is a messenger around the model runs the model's observations too, which are no part of it."""
+    if any("prior" in site["infer"] for site in guide.values()):
+        for name in [name for name, site in guide.items() if site["is_observed"]]:
+            if name in model and model[name]["is_observed"]:
+                del guide[name]
+
+
 def _check_scales(model: Mapping[str, Site], guide: Mapping[str, Site]) -> None:
-    """Refuse betas and scales that differ between sites; tensors are left unread, which would wait for the device."""
+    """Refuse a latent site scaled in one program alone; tensors are not read, which would wait for the device."""
     for name in guide.keys() & model.keys():
-        if isinstance(model[name]["scale"], Tensor) != isinstance(guide[name]["scale"], Tensor):
-            raise ValueError(f"site {name} is scaled by a tensor in only one of model and guide; scale both")
-    first: tuple[str, float] | None = None
-    for site in (*model.values(), *guide.values()):
-        beta, scale = site["infer"].get("beta", 1.0), site["scale"]
-        if isinstance(beta, Tensor) or isinstance(scale, Tensor) or beta == 0:
+        if model[name]["is_observed"]:
             continue
-        scale = scale / beta / subsampling_of(frames_of(site).values())
-        first = first or (site["name"], scale)
-        if not math.isclose(scale, first[1], rel_tol=1e-6):
+        p, q = model[name]["scale"], guide[name]["scale"]
+        if isinstance(p, Tensor) != isinstance(q, Tensor):
+            raise ValueError(f"site {name} is scaled by a tensor in only one of model and guide; scale both")
+        if not isinstance(p, Tensor) and not math.isclose(p, q, rel_tol=1e-6):
             raise ValueError(
-                f"site {site['name']} has scale {scale:g} and site {first[0]} {first[1]:g}; wrap model "
-                "and guide whole in poutine.scale, or in handlers.scale_latents for a beta"
+                f"site {name} has scale {p:g} in the model and site {name} {q:g} in the guide; wrap model and guide "
+                "whole in poutine.scale, or in handlers.scale_latents for a beta"
             )
 
 

@@ -35,7 +35,7 @@ class RWS(Estimator):
     Args:
         num_particles: K, at least 2.
         phi: "wake" or "sleep", what the guide learns from.
-        max_plate_nesting: plates of model and guide, particles apart.
+        max_plate_nesting: plates inside one another, particles apart; found by one run where it is None.
 
     Needs every site inside one data plate, and beta = 1; for "sleep" a model that draws x, its first argument, when it
     is not observed, and no auxiliary sites in the guide. Dreams are complete, also where data miss entries.
@@ -61,7 +61,7 @@ class RWS(Estimator):
     least_particles = 2
 
     def __init__(
-        self, num_particles: int = 5, phi: Literal["wake", "sleep"] = "wake", max_plate_nesting: int = 1
+        self, num_particles: int = 5, phi: Literal["wake", "sleep"] = "wake", max_plate_nesting: int | None = None
     ) -> None:
         super().__init__(num_particles, max_plate_nesting)
         if phi not in PHASES:

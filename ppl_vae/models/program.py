@@ -80,7 +80,7 @@ class Program(Recorded, nn.Module):
 
     def prepare(self, *batch: Any) -> None:
         """Find the parameters by running guide and model once, without touching the random number generators."""
-        with torch.random.fork_rng(devices=[]), torch.no_grad():
+        with torch.random.fork_rng(devices=[]):
             trace = pyro.poutine.trace(self.guide).get_trace(*batch)
             pyro.poutine.replay(self.model, trace=trace)(*batch)
         self.prepared = True

@@ -9,11 +9,13 @@ import pyro
 import torch
 from pyro.infer import ELBO
 from pyro.poutine import replay, trace
+from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 from .. import randomness
 from ..estimators import Estimator, MeanFieldELBO
 from ..estimators.compatibility import check_estimator, check_programs
+from ..estimators.tracing import sites
 from ..handlers import Beta, LocalParameters, check_beta, scale_latents
 from ..parts import Recorded
 from .loss import Loss
@@ -27,6 +29,9 @@ class SVI(Recorded, nn.Module):
         estimator: one of ``ppl_vae.estimators``, or an instance of Pyro's own ELBO classes; MeanFieldELBO by
             default.
         beta: scale of the latent sites: a number, or a schedule from the optimizer step to a number.
+
+    Attributes:
+        whole_data: why every batch must hold all the data, found by ``prepare``; None where it need not.
 
     Raises:
         TypeError: a model without programs, an estimator that is not a ``pyro.infer.ELBO``, or one of Pyro's that is
@@ -64,6 +69,8 @@ class SVI(Recorded, nn.Module):
         self.beta: Beta = beta
         self.register_buffer("_beta", torch.tensor(float("nan")), persistent=False)
         self._validated = False
+        self._plate: str | None = None
+        self.whole_data: str | None = None
         self._find_scheduled()
         self.at_step(0)
 
@@ -101,6 +108,8 @@ class SVI(Recorded, nn.Module):
         self._find_scheduled()
         if len(batch[0]):
             self._try(batch)
+            with randomness.isolated(0, batch[0].device):
+                self._look(batch)
 
     def _try(self, batch: tuple[Tensor, ...]) -> None:
         """One loss, which leaves nothing behind: an error comes before anything is trained or written."""
@@ -113,6 +122,20 @@ class SVI(Recorded, nn.Module):
             for module, mode in modes:
                 module.training = mode
             self._validated = False
+
+    def _look(self, batch: tuple[Tensor, ...]) -> None:
+        """Find the data plate, and why every batch must be the whole of the data, if so."""
+        traced = sites(*(LocalParameters()(program) for program in self.programs()), batch, 1, marginal=True)
+        self._plate, plate = traced.plate.name, traced.plate
+        outside = [site["name"] for site in (*traced.latent, *traced.drawn.values()) if not traced.is_local(site)]
+        self.whole_data = None
+        if plate.name is None:
+            self.whole_data = "the model has no plate for its data; write pyro.plate('data', N, subsample_size=len(x))"
+        elif outside and plate.size == plate.full_size:
+            self.whole_data = (
+                f"site {outside[0]} is outside the plate {plate.name}, whose size is that of the batch; write "
+                f"pyro.plate({str(plate.name)!r}, N, subsample_size=len(x)) with N the number of all data"
+            )
 
     def _find_scheduled(self) -> None:
         """The model's parts that schedule something, in a tuple, which does not register them a second time."""
@@ -135,6 +158,9 @@ class SVI(Recorded, nn.Module):
         model, guide = (LocalParameters()(program) for program in self.programs())
         if not self._validated:
             check_programs(self.estimator, model, guide, batch)
+            if not isinstance(self.estimator, Estimator):
+                with randomness.isolated(0, batch[0].device):
+                    self._look(batch)
         with pyro.validation_enabled(not self._validated):
             self._validated = True
             if isinstance(self.estimator, Estimator):
@@ -142,8 +168,9 @@ class SVI(Recorded, nn.Module):
                 reported = {"elbo": terms.elbo, "reconstruction": terms.reconstruction, "kl": terms.kl}
                 value = -(terms.scale * terms.surrogate).mean()
                 return Loss(value, {name: term.detach() for name, term in reported.items()})
-            value = self.estimator.differentiable_loss(model, guide, *batch) / len(batch[0])
-            return Loss(value, {})
+            counted = _Counted(self._plate)
+            value = self.estimator.differentiable_loss(counted(model), guide, *batch)
+            return Loss(value / counted.n, {})
 
     @torch.no_grad()
     def diagnose(self, *batch: Tensor) -> str | None:
@@ -159,3 +186,18 @@ class SVI(Recorded, nn.Module):
                 if not (site["value"].isfinite().all() and log_prob.isfinite().all()):
                     return f"{name} of the {where}"
         return None
+
+
+class _Counted(Messenger):
+    """Counts N, the data that a program's data plate stands for, while the program runs."""
+
+    def __init__(self, plate: str | None) -> None:
+        super().__init__()
+        self.plate, self.n = plate, 1
+
+    def _pyro_sample(self, msg: dict[str, Any]) -> None:
+        for frame in msg["cond_indep_stack"]:
+            if frame.name == self.plate and frame.vectorized:
+                size = frame.full_size or frame.size
+                shape = msg["fn"].batch_shape
+                self.n = size if size > 0 else max(self.n, shape[frame.dim] if len(shape) >= -frame.dim else 1)

@@ -99,6 +99,10 @@ class Run:
         first = next(self.batches.epoch(0))
         if hasattr(self.objective, "prepare"):
             self.objective.prepare(*first)
+        whole = getattr(self.objective, "whole_data", None)
+        if whole is not None and (len(self.batches) > 1 or self.processes.count > 1):
+            n, size = len(self.train_split), self.settings.batch_size
+            raise ValueError(f"batch_size is {size} of {n} data, but {whole}, or use batch_size={n} in one process")
         self.processes.same_everywhere(self.objective)
         self.parameters = [p for p in self.objective.parameters() if p.requires_grad]
         if not self.parameters:

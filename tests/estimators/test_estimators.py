@@ -216,15 +216,6 @@ def test_scales_that_differ_are_refused(estimator):
     with pytest.raises(ValueError, match="has scale .* and site .*; wrap model and guide whole"):
         estimator().terms(poutine.scale(pair.model, 2.0), pair.guide, X)
 
-    def model(x):
-        with pyro.plate("data", len(x)):
-            z = pyro.sample("z", dist.Normal(torch.zeros(2), 1.0).to_event(1))
-            with poutine.scale(scale=0.1):
-                pyro.sample("x", dist.Normal(z @ pair.w.T, 1.0).to_event(1), obs=x)
-
-    with pytest.raises(ValueError, match="site x has scale 0.1 and site z 1;"):
-        estimator().terms(model, pair.guide, X)
-
 
 @PAIRS
 def test_mask_leaves_data_out(ours, theirs):
@@ -340,13 +331,32 @@ def test_sites_of_one_side_alone_are_refused(estimator):
         estimator().terms(pair.model, more, X)
 
 
-@BOTH
-def test_no_data_plate(estimator):
-    def model(x):
-        pyro.sample("x", dist.Normal(pyro.sample("z", dist.Normal(0.0, 1.0)), 1.0).expand([5]).to_event(1), obs=x)
+@PAIRS
+def test_a_program_without_plates_is_one_datum(ours, theirs):
+    pair = LinearGaussian()
 
-    with pytest.raises(ValueError, match="no observed site inside a plate; put the data in pyro.plate"):
-        estimator().terms(model, lambda x: pyro.sample("z", dist.Normal(0.0, 1.0)), X[:, 0])
+    def model(x):
+        z = pyro.sample("z", dist.Normal(0.0, 1.0))
+        pyro.sample("x", dist.Normal((pair.w[0, 0] * z)[..., None] * torch.ones(5), pair.s).to_event(1), obs=x)
+
+    def guide(x):
+        pyro.sample("z", dist.Normal(pair.c[0], pair.t[0]))
+
+    pair.model, pair.guide = model, guide
+    for k in (1, 4):
+        reference = theirs(num_particles=k, vectorize_particles=True, max_plate_nesting=0)
+        same(loss_and_gradient(ours(k), pair, X[:, 0]), loss_and_gradient(reference, pair, X[:, 0]))
+    assert ours().terms(model, guide, X[:, 0]).elbo.shape == (1,)
+
+
+@BOTH
+def test_a_batch_without_a_plate_is_refused(estimator):
+    def model(x):
+        z = pyro.sample("z", dist.Normal(torch.zeros(5), 1.0))
+        pyro.sample("x", dist.Normal(z, 1.0), obs=x)
+
+    with pytest.raises(ValueError, match=r"site z .* of size 5 at dim -1 that no plate .*plate\('data', 5"):
+        estimator().terms(model, lambda x: pyro.sample("z", dist.Normal(torch.zeros(5), 1.0)), X[:, 0])
 
 
 @BOTH

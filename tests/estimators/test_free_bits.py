@@ -147,5 +147,5 @@ def test_refusals():
         with pytest.raises(ValueError, match="nats must be a finite number of at least 0"):
             FreeBits(nats=bad)
     model = vae(prior=priors.Bernoulli(2), posterior=posteriors.Bernoulli(networks.MLP((1, 4, 4), [3]), 2))
-    with pytest.raises(ValueError, match="site z of the guide is a Bernoulli, .* and FreeBits needs them; VIMCO"):
+    with pytest.raises(ValueError, match="site z of the guide is a Bernoulli, .* and FreeBits needs them; use VIMCO"):
         FreeBits().terms(model.model, model.guide, torch.rand(3, 1, 4, 4).round())

@@ -80,7 +80,10 @@ def make(case):
     )
     likelihood = likelihoods.Bernoulli(networks.MLP(2, [4], "tanh"), (3,))
     model = Plated(vae(2, (3,), prior(2), posterior(networks.MLP((3,), [4], "tanh"), 2), likelihood))
-    return model, (NORMAL if case[0] == "normal" else BERNOULLI)[case[1]]()
+    estimator = (NORMAL if case[0] == "normal" else BERNOULLI)[case[1]]()
+    with handlers.LocalParameters():
+        estimator.terms(model.model, model.guide, X)  # the first run finds the plates; counted noise comes later
+    return model, estimator
 
 
 class Plated(torch.nn.Module):
@@ -524,7 +527,7 @@ def test_global_latents_are_refused_in_one_sentence_or_taken(case):
         handlers.LocalParameters(),
     ):
         estimator.terms(outside, guide_outside, X)
-    assert type(estimator).__name__ in str(error.value) and "will serve" in str(error.value)
+    assert type(estimator).__name__ in str(error.value) and "; use " in str(error.value)
     assert "\n" not in str(error.value)
 
 
@@ -580,7 +583,6 @@ def test_too_little_room_for_plates_is_one_sentence():
         with pyro.plate("data", len(x)), pyro.plate("entries", 3, dim=-2):
             pyro.sample("x", dist.Normal(0.0, 1.0), obs=x.T)
 
-    with pytest.raises(
-        ValueError, match="max_plate_nesting is 1, but a site .* more plates than that; give IWAE their"
-    ):
-        estimators.IWAE(4).terms(model, lambda x: None, torch.ones(5, 3))
+    with pytest.raises(ValueError, match="max_plate_nesting is 1, but a site .* more plates than that; leave it out"):
+        estimators.IWAE(4, max_plate_nesting=1).terms(model, lambda x: None, torch.ones(5, 3))
+    assert estimators.IWAE(4).terms(model, lambda x: None, torch.ones(5, 3)).elbo.shape == (5,)
