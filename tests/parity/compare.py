@@ -175,7 +175,7 @@ def agreement(case, name, k, got):
         return "rounding", ""
     if k > 1 and ESTIMATORS[name].reference in MEANS:
         k = PARTICLES
-    powerless = k == 1  # where the same program at K > 1 is looked at more closely
+    powerless = k == 1  # noisy: every second program of a family is looked at with more particles
     fixed = reference is exact and "finite" in case.traits
     found, wanted = [], []
     for draws in DRAWS:

@@ -8,23 +8,8 @@ from dataclasses import replace
 
 import automatic
 import written
-from programs import (
-    DISCRETE,
-    EXTRAS,
-    FULL,
-    INNER,
-    LATENTS,
-    MASKS,
-    PLATES,
-    SCALES,
-    SCORED,
-    B,
-    Case,
-    M,
-    Programs,
-    Spec,
-    data,
-)
+from latents import DISCRETE, LATENTS, SCORED
+from programs import EXTRAS, FULL, INNER, MASKS, PLATES, SCALES, B, Case, M, Programs, Spec, data
 
 
 def grid(**axes):
@@ -52,7 +37,7 @@ def traits(spec):
         "inner sampled": INNER.get(spec.inner, (0, 1.0))[1] != 1,
         "guide factor": extra.startswith(("guide factor", "by hand")),
         "broken": extra == "guide factor unsaid",
-        "guide observed": extra == "guide observed",
+        "guide observed": extra.startswith("guide observe"),
         "by hand": extra.startswith("by hand"),
         "sampled kl": spec.latent in ("lognormal", "turned", "rejection") or "auxiliary" in extra or extra[:2] == "by",
         "finite": spec.latent in DISCRETE and spec.shared != "normal" and extra != "auxiliary" and not drawn,
@@ -107,11 +92,10 @@ def fits(spec):
         spec.inner.startswith("seq") and "x" in spec.scale
     )
     outside = not (spec.scale == "datum" and (spec.shared or spec.extra.endswith("outside")))
-    factors = not (
-        spec.extra and ("factor" in spec.extra or "observed" in spec.extra) and spec.scale.startswith("beta")
-    )
+    factors = not (spec.extra and ("factor" in spec.extra or "observe" in spec.extra) and spec.scale.startswith("beta"))
+    same = spec.extra != "guide observes x" or not spec.inner  # TraceEnum_ELBO wants x in the same plates
     mean_field = spec.latent != "rejection" or not spec.inner
-    return all((plain_x, hand, names, shapes, inner, seen, outside, factors, mean_field))
+    return all((plain_x, hand, names, shapes, inner, seen, outside, factors, same, mean_field))
 
 
 def drawn(count, seed=0):
@@ -142,12 +126,13 @@ def specs():
         "data plates": grid(plate=PLATES, latent=("normal", "vector", "bernoulli", "mixed"), shared=("", "normal")),
         "latents": grid(latent=LATENTS, shared=("", "normal", "bernoulli"), two=(False, True)),
         "inner plates": grid(inner=INNER, latent=few, plate=("sized", "given", "unsized"), local=(False, True)),
-        "scales": grid(scale=SCALES, latent=few, plate=("sized", "given"), two=(False, True)),
+        "scales": grid(scale=SCALES, latent=few, plate=("sized", "given"))
+        + grid(scale=("float", "datum", "y tensor", "x tensor", "beta"), latent=few, plate=("given",), two=(True,)),
         "masks": grid(mask=list(MASKS)[1:], latent=few, plate=("sized", "given"), shared=("", "normal")),
         "factors and helpers": grid(
             extra=EXTRAS, latent=("normal", "lognormal", "bernoulli", "mixed"), plate=("sized", "given")
         ),
-        "drawn": drawn(150),
+        "drawn": drawn(140),
     }
     return {name: [spec for spec in each if fits(spec)] for name, each in found.items()}
 

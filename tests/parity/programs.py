@@ -4,6 +4,7 @@ Sites: g (global latent), d and u (parents of z), z (local latent), w (latent in
 Parameters are leaf tensors in ``p``, so that a gradient is one call of ``torch.autograd.grad``.
 """
 
+import functools
 from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from types import SimpleNamespace
@@ -12,8 +13,8 @@ from typing import Any
 import pyro
 import pyro.distributions as dist
 import torch
+from latents import DISCRETE, LATENTS
 from pyro import poutine
-from pyro.distributions.testing.rejection_gamma import RejectionStandardGamma
 
 from ppl_vae.handlers import scale_latents
 
@@ -78,76 +79,6 @@ class Case:
         return self.parts
 
 
-# Latent families: sample(name, distribution) of model or guide; h summarises the datum. Gives what x depends on.
-
-
-def normal(sample, p, h, model):
-    return sample("z", dist.Normal(p.mu, 1.0) if model else dist.Normal(p.a * h + p.b, p.c.exp()))
-
-
-def vector(sample, p, h, model):
-    loc = p.mu.expand(2) if model else torch.stack([p.a * h + p.b, p.b * h], -1)
-    return sample("z", dist.Normal(loc, 1.0 if model else p.c.exp()).to_event(1)).sum(-1)
-
-
-def gamma(sample, p, h, model):
-    return sample("z", dist.Gamma(2.0, 1.5 * p.mu.exp()) if model else dist.Gamma(2 + (p.a * h).exp(), 2 * p.b.exp()))
-
-
-def lognormal(sample, p, h, model):
-    return sample("z", dist.Gamma(2.0, 1.5 * p.mu.exp()) if model else dist.LogNormal(p.a * h + p.b, 0.5 * p.c.exp()))
-
-
-def chain(sample, p, h, model):
-    u = sample("u", dist.Normal(p.mu, 1.0) if model else dist.Normal(p.a * h, 0.8))
-    return sample("z", dist.Normal(0.7 * u, 1.0) if model else dist.Normal(p.b * u + 0.5 * h, p.c.exp()))
-
-
-def turned(sample, p, h, model):
-    """The chain in the other order in the guide, which has no closed-form KL."""
-    if model:
-        return chain(sample, p, h, model)
-    z = sample("z", dist.Normal(p.a * h, 0.8))
-    sample("u", dist.Normal(p.b * z, p.c.exp()))
-    return z
-
-
-def bernoulli(sample, p, h, model):
-    return sample("z", dist.Bernoulli(logits=p.mu if model else p.a * h + p.b))
-
-
-def bits(sample, p, h, model):
-    logits = p.mu.expand(2) if model else torch.stack([p.a * h + p.b, p.b * h], -1)
-    return sample("z", dist.Bernoulli(logits=logits).to_event(1)).sum(-1)
-
-
-def pair(sample, p, h, model):
-    """The bits as two sites."""
-    d = sample("d", dist.Bernoulli(logits=p.mu if model else p.a * h + p.b))
-    return d + sample("z", dist.Bernoulli(logits=p.mu if model else p.b * h))
-
-
-def categorical(sample, p, h, model):
-    logits = p.mu * torch.arange(3) if model else torch.stack([0 * h, p.a * h + p.b, p.b * h], -1)
-    return sample("z", dist.Categorical(logits=logits)).to(h.dtype)
-
-
-def mixed(sample, p, h, model):
-    d = sample("d", dist.Bernoulli(logits=p.mu if model else p.a * h + p.b))
-    return sample("z", dist.Normal(d, 1.0) if model else dist.Normal(0.5 * h + p.b * d, p.c.exp()))
-
-
-def rejection(sample, p, h, model):
-    return sample("z", dist.Gamma(2.0, p.mu.exp()) if model else RejectionStandardGamma(1.2 + (p.a * h + p.b).exp()))
-
-
-LATENTS = {
-    f.__name__: f
-    for f in (normal, vector, gamma, lognormal, chain, turned, bernoulli, bits, pair, categorical, mixed, rejection)
-}
-DISCRETE = {"bernoulli", "bits", "pair", "categorical"}  # all latents can be listed
-SCORED = DISCRETE | {"mixed"}
-
 FULL = {"given": N, "internal": N, "chosen": N}  # data in all, where the plate is sub-sampled
 PLATES = ("sized", "given", "internal", "chosen", "unsized", "unsized bare", "rows", "dim", "one", "particles")
 INNER = {  # whether the data plate stands at -2 and the inner one at -1; share sub-sampled
@@ -160,25 +91,27 @@ INNER = {  # whether the data plate stands at -2 and the inner one at -1; share 
     "sequential": (False, 1.0),
     "sequential sampled": (False, M / 2),
 }
+number = functools.partial(torch.tensor, dtype=torch.float64)
+WEIGHTS = number([0.5, 2.0, 1.5, 3.0, 0.7, 1.2])  # of every datum
 SCALES = {  # "*" all sites, "z", "x", "y" one, "model z" one of the model alone
     "": {},
     "float": {"*": 2.5},
-    "tensor": {"*": torch.tensor(2.5)},
-    "datum": {"*": torch.tensor([0.5, 2.0, 1.5, 3.0, 0.7, 1.2])},
+    "tensor": {"*": number(2.5)},
+    "datum": {"*": WEIGHTS},
     "z float": {"z": 0.4},
-    "z tensor": {"z": torch.tensor(0.4)},
-    "z datum": {"z": torch.tensor([0.5, 2.0, 1.5, 3.0, 0.7, 1.2])},
+    "z tensor": {"z": number(0.4)},
+    "z datum": {"z": WEIGHTS},
     "x float": {"x": 3.0},
-    "x tensor": {"x": torch.tensor(3.0)},
-    "x datum": {"x": torch.tensor([0.5, 2.0, 1.5, 3.0, 0.7, 1.2])},
-    "y tensor": {"y": torch.tensor(3.0)},
-    "x float z tensor": {"x": 3.0, "z": torch.tensor(0.4)},
-    "fresh": {"*": lambda: torch.tensor(2.5)},  # a tensor of its own in model and guide
-    "z fresh": {"z": lambda: torch.tensor(0.4)},
-    "model z": {"model z": torch.tensor(0.4)},
+    "x tensor": {"x": number(3.0)},
+    "x datum": {"x": WEIGHTS},
+    "y tensor": {"y": number(3.0)},
+    "x float z tensor": {"x": 3.0, "z": number(0.4)},
+    "fresh": {"*": lambda: number(2.5)},  # a tensor of its own in model and guide
+    "z fresh": {"z": lambda: number(0.4)},
+    "model z": {"model z": number(0.4)},
     "guide z": {"guide z": 0.4},
     "beta": 0.4,
-    "beta tensor": torch.tensor(0.4),
+    "beta tensor": number(0.4),
     "beta zero": 0.0,
 }
 MASKS = {
@@ -189,6 +122,7 @@ MASKS = {
     "model z": ("model z",),
     "fresh": ("z", "d", "u", "w", "x", "y"),  # made anew in model and guide
 }
+UNSIZED = ("d", "u", "z", "helper")  # sites whose shape a plate without a size does not give
 EXTRAS = (
     "factor",
     "factor outside",
@@ -198,6 +132,7 @@ EXTRAS = (
     "by hand",
     "by hand discrete",
     "guide observed",
+    "guide observes x",
     "auxiliary",
     "discrete auxiliary",
     "deterministic",
@@ -257,6 +192,7 @@ class Programs:
     @contextmanager
     def around(self, site, side=""):
         """Scale and mask of a site ("*": of all)."""
+        site = "z" if self.spec.latent == "pair" and site == "d" else site  # both stand for the bits
         keys = [key for key in (site, f"{side} {site}") if key in self.scales]
         with ExitStack() as stack:
             for key in keys:
@@ -268,12 +204,7 @@ class Programs:
 
     def sampler(self, side):
         def sample(name, fn, **how):
-            if self.spec.plate == "unsized" and name in (
-                "d",
-                "u",
-                "z",
-                "helper",
-            ):  # whose shapes such a plate does not give
+            if self.spec.plate == "unsized" and name in UNSIZED:
                 fn = fn.expand(torch.broadcast_shapes(fn.batch_shape, (B, 1) if self.right else (B,)))
             with self.around(name, side):
                 return pyro.sample(name, fn, **how)
@@ -334,6 +265,8 @@ class Programs:
                 pyro.factor("f", p.f * v, has_rsample=None if self.spec.extra.endswith("unsaid") else True)
             if self.spec.extra == "guide observed":
                 sample("o", dist.Normal(p.f * v, 1.0), obs=h, infer={"is_auxiliary": True})
+            if self.spec.extra == "guide observes x":  # under the model's own name
+                sample("x", dist.Normal(p.f * v, 1.0), obs=h)
             if self.spec.extra == "deterministic":
                 pyro.deterministic("v", 2 * v, event_dim=0)
             if self.spec.local:

@@ -14,14 +14,6 @@ from ppl_vae.estimators import sites
 MODULES = [importlib.import_module(f"ppl_vae.estimators.{m.name}") for m in pkgutil.iter_modules(estimators.__path__)]
 
 
-@pytest.fixture(autouse=True)
-def double():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
-
-
 def scaled_scores(per_datum):
     """The score multiplied by N/B of plates inside the datum."""
 

@@ -9,24 +9,16 @@ import math
 
 import automatic
 import families
-import pytest
 import torch
 import written
 from compare import NAMED
-from programs import DISCRETE, EXTRAS, INNER
+from latents import DISCRETE
+from programs import EXTRAS, INNER
 from torch.distributions import MultivariateNormal, Normal
 
 from ppl_vae import evaluation, models
 
 PARTICLES = 1000
-
-
-@pytest.fixture(autouse=True)
-def double():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
 
 
 def components(latent, p):
@@ -97,9 +89,8 @@ def of(spec):
     if spec.mask:
         expected = torch.where(torch.tensor([True, False, True, True, False, True])[: len(x)], expected, 0.0)
     drawn = spec.plate in ("internal", "chosen") or INNER.get(spec.inner, (0, 1.0))[1] != 1
-    may = (
-        drawn or spec.extra in ("factor", "factor outside", "guide observed") or "z" in spec.scale or "x" in spec.scale
-    )
+    odd = spec.extra in ("factor", "factor outside", "guide observed", "guide observes x")
+    may = drawn or odd or spec.scale[:1] in ("x", "z") or spec.scale == "datum"
     must = spec.extra in ("guide factor", "guide factor unsaid", "auxiliary", "discrete auxiliary")
     count = 100 if spec.shared else PARTICLES  # which are drawn one at a time
     return judge(str(spec), models.Program(*programs), x, expected, may, must, count=count)

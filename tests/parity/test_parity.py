@@ -9,16 +9,7 @@ from collections import Counter
 
 import families
 import pytest
-import torch
 from compare import ESTIMATORS, KINDS, OTHERS, outcome
-
-
-@pytest.fixture(autouse=True)
-def double():
-    before = torch.get_default_dtype()
-    torch.set_default_dtype(torch.float64)
-    yield
-    torch.set_default_dtype(before)
 
 
 def comparisons(cases, others=3):

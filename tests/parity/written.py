@@ -76,7 +76,7 @@ def crossing(first, dims, where, drawn, discrete):
 
 
 def crossings():
-    where = [("rows",), ("columns",), ("cells",), ("rows", "columns"), ("rows", "cells")]
+    where = [("rows",), ("columns",), ("cells",), ("rows", "columns")]
     axes = (("rows", "columns"), ((-1, -2), (-2, -1)), where, ("", "rows", "columns"), (False, True))
     return [crossing(*values) for values in itertools.product(*axes)]
 
