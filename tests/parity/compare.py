@@ -62,7 +62,8 @@ class Zero(nn.Module):
 
 
 def _log(make, reference, must=LOG, may=frozenset(), least=1):
-    skips = frozenset({"guide factor"} if reference in (references.rws, references.tvo) else ())
+    # The density of what is drawn by hand is not that of a site; without its path it has no meaning.
+    skips = frozenset({"guide factor" if reference in (references.rws, references.tvo) else "drawn by hand"})
     return Entry(make, reference, HELD | may, must, skips, least)
 
 
@@ -117,8 +118,8 @@ def reference_of(case, name):
         return trace  # nothing to list
     if entry.reference is mean_field and "scored" in traits:
         return exact  # Pyro drops the score
-    if entry.reference is mean_field and traits & {"sampled kl", "one-sided mask"}:
-        return trace  # Pyro takes the guide's mask for both
+    if entry.reference is mean_field and traits & {"sampled kl", "kl of Pyro's own"}:
+        return trace
     return entry.reference
 
 

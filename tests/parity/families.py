@@ -30,7 +30,8 @@ def traits(spec):
         "not Bernoulli": spec.latent not in ("bernoulli", "bits"),
         "uncommon": scale[:1] in ("x", "y", "z"),
         "one-sided": scale in ("model z", "guide z"),
-        "one-sided mask": spec.mask in ("model z", "fresh"),
+        # TraceMeanField_ELBO takes the guide's mask for both, and leaves an x that the guide observes out.
+        "kl of Pyro's own": spec.mask in ("model z", "fresh") or extra == "guide observes x",
         "fresh": scale.endswith("fresh") or (scale.endswith("datum") and drawn),
         "beta": scale.startswith("beta"),
         "inner": spec.inner,
@@ -39,6 +40,7 @@ def traits(spec):
         "broken": extra == "guide factor unsaid",
         "guide observed": extra.startswith("guide observe"),
         "by hand": extra.startswith("by hand"),
+        "drawn by hand": extra == "by hand discrete",  # one draw for all particles
         "sampled kl": spec.latent in ("lognormal", "turned", "rejection") or "auxiliary" in extra or extra[:2] == "by",
         "finite": spec.latent in DISCRETE and spec.shared != "normal" and extra != "auxiliary" and not drawn,
         "single": spec.plate == "one",
