@@ -56,8 +56,8 @@ def main():
     x = mnist.test.take(slice(0, chosen.limit))[0]
     found = evaluation.log_likelihood(vae, x, num_particles=chosen.samples)
     print(
-        f"k = {chosen.particles}: test NLL {-found.mean:.2f} +- {found.mean_stderr:.2f} nats, K = {chosen.samples}, "
-        f"{len(x)} images; this session trained for {minutes:.1f} minutes"
+        f"k = {chosen.particles}: test NLL {-found.mean:.2f} nats, by {found}; this session trained for {minutes:.1f} "
+        "minutes"
     )
 
 

@@ -45,7 +45,8 @@ def row(prior, options, folder, data_root, epochs):
     seconds = json.loads((Path(out) / "metrics.jsonl").read_text().splitlines()[-1])["seconds"]
     posterior = json.loads((Path(out) / "config.json").read_text())["model"]["posterior"]
     kind = posterior.get("class", "posteriors.Normal").split(".")[1]
-    return [prior, kind, test["log_likelihood"], test["log_likelihood_stderr"], test["elbo"], test["kl"], seconds]
+    error = f" ± {test['log_likelihood_error']:.2f}" if "log_likelihood_error" in test else ""
+    return [prior, kind, test["log_likelihood"], error, test["elbo"], test["kl"], seconds]
 
 
 def main():
@@ -61,7 +62,7 @@ def main():
         )
     print("| prior | posterior | log-likelihood | ELBO | KL | seconds |\n|---|---|---|---|---|---|")
     for prior, kind, value, error, elbo, kl, seconds in rows:
-        print(f"| {prior} | {kind} | {value:.2f} ± {error:.2f} | {elbo:.2f} | {kl:.2f} | {seconds:.0f} |")
+        print(f"| {prior} | {kind} | {value:.2f}{error} | {elbo:.2f} | {kl:.2f} | {seconds:.0f} |")
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 Both are one model; the weights' guide is Pyro's AutoNormal (a posterior) or AutoDelta (the most probable weights). The
 yardstick is the log posterior-predictive density of images held out, log E_q(weights) p(x | weights). A posterior that
-takes the weights for independent need not win; a k-hat above 0.7 says that its figure is likely too low.
+takes the weights for independent need not win; a high k-hat says that its figure is likely too low.
 
 python examples/bayesian_decoder.py
 """
@@ -51,6 +51,4 @@ for guide_of_weights in (AutoDelta, AutoNormal):
     fit(SVI(program), (x_train,), epochs=200, lr=1e-2, batch_size=50, schedule="cosine", progress=False)
     for split, x in (("train", x_train), ("test", x_test)):
         found = evaluation.log_likelihood(program, x, num_particles=300)
-        quality = f"median ess {found.ess.median():.0f} of 300, k-hat {found.khat.median():.2f}"
-        name = guide_of_weights.__name__
-        print(f"{name:>10}, {split:>5}: {found.mean:6.2f} +- {found.mean_stderr:.2f} nats per example ({quality})")
+        print(f"{guide_of_weights.__name__:>10}, {split:>5}: {found}")

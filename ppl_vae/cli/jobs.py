@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -33,7 +34,8 @@ def denoise(argv: Sequence[str]) -> int:
     cleaned = evaluation.denoise(model, noisy)
     if corruption is not None:
         gain = evaluation.denoising_gain(x, noisy, cleaned)
-        print(f"{chosen['split']}: {gain:+.2f} dB over {len(x)} examples with {corruption}")
+        said = "a gain that is not defined" if math.isnan(gain) else f"{gain:+.2f} dB"
+        print(f"{chosen['split']}: {said} over {len(x)} examples with {corruption}")
     if target is not None:
         stacked = torch.stack([x[:count], noisy[:count], cleaned[:count]])
         runs.write_array(target, stacked, lambda three: plots.image_grid(three.flatten(0, 1), columns=count))
@@ -67,6 +69,7 @@ def anomaly(argv: Sequence[str]) -> int:
 
     from .. import evaluation
     from ..checks import check_size
+    from ..evaluation.anomaly import check_scores
 
     model, data = runs.model(chosen), runs.data(chosen)
     options = {"score": chosen["score"], "num_particles": chosen["num-particles"], "seed": chosen["seed"]}
@@ -78,6 +81,7 @@ def anomaly(argv: Sequence[str]) -> int:
     known, _ = scored(data.train, slice(0, min(check_size("--limit", chosen["limit"]), len(data.train))))
     above = evaluation.threshold(known, chosen["quantile"])
     scores, labels = scored(getattr(data, chosen["split"]), slice(None))
+    check_scores(f"the {chosen['split']} split's scores", scores)
     result = {"n": len(scores), "threshold": above, "flagged": int((scores > above).sum())}
     if chosen["label"]:
         if labels is None:
@@ -86,7 +90,7 @@ def anomaly(argv: Sequence[str]) -> int:
     if target is not None:
         rows = [[i, score, int(score > above)] for i, score in enumerate(scores.tolist())]
         _write_rows(target, scores, ["row", "score", "anomalous"], rows)
-    print(json.dumps(result) if chosen["json"] else _said(chosen["split"], result))
+    print(json.dumps(runs.plain(result), allow_nan=False) if chosen["json"] else _said(chosen["split"], result))
     return 0
 
 
@@ -109,7 +113,8 @@ def embed(argv: Sequence[str]) -> int:
     header = [f"z{j}" for j in range(codes.shape[1])]
     rows = codes.tolist()
     if labels and labels[0].dim() == 1:
-        header, rows = [*header, "label"], [[*row, y] for row, y in zip(rows, labels[0].tolist(), strict=True)]
+        ys = [_number(y) for y in labels[0].tolist()]
+        header, rows = [*header, "label"], [[*row, y] for row, y in zip(rows, ys, strict=True)]
     _write_rows(target, codes, header, rows)
     return 0
 
@@ -128,7 +133,7 @@ def compress(argv: Sequence[str]) -> int:
         rate, distortion = found.rate.mean().item(), found.distortion.mean().item()
         rows.append({"levels": levels, "bits": rate, "bits_per_dim": rate / x[0].numel(), "squared_error": distortion})
     if chosen["json"]:
-        print(json.dumps(rows))
+        print(json.dumps([runs.plain(row) for row in rows], allow_nan=False))
         return 0
     print(f"{chosen['split']}, {len(x)} examples\n  levels  bits an example  bits a dimension  squared error")
     for row in rows:
@@ -136,6 +141,12 @@ def compress(argv: Sequence[str]) -> int:
             f"  {row['levels']:>6}  {row['bits']:>15.2f}  {row['bits_per_dim']:>16.4f}  {row['squared_error']:>13.4g}"
         )
     return 0
+
+
+def _number(value: float) -> str:
+    """A number in words that read as the same kind: a real one keeps its point, as 3.0 does."""
+    text = f"{value:.9g}" if isinstance(value, float) else str(value)
+    return text + ".0" if isinstance(value, float) and text.lstrip("-").isdigit() else text
 
 
 def _write_rows(target: Path, array: Any, header: list[str], rows: list[list[Any]]) -> None:

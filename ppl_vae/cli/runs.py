@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +17,9 @@ _ROWS = (
         "  of a",
         "mass: of exact values; density: per unit; posterior predictive: of either",
     ),
-    ("log_likelihood_stderr", "  standard error", "nats an example, of the sampling"),
+    ("error_unknown", "  error", "nats an example, of the sampling"),
     ("ess", "  effective samples", "median"),
-    ("khat", "  Pareto k-hat", "median; above 0.7 the log-likelihood is not to be trusted"),
+    ("khat", "  Pareto k-hat", "median; above {trusted:.2g} the log-likelihood is not to be trusted"),
     ("elbo", "ELBO", "nats an example"),
     ("reconstruction", "  reconstruction", "nats an example"),
     ("kl", "  KL", "nats an example"),
@@ -120,7 +121,13 @@ def stored(folder: Any) -> dict[str, Any]:
         found = json.loads(file.read_text()) if file.exists() else {}
     except ValueError:
         return {}
-    return found if isinstance(found, dict) and all(isinstance(part, dict) for part in found.values()) else {}
+    if not isinstance(found, dict) or not all(isinstance(part, dict) for part in found.values()):
+        return {}
+    words = {"inf": math.inf, "-inf": -math.inf}  # as ``to_json`` writes them
+    return {
+        name: {key: words.get(value, value) if isinstance(value, str) else value for key, value in part.items()}
+        for name, part in found.items()
+    }
 
 
 def store(folder: Any, results: dict[str, Any]) -> None:
@@ -132,21 +139,51 @@ def store(folder: Any, results: dict[str, Any]) -> None:
 
 
 def to_json(results: dict[str, dict[str, Any]], indent: int | None = None) -> str:
-    """JSON, where a number that is not defined is null."""
-    plain = {
-        name: {key: None if value != value else value for key, value in metrics.items()}
-        for name, metrics in results.items()
-    }
-    return json.dumps(plain, indent=indent)
+    """JSON, where a number that is not defined is null and an infinite one a word, "inf" or "-inf"."""
+    found = {name: plain(metrics) for name, metrics in results.items()}
+    return json.dumps(found, indent=indent, allow_nan=False)
+
+
+def plain(metrics: dict[str, Any]) -> dict[str, Any]:
+    """The same with None in place of NaN and a word in place of an infinite number, as JSON knows neither.
+
+    Example:
+        >>> plain({"elbo": math.nan, "log_likelihood": -math.inf, "n": 3})
+        {'elbo': None, 'log_likelihood': '-inf', 'n': 3}
+    """
+    odd = {key: value for key, value in metrics.items() if isinstance(value, float) and not math.isfinite(value)}
+    return metrics | {key: None if math.isnan(value) else str(value) for key, value in odd.items()}
 
 
 def table(results: dict[str, dict[str, Any]]) -> str:
-    """Metrics by split as lines of name, value and unit."""
+    """Metrics by split as lines of name, value and unit; a figure that is not defined says so."""
+    from ..evaluation import trusted_khat
+
     lines = []
     for name, metrics in results.items():
         lines.append(name)
         for key, words, unit in _ROWS:
-            if metrics.get(key) is not None and metrics[key] == metrics[key]:
-                value = f"{metrics[key]:>12}" if isinstance(metrics[key], int | str) else f"{metrics[key]:>12.3f}"
-                lines.append(f"  {words:<20}{value}  {unit}".rstrip())
+            if key in metrics:
+                shown = metrics.get("log_likelihood_error") if key == "error_unknown" else metrics[key]
+                value, unit = _spoken(shown), unit.format(trusted=trusted_khat(metrics.get("num_particles", 1)))
+                if value is None:
+                    value, unit = ("not known", _why(metrics)) if key == "error_unknown" else ("not defined", "")
+                lines.append(f"  {words:<20}{value:>12}  {unit}".rstrip())
     return "\n".join(lines)
+
+
+def _spoken(value: Any) -> str | None:
+    """A figure in words; None if it is not defined."""
+    if isinstance(value, float):
+        return None if math.isnan(value) else f"{value:.3f}"
+    return None if value is None else str(value)
+
+
+def _why(metrics: dict[str, Any]) -> str:
+    """Why the error of the log-likelihood is not known."""
+    from ..evaluation.weights import FEWEST, FINITE, trusted_khat
+
+    if metrics["num_particles"] < FEWEST:
+        return f"k-hat needs {FEWEST} particles"
+    most = min(FINITE, trusted_khat(metrics["num_particles"]))
+    return f"k-hat is above {most:.2g}, or not defined, for {metrics['error_unknown']:.0%} of the examples"

@@ -42,7 +42,7 @@ class Line:
 
 
 def lines(rows: Sequence[Mapping[str, Any]], figure: str, against: str, order: Sequence[str]) -> list[Line]:
-    """The course of a figure in every setting that has it.
+    """The course of a figure in every setting that has it, at the epochs where it is defined for every seed.
 
     Args:
         rows: a table's rows, with their "history".
@@ -52,14 +52,15 @@ def lines(rows: Sequence[Mapping[str, Any]], figure: str, against: str, order: S
     """
     found = []
     for index, label in enumerate(order):
-        epochs: dict[int, list[tuple[float, float]]] = {}
+        epochs: dict[int, list[tuple[float, float | None]]] = {}
         for row in rows:
             for point in row.get("history") or () if row["setting"] == label else ():
-                value = (point.get("test") or {}).get(figure)
-                if value is not None:
-                    epochs.setdefault(point["epoch"], []).append((point[against], value))
-        if epochs:
-            points = [zip(*epochs[epoch], strict=True) for epoch in sorted(epochs)]
+                if "test" in point:
+                    epochs.setdefault(point["epoch"], []).append((point[against], (point["test"] or {}).get(figure)))
+        # Where a seed has no figure, the mean of the others would look like that of all.
+        whole = [epochs[epoch] for epoch in sorted(epochs) if all(value is not None for _, value in epochs[epoch])]
+        if whole:
+            points = [zip(*pairs, strict=True) for pairs in whole]
             means = [(float(np.mean(x)), *mean_and_error(y)) for x, y in points]
             x, y, error = zip(*means, strict=True)
             found.append(Line(label, [*x], [*y], [e or 0.0 for e in error], index))

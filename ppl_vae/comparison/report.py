@@ -9,12 +9,13 @@ from typing import Any
 
 from markupsafe import Markup
 
+from .. import evaluation
 from ..reporting.embed import embed
 from ..reporting.page import page
 from ..training.checkpoint import write_atomically
 from . import plots
 from .figures import LAST_REPEATS, PARTICLES, WATCHED
-from .table import Table
+from .table import Table, of_seeds
 
 
 @dataclass(frozen=True)
@@ -124,10 +125,8 @@ def _note(table: Table, data: Any) -> str:
         said.append(
             f"log p(x) is estimated by {row['num_particles']:,} importance samples each, from below on average."
         )
-    if row.get("khat") is not None:
-        bad = sorted({r["setting"] for r in table.rows if (r.get("khat") or 0) > 0.7})
-        if bad:
-            said.append(f"Median Pareto k-hat is above 0.7 for {'; '.join(bad)}: the true value may be higher there.")
+    if row.get("num_particles"):
+        said.extend(_trust(table))
     if any(r.get("snr_encoder") is not None for r in table.rows):
         said.append(f"SNR is |mean| / standard deviation of a gradient over {LAST_REPEATS} of them, after training.")
     threads = sorted({r["threads"] for r in table.rows if r.get("threads")})
@@ -137,6 +136,20 @@ def _note(table: Table, data: Any) -> str:
             "what it took above the process before it."
         )
     return " ".join(said)
+
+
+def _trust(table: Table) -> Iterator[str]:
+    """The settings whose log-likelihood is not to be trusted, or of whose weights nothing is known."""
+    rows = [row for row in table.rows if row.get("num_particles")]
+    limits = {row["num_particles"]: evaluation.trusted_khat(row["num_particles"]) for row in rows}
+    most = f"{max(limits.values()):.2g}"
+    known = [row for row in rows if row.get("khat") is not None]
+    bad = sorted({row["setting"] for row in known if row["khat"] > limits[row["num_particles"]]})
+    none = sorted({row["setting"] for row in rows if row.get("khat") is None})
+    if bad:
+        yield f"Median Pareto k-hat is above {most} for {'; '.join(bad)}: the true value may be higher there."
+    if none:
+        yield f"Pareto k-hat is not defined for {'; '.join(none)}: nothing says how far log p(x) can be trusted there."
 
 
 def _failed(table: Table) -> list[dict[str, Any]]:
@@ -157,16 +170,18 @@ def _columns(means: Sequence[Mapping[str, Any]]) -> list[Column]:
 def _settings(means: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     columns, out = _columns(means), []
     for i, mean in enumerate(means):
-        values = [_value(column, mean.get(column.figure), mean.get(f"{column.figure}_stderr")) for column in columns]
+        values = [_value(column, mean) for column in columns]
         best = i == 0 and len(means) > 1 and mean.get("log_likelihood") is not None
         out.append({"label": mean["setting"], "figures": values, "best": best})
     return out
 
 
-def _value(column: Column, value: float | None, error: float | None) -> tuple[str, str]:
+def _value(column: Column, mean: Mapping[str, Any]) -> tuple[str, str]:
+    """A figure and its error in words."""
+    value, error = mean.get(column.figure), mean.get(f"{column.figure}_stderr")
     if value is None:
         return "–", ""
-    said = f"{value * column.factor:,.{column.digits}f}".replace("-", "\N{MINUS SIGN}")
+    said = f"{value * column.factor:,.{column.digits}f}".replace("-", "\N{MINUS SIGN}") + of_seeds(mean, column.figure)
     return said, "" if error is None else f"{error * column.factor:.{column.digits}f}"
 
 

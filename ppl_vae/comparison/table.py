@@ -20,7 +20,8 @@ from .cells import Cell
 
 FIGURES = {
     "log_likelihood": "nats per example, by importance sampling; higher is better",
-    "log_likelihood_mc_error": "standard error of it from the importance sampling alone, in nats per example",
+    "log_likelihood_mc_error": "standard error of it from the importance sampling alone, where error_unknown is 0",
+    "error_unknown": "share of the test examples whose k-hat, above 0.5, says that their sampling error is not known",
     "elbo": "nats per example",
     "gap": "log_likelihood - elbo, nats per example",
     "reconstruction": "E_q log p(x | z), nats per example",
@@ -29,7 +30,7 @@ FIGURES = {
     "snr_decoder": "signal-to-noise ratio of the decoder's gradient",
     "reconstruction_error": "squared error of an example",
     "active_units": "latent dimensions in use",
-    "khat": "median Pareto k-hat; above 0.7 the log-likelihood is not to be trusted",
+    "khat": "median Pareto k-hat; above min(1 - 1/log10(num_particles), 0.7) the log-likelihood is not to be trusted",
     "seconds_per_step": "of training only",
     "seconds": "of training only",
     "memory_mib": "peak of training above what the process held before, MiB",
@@ -41,6 +42,9 @@ FIGURES = {
     "threads": "of the process that trained it",
 }
 """The columns of figures, and what each is; in the means, "<figure>_stderr" is the standard error over seeds."""
+
+COUNT = "_seeds"
+"""What a figure's name has behind it in the means where fewer seeds than all have it: how many do."""
 
 
 @dataclass(frozen=True)
@@ -66,6 +70,7 @@ class Table:
     def means(self) -> list[dict[str, Any]]:
         """One dict a setting: "setting", its axes, "seeds", every figure's mean, and its error as "<figure>_stderr".
 
+        Where a figure is not defined for some of the seeds, "<figure>_seeds" says for how many it is.
         Best log-likelihood first; settings without one come last.
         """
         groups: dict[str, list[dict[str, Any]]] = {}
@@ -79,8 +84,11 @@ class Table:
         out: dict[str, Any] = {"setting": rows[0]["setting"], "seeds": len(rows)}
         out |= {axis: rows[0][axis] for axis in self.axes if axis != "seed"}
         for name in FIGURES:
-            if any(row.get(name) is not None for row in rows):
-                out[name], out[f"{name}_stderr"] = mean_and_error([row.get(name) for row in rows])
+            values = [row.get(name) for row in rows]
+            if any(value is not None for value in values):
+                out[name], out[f"{name}_stderr"] = mean_and_error(values)
+                known = sum(value is not None and not math.isnan(value) for value in values)
+                out |= {f"{name}{COUNT}": known} if known < len(rows) else {}
         return out
 
     def write(self) -> None:
@@ -109,7 +117,7 @@ class Table:
             shown.pop("reconstruction_error", None)
         lines = [["", *shown.values(), "ms/step"]]
         for mean in self.means:
-            figures = [spoken(mean.get(name), mean.get(f"{name}_stderr")) for name in shown]
+            figures = [spoken(mean.get(name), mean.get(f"{name}_stderr")) + of_seeds(mean, name) for name in shown]
             lines.append([mean["setting"], *figures, f"{1000 * _or(mean.get('seconds_per_step'), math.nan):.1f}"])
         widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
         return "\n".join(
@@ -151,6 +159,17 @@ def spoken(value: float | None, error: float | None, digits: int = 2) -> str:
     if value is None:
         return "-"
     return f"{value:.{digits}f}" + (f" +- {error:.{digits}f}" if error is not None else "")
+
+
+def of_seeds(mean: Mapping[str, Any], name: str) -> str:
+    """How many of a setting's seeds a figure is the mean of, in words; "" if of all.
+
+    Example:
+        >>> of_seeds({"seeds": 3, "elbo": -90.0, "elbo_seeds": 2}, "elbo")
+        ' (2 of 3 seeds)'
+    """
+    count = mean.get(f"{name}{COUNT}")
+    return f" ({count} of {mean['seeds']} seeds)" if count else ""
 
 
 def defined(value: Any) -> Any:

@@ -2,6 +2,9 @@
 
 A .npy file is memory-mapped. A .npz file holds ``x`` and perhaps ``y``. A .csv table may have a header; its column
 called ``label`` or ``y`` is the labels, and an empty cell is NaN. In a folder of images each subfolder is a class.
+
+Labels keep the kind of number they are written as: integers are classes (int64), floats are real targets (float32). In
+a .csv a column of 0, 1, 2 is whole, and one in which a cell has a point or an exponent, as 1.0, or is empty, is real.
 """
 
 from __future__ import annotations
@@ -18,7 +21,7 @@ from torch import Tensor
 from ..checks import nearest
 from .kinds import find_kinds
 from .rows import Array, Pictures, to_labels
-from .tables import is_number, read_csv
+from .tables import is_number, is_whole, read_csv
 
 FORMATS = (".csv", ".npy", ".npz")
 _IMAGES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -126,7 +129,8 @@ def _csv(path: Path, labels: str | None, kinds: Any = None) -> Source:
     classes, y = None, None
     if table.marks is not None:
         if all(is_number(mark) for mark in table.marks if mark):
-            y = np.array([float(mark) if mark else np.nan for mark in table.marks])
+            kind = int if all(map(is_whole, table.marks)) else float
+            y = np.array([kind(mark) if mark else np.nan for mark in table.marks])
         else:
             if "" in table.marks:
                 raise ValueError(f"{path} has no label in row {table.marks.index('')} (counting from 0)")

@@ -134,6 +134,7 @@ class Items:
         with own_randomness():
             first, label = self._one(0, (0,))
         self.shape, self.dtype, self.labelled = tuple(first.shape), first.dtype, label is not None
+        self._label = label
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -144,7 +145,7 @@ class Items:
         x, *y = item if isinstance(item, tuple | list) else (item,)
         if len(y) > 1:
             raise ValueError(f"an item of the data set must be x, (x,) or (x, y), not {len(y) + 1} things")
-        label = to_labels(y[0], floats=True) if y and y[0] is not None else None
+        label = to_labels(y[0]) if y and y[0] is not None else None
         return to_float(x, "an item of the data set"), label
 
     def read(self, index: np.ndarray, key: tuple[int, ...] = ()) -> tuple[Tensor, Tensor | None]:
@@ -155,9 +156,8 @@ class Items:
             if tuple(x.shape) != self.shape:
                 raise ValueError(f"item {row} of the data set has shape {tuple(x.shape)} and the first {self.shape}")
         if not pairs:
-            return torch.zeros(0, *self.shape, dtype=self.dtype), torch.zeros(
-                0, dtype=torch.int64
-            ) if self.labelled else None
+            none = torch.zeros(0, *self.shape, dtype=self.dtype)
+            return none, None if self._label is None else self._label.new_zeros(0, *self._label.shape)
         return torch.stack([x for x, _ in pairs]), torch.stack([y for _, y in pairs]) if self.labelled else None
 
 
@@ -294,16 +294,16 @@ def to_float(value: Any, where: str) -> Tensor:
     return torch.from_numpy(array.astype(np.float32))
 
 
-def to_labels(value: Any, floats: bool = False) -> Tensor:
-    """Labels as a tensor: whole numbers become int64 (unless ``floats`` keeps floats so), anything else float32.
+def to_labels(value: Any) -> Tensor:
+    """Labels as a tensor, by their dtype and never by their values: floats become float32, integers and bools int64.
 
     Example:
-        >>> to_labels([1.0, 3.0]).dtype, to_labels([0.5]).dtype
-        (torch.int64, torch.float32)
+        >>> to_labels([1.0, 3.0]).dtype, to_labels([1, 3]).dtype
+        (torch.float32, torch.int64)
     """
+    if isinstance(value, Tensor) and value.is_floating_point():
+        return value.detach().cpu().float()
     array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
     if array.dtype.kind not in "fiub":
         raise TypeError(f"labels y must be numbers, not {array.dtype}")
-    if array.dtype.kind == "f" and (floats or not (np.isfinite(array).all() and (array == np.floor(array)).all())):
-        return torch.from_numpy(array.astype(np.float32))
-    return torch.from_numpy(array.astype(np.int64))
+    return torch.from_numpy(array.astype(np.float32 if array.dtype.kind == "f" else np.int64))

@@ -121,6 +121,8 @@ def load(
         download: whether torchvision may fetch the set.
         valid: number of validation rows in place of the usual.
         labels: column of a .csv (else ``label`` or ``y``), array of a .npz (else ``y``), or path of a .npy of labels.
+            Integers become int64, floats float32; a column of a .csv holds integers if none of its cells has a point
+            or an exponent (1.0, 1e3) or is empty.
         size: side, or (height, width), that pictures are brought to: folders, celeba (64), omniglot (28).
         in_memory: whether rows are held as float32; None holds named arrays up to a quarter of the free memory, and
             files and pictures up to 512 MiB. Otherwise they are read batch by batch.

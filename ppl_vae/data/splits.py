@@ -33,7 +33,7 @@ class Split:
 
     Args:
         x: (N, *shape) float tensor, or ``Rows``.
-        y: (N, ...) labels or None; int64 where they are whole numbers.
+        y: (N, ...) labels or None: int64 for classes, float32 for real targets.
         part: "train", "valid" or "test". Only the training part is drawn anew each batch.
         binarize: "dynamic": a training row is a fresh Bernoulli draw of its x each time, rows of the other parts are
             drawn once; "static": every row is drawn once; "none": x as it is; "auto": decided by ``resolve``.
@@ -286,8 +286,9 @@ def as_split(
     """What a user may train on, as a ``Split``.
 
     The values are taken as they are. Torch tensors keep their floating dtype; numpy arrays and integers become
-    float32. uint8 pictures above 1 are refused, since they have to be scaled to [0, 1] first. Items of a torch
-    Dataset are asked for anew each time they are used, since it may augment them.
+    float32. uint8 pictures above 1 are refused, since they have to be scaled to [0, 1] first. Labels y become int64
+    where their dtype is integer or bool, and float32 where it is a floating one, whatever their values. Items of a
+    torch Dataset are asked for anew each time they are used, since it may augment them.
 
     Args:
         train: a Split, a tensor or array x of shape (N, ...), a tuple (x,) or (x, y), or a torch Dataset with a length

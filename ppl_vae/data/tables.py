@@ -210,6 +210,20 @@ def is_number(cell: str) -> bool:
     return True
 
 
+def is_whole(cell: str) -> bool:
+    """Whether a cell is written as a whole number: without a point or an exponent.
+
+    Example:
+        >>> is_whole("3"), is_whole("-03"), is_whole("3.0"), is_whole("3e2"), is_whole("")
+        (True, True, False, False, False)
+    """
+    try:
+        int(cell)
+    except ValueError:
+        return False
+    return True
+
+
 def is_missing(cell: str) -> bool:
     """Whether a cell stands for a missing entry."""
     return not cell.strip() or (is_number(cell) and float(cell) != float(cell))

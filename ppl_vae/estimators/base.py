@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from ..checks import check_size
 from ..parts import Recorded
-from .checking import check_observed_in_guide, check_weighable, family, reparameterised_in_part, uncommon_scale
+from .checking import check_factors, check_weighable, family, reparameterised_in_part, uncommon_scale
 from .particles import find_nesting
 from .sites import Program, Sites, Weights, frames_of
 from .tracing import sites
@@ -153,7 +153,7 @@ class Estimator(Recorded, ELBO):
 
     def _check(self, traced: Sites) -> None:
         name = type(self).__name__
-        check_observed_in_guide(traced)
+        check_factors(traced)
         for key, site in traced.guide.items():
             if self.pathwise_only and not site["fn"].has_rsample:
                 raise ValueError(

@@ -70,13 +70,24 @@ def _parts(fn: Any, value: Tensor) -> ScoreParts:
     return ScoreParts(*(part.flatten(part.dim() - n).sum(-1) if n else part for part in _parts(fn.base_dist, value)))
 
 
-def check_observed_in_guide(traced: Sites) -> None:
-    """ValueError for a ``pyro.factor`` in the guide that does not say where it comes from."""
+def check_factors(traced: Sites) -> None:
+    """ValueError for a ``pyro.factor`` in the guide that does not say, or denies, that its samples carry a gradient.
+
+    With has_rsample=False its gradient is multiplied by the log-weight, as that of a density of what was drawn: for a
+    term of the loss that is not its own gradient.
+    """
     for name, site in traced.guide.items():
-        if type(site["fn"]).__name__ == "Unit" and "has_rsample" not in site["fn"].__dict__:
+        said = vars(site["fn"]).get("has_rsample") if type(site["fn"]).__name__ == "Unit" else True
+        if said is None:
             raise ValueError(
                 f"pyro.factor({name!r}) in the guide does not say whether its samples are reparameterised; write "
-                "has_rsample=True if they are, has_rsample=False if not"
+                f"pyro.factor({name!r}, ..., has_rsample=True)"
+            )
+        if not said:
+            raise ValueError(
+                f"pyro.factor({name!r}) in the guide has has_rsample=False, so that its gradient would be that of a "
+                f"density, multiplied by log-weights; write pyro.factor({name!r}, ..., has_rsample=True) for a term "
+                "of the loss"
             )
 
 

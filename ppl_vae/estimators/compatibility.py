@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import torch
 from pyro import infer
+from pyro.distributions import Delta
 from torch import Tensor
 
-from .. import randomness
+from ..trials import trial
 from .base import Estimator, check_unit_beta
-from .checking import check_scales_agree, family
+from .checking import check_factors, check_scales_agree, family
 from .enumerate import refuse_beta
 from .sites import Program, Sites
 from .tracing import sites
@@ -71,10 +73,12 @@ def check_programs(estimator: Any, model: Program, guide: Program, batch: tuple[
     if isinstance(estimator, Estimator):
         return
     enumerates = isinstance(estimator, infer.TraceEnum_ELBO | infer.TraceTMC_ELBO)
-    with randomness.isolated(0, batch[0].device):
+    with trial(*batch):
         traced = sites(model, guide, batch, 1, kwargs={}, marginal=enumerates)
+    check_factors(traced)
     if isinstance(estimator, infer.TraceMeanField_ELBO):
         _refuse_discrete(traced)
+        _refuse_jacobians(traced)
         check_scales_agree(traced, "TraceMeanField_ELBO takes the guide's for both; use estimators.MeanFieldELBO")
     if enumerates:
         refuse_beta(traced)
@@ -86,4 +90,14 @@ def _refuse_discrete(traced: Sites) -> None:
             raise ValueError(
                 f"site {name} of the guide is a {family(site)}, which has no reparameterised samples, and "
                 "TraceMeanField_ELBO drops its gradient; estimators.MeanFieldELBO keeps it"
+            )
+
+
+def _refuse_jacobians(traced: Sites) -> None:
+    for name, site in traced.drawn.items():
+        base = getattr(site["fn"], "base_dist", site["fn"])
+        if isinstance(base, Delta) and (torch.as_tensor(base.log_density) != 0).any():
+            raise ValueError(
+                f"site {name} of the guide is a Delta with a log-density, as Pyro's autoguides give a site of bounded "
+                "support, and TraceMeanField_ELBO leaves that out; use estimators.MeanFieldELBO"
             )

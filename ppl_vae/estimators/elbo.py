@@ -126,9 +126,9 @@ def _mean(value: Any, traced: Sites) -> Tensor:
 def _closed_form(guide: Site, model: Site) -> Tensor | None:
     """KL(q || p) over the site's plates where it is known, and q and p are scaled and masked alike."""
     # Pyro's KL from a Delta leaves its log-density out, which a sample has exactly.
-    if isinstance(getattr(guide["fn"], "base_dist", guide["fn"]), Delta) or guide["mask"] is not model["mask"]:
+    if isinstance(getattr(guide["fn"], "base_dist", guide["fn"]), Delta) or not same_scale(guide, model):
         return None
-    if not same_scale(guide, model):
+    if guide["mask"] is not model["mask"]:
         return None
     try:
         return kl_divergence(guide["fn"], model["fn"])

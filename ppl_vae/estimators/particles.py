@@ -6,11 +6,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
-from .. import randomness
+from ..trials import trial
 from .sites import Program, frames_of
 from .tracing import sites
 
@@ -20,7 +19,7 @@ BATCHED = (nn.BatchNorm1d, nn.InstanceNorm1d)  # layers that take (B, C, L) too,
 def find_nesting(model: Program, guide: Program, args: tuple[Any, ...], num_particles: int, **how: Any) -> int:
     """Plates inside one another, from one run of the programs; a second one tries them with particles.
 
-    The random number generators, and what layers count, stay as they were.
+    Both leave nothing behind.
 
     Args:
         model: Pyro model.
@@ -32,8 +31,7 @@ def find_nesting(model: Program, guide: Program, args: tuple[Any, ...], num_part
     Raises:
         ValueError: programs that fail with particles in front of their plates.
     """
-    device = next((t.device for t in args if isinstance(t, Tensor)), torch.device("cpu"))
-    with randomness.unchanged(device), _buffers_kept():
+    with trial(*args):
         found = sites(model, guide, args, 1, **how)
         every = (*found.model.values(), *found.guide.values())
         nesting = max((-frame.dim for site in every for frame in frames_of(site).values()), default=0)
@@ -91,22 +89,3 @@ def _watching(num_particles: int, size: int) -> Iterator[None]:
         yield
     finally:
         hook.remove()
-
-
-@contextmanager
-def _buffers_kept() -> Iterator[None]:
-    """Buffers of every module that runs, such as the means that batch normalisation keeps, as they were before."""
-    kept: dict[int, tuple[Tensor, Tensor]] = {}
-
-    def keep(module: nn.Module, inputs: tuple[Any, ...]) -> None:
-        for buffer in module.buffers(recurse=False):
-            kept.setdefault(id(buffer), (buffer, buffer.clone()))
-
-    hook = register_module_forward_pre_hook(keep)
-    try:
-        yield
-    finally:
-        hook.remove()
-        with torch.no_grad():
-            for buffer, before in kept.values():
-                buffer.copy_(before)

@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .sites import Plate, Site, frames_of, particles_of
+from .sites import Plate, Site, Sites, frames_of, particles_of
 
 
 def data_plate(model: Mapping[str, Site]) -> Plate:
@@ -53,6 +53,30 @@ def _outermost(stacks: Mapping[str, list[Any]]) -> Any:
             "orders; call the plate of the examples 'data'"
         )
     return next(frame for frame in next(iter(stacks.values())) if frame.name == shared[0])
+
+
+def codes_of_single_data(traced: Sites, parameters: list[Tensor]) -> str | None:
+    """A site for which the guide has parameters of its own for every datum, in the order of the data; or None.
+
+    The density of one datum then depends on one entry of such a parameter, and that of the next one on another.
+    """
+    lengths = {traced.plate.size, traced.plate.full_size}
+    candidates = [p for p in parameters if p.requires_grad and lengths & set(p.shape)]
+    for name, site in traced.drawn.items():
+        if not (candidates and traced.size > 1 and traced.plate.name in frames_of(site)):
+            continue
+        log_q = traced.log_prob({**site, "value": site["value"].detach()})[0]
+        if not log_q.requires_grad:
+            continue
+        first, second = (
+            torch.autograd.grad(log_q[i], candidates, retain_graph=True, allow_unused=True) for i in (0, 1)
+        )
+        for a, b in zip(first, second, strict=True):
+            for dim, length in enumerate(() if a is None or b is None else a.shape):
+                one, other = (g.movedim(dim, 0).reshape(length, -1).any(1).nonzero().flatten().tolist() for g in (a, b))
+                if length in lengths and len(one) == len(other) == 1 and one != other:
+                    return name
+    return None
 
 
 def settle(

@@ -8,7 +8,7 @@ from .denoising import denoise, denoising_gain
 from .export import to_arviz
 from .gaps import Gaps, gaps
 from .generation import continuity, near_data, random_codes, recognised
-from .importance import LogLikelihood, log_likelihood, pareto_khat
+from .importance import log_likelihood
 from .imputation import Imputation, impute
 from .inpainting import inpaint
 from .representation import knn_accuracy, linear_probe
@@ -22,6 +22,7 @@ from .terms import (
     kl_by_dimension,
     reconstruction_error,
 )
+from .weights import LogLikelihood, pareto_khat, trusted_khat
 
 __all__ = [
     "ELBO",
@@ -60,4 +61,5 @@ __all__ = [
     "reconstruction_error",
     "threshold",
     "to_arviz",
+    "trusted_khat",
 ]

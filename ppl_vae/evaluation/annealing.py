@@ -21,9 +21,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from .importance import LogLikelihood, check_data, evaluating, summarize, tile
+from .importance import check_data, evaluating, tile
 from .layout import layout
 from .path import Path, Settings, settings
+from .weights import LogLikelihood, summarize
 
 
 @dataclass(frozen=True, repr=False)

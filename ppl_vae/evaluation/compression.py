@@ -16,7 +16,7 @@ from torch import Tensor
 from ..checks import check_size
 from .denoising import decoded
 from .importance import check_shape
-from .terms import codes
+from .terms import check_codes, codes
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,7 @@ def compress(model: Any, x: Tensor, train: Tensor, levels: int = 16) -> Compress
         a ``Compression`` on the CPU.
 
     Raises:
-        ValueError: fewer than 2 levels, or data of another shape.
+        ValueError: fewer than 2 levels, data of another shape, or codes that are NaN or infinite.
 
     Source: Theis et al. 2017, "Lossy image compression with compressive autoencoders".
 
@@ -59,7 +59,7 @@ def compress(model: Any, x: Tensor, train: Tensor, levels: int = 16) -> Compress
     """
     check_size("levels", levels, least=2)
     x = check_shape(model, x)
-    known = codes(model, train)
+    known = check_codes(codes(model, train), "train")
     low, high = known.amin(0), known.amax(0)
     step = torch.where(high > low, high - low, 1.0) / (levels - 1)
 
@@ -69,7 +69,7 @@ def compress(model: Any, x: Tensor, train: Tensor, levels: int = 16) -> Compress
     seen = level(known).T
     counts = torch.ones(len(seen), levels).scatter_add_(1, seen, torch.ones(seen.shape))
     bits = -(counts / counts.sum(1, keepdim=True)).log2()  # (dim, levels)
-    chosen = level(codes(model, x))
+    chosen = level(check_codes(codes(model, x), "x"))
     rate = bits.expand(len(chosen), *bits.shape).gather(2, chosen[..., None]).flatten(1).sum(1)
     distortion = (x.cpu() - decoded(model, low + step * chosen)).square().flatten(1).sum(1)
     return Compression(levels, rate, distortion)

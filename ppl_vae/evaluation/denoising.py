@@ -52,7 +52,7 @@ def decoded(model: Any, z: Tensor, y: Tensor | None = None) -> Tensor:
 
 
 def denoising_gain(clean: Tensor, noisy: Tensor, denoised: Tensor) -> float:
-    """How many decibels the squared error fell; negative where it rose.
+    """How many decibels the squared error fell; negative where it rose, NaN where a picture holds NaN.
 
     Raises:
         ValueError: tensors of different shapes, or nothing to remove.

@@ -21,8 +21,9 @@ from torch import Tensor, nn
 from .. import randomness
 from ..checks import check_size
 from ..estimators import MeanFieldELBO, log_weights
-from .importance import check_data, evaluating, summarize
+from .importance import check_data, evaluating
 from .layout import layout
+from .weights import known_error, summarize, trusted_khat
 
 FIGURES = ("log_likelihood", "elbo", "refined_elbo", "approximation", "amortization")
 
@@ -38,8 +39,8 @@ class Gaps:
         approximation: log_likelihood - refined_elbo, the family's share.
         amortization: refined_elbo - elbo, the encoder's share.
         stderr: Monte Carlo standard error of each of these, by name.
-        khat: Pareto shape of the refined q's largest weights; above 0.7 the log-likelihood, and with it the
-            approximation gap, is not to be trusted.
+        khat: Pareto shape of the refined q's largest weights; above ``trusted_khat(num_particles)`` the log-likelihood,
+            and with it the approximation gap, is not to be trusted, and above 0.5 the errors of both are not known.
         num_particles: samples behind every figure.
     """
 
@@ -61,9 +62,15 @@ class Gaps:
         }
 
     def __repr__(self) -> str:
-        said = ", ".join(f"{name} {mean:.3f} +- {error:.3f}" for name, (mean, error) in self.means().items())
-        bad = (self.khat > 0.7).float().mean().item()
-        return f"Gaps({said} nats per example, n={len(self.elbo)}, k-hat above 0.7 for {bad:.0%})"
+        known, trusted = known_error(self.khat, self.num_particles).all(), trusted_khat(self.num_particles)
+        unknown = () if known else ("log_likelihood", "approximation")
+        said = ", ".join(
+            f"{name} {mean:.3f}" + ("" if name in unknown else f" +- {error:.3f}")
+            for name, (mean, error) in self.means().items()
+        )
+        bad = (self.khat > trusted).float().mean().item()
+        why = "" if known else "; errors of the log-likelihood and the approximation gap not known"
+        return f"Gaps({said} nats per example, n={len(self.elbo)}, k-hat above {trusted:.2g} for {bad:.0%}{why})"
 
 
 def gaps(

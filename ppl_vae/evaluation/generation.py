@@ -23,7 +23,8 @@ from ..data.noise import own_randomness
 from ..models.density import Density
 from .denoising import decoded
 from .importance import check_shape, evaluating
-from .terms import codes
+from .representation import as_classes
+from .terms import check_codes, codes
 
 LEARNED = 10_000  # training examples that the tests of completeness look at
 
@@ -52,7 +53,7 @@ def random_codes(model: Any, n: int, x: Tensor, seed: int = 0) -> Tensor:
             prior = model.prior()
             return prior.sample(() if prior.batch_shape else (n,)).cpu()
     with own_randomness():  # importing scikit-learn draws from Python's random numbers
-        density = Density(model.dim, 1).fit(codes(model, x))
+        density = Density(model.dim, 1).fit(check_codes(codes(model, x), "x"))
     with evaluating(density, seed):
         return density().sample((n,))
 
@@ -60,7 +61,7 @@ def random_codes(model: Any, n: int, x: Tensor, seed: int = 0) -> Tensor:
 def continuity(model: Any, x0: Tensor, x1: Tensor, steps: int = 50) -> Tensor:
     """Largest change of the picture over the mean change, along the line between the codes of x0 and x1, (B,).
 
-    A line on which nothing changes counts as even: 1.
+    A line on which nothing changes counts as even: 1. Where a picture on it is NaN, so is the figure.
 
     Args:
         model: a VAE or an autoencoder.
@@ -69,7 +70,7 @@ def continuity(model: Any, x0: Tensor, x1: Tensor, steps: int = 50) -> Tensor:
         steps: T, into which a line is cut.
 
     Returns:
-        (B,) figures between 1 and T.
+        (B,) figures between 1 and T, or NaN.
 
     Raises:
         ValueError: data of other shapes, or fewer than 2 steps.
@@ -92,7 +93,7 @@ def continuity(model: Any, x0: Tensor, x1: Tensor, steps: int = 50) -> Tensor:
     pictures = decoded(model, line.flatten(0, 1)).reshape(len(x0), steps + 1, -1)
     change = pictures.diff(dim=1).norm(dim=2)
     mean = change.mean(1)
-    return torch.where(mean > 0, change.amax(1) / mean, 1.0)
+    return torch.where(mean == 0, 1.0, change.amax(1) / mean)
 
 
 def near_data(draws: Tensor, x: Tensor, held_out: Tensor, quantile: float = 0.95) -> float:
@@ -107,7 +108,7 @@ def near_data(draws: Tensor, x: Tensor, held_out: Tensor, quantile: float = 0.95
         quantile: share of the held-out data that pass.
 
     Raises:
-        ValueError: data of other shapes, or a quantile outside [0, 1].
+        ValueError: data of other shapes, that are NaN or infinite, or a quantile outside [0, 1].
 
     Example:
         >>> x = torch.arange(10.0)[:, None]
@@ -116,7 +117,7 @@ def near_data(draws: Tensor, x: Tensor, held_out: Tensor, quantile: float = 0.95
     """
     from sklearn.neighbors import NearestNeighbors
 
-    known, held, drawn = _vectors(x[:LEARNED], held_out, draws)
+    known, held, drawn = _vectors(x=x[:LEARNED], held_out=held_out, draws=draws)
     search = NearestNeighbors(n_neighbors=1).fit(known)
     usual, ours = (search.kneighbors(part)[0][:, 0] for part in (held, drawn))
     return float((ours <= _quantile(usual, quantile)).mean())
@@ -143,14 +144,15 @@ def recognised(
         exponential of the entropy of their labels over the number of classes, 1 where all are drawn as often.
 
     Raises:
-        ValueError: data of other shapes, labels of one class only, or a quantile outside [0, 1].
+        ValueError: data of other shapes, that are NaN or infinite, labels that are no whole numbers or of one class
+            only, or a quantile outside [0, 1].
     """
     with own_randomness():
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.neural_network import MLPClassifier
 
-    known, held, drawn = _vectors(x[:LEARNED], held_out, draws)
-    labels = y[:LEARNED].cpu().numpy()
+    known, held, drawn = _vectors(x=x[:LEARNED], held_out=held_out, draws=draws)
+    labels = as_classes("y", y[:LEARNED].cpu().numpy())
     if labels.shape != known.shape[:1] or len(np.unique(labels)) < 2:
         raise ValueError(f"y must hold a label for each of x, of at least two classes, not shape {tuple(y.shape)}")
     with warnings.catch_warnings():
@@ -164,15 +166,18 @@ def recognised(
     return float(sure.mean()), variety
 
 
-def _vectors(*given: Tensor) -> list[np.ndarray]:
+def _vectors(**given: Tensor) -> list[np.ndarray]:
     """Examples as vectors (B, D) of one size."""
-    for values in given:
-        if values.shape[1:] != given[0].shape[1:] or not len(values):
+    shape = tuple(next(iter(given.values())).shape[1:])
+    for name, values in given.items():
+        if values.shape[1:] != shape or not len(values):
             raise ValueError(
-                f"draws and data must be examples of one shape, {tuple(given[0].shape[1:])}, "
-                f"not {len(values)} of {tuple(values.shape[1:])}"
+                f"draws and data must be examples of one shape, {shape}, not {len(values)} of {tuple(values.shape[1:])}"
             )
-    return [values.detach().flatten(1).float().cpu().numpy() for values in given]
+        if not values.isfinite().all():
+            bad = (~values.isfinite()).flatten(1).any(1).nonzero()
+            raise ValueError(f"{name} holds {len(bad)} examples with NaN or infinity, the first in row {int(bad[0])}")
+    return [values.detach().flatten(1).float().cpu().numpy() for values in given.values()]
 
 
 def _quantile(values: np.ndarray, quantile: float) -> float:

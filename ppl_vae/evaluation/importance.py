@@ -2,9 +2,7 @@
 
     log p(x) ~ logsumexp_k log w_k - log K,    log w_k = log p(x, z_k) - log q(z_k | x)
 
-a lower bound in expectation, tight as K grows. The standard error is that of the logarithm of the mean weight (delta
-method), sd(w) / (mean(w) sqrt(K)); the effective sample size is (sum w)^2 / sum w^2; the Pareto k-hat of the largest
-weights says whether either can be believed (k-hat above 0.7: not).
+a lower bound in expectation, tight as K grows; ``weights`` says how far to trust it.
 
 Of a program with latent sites g outside the data plate (Bayesian weights) it is the log posterior-predictive density
 
@@ -19,13 +17,13 @@ import functools
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import pyro
 import torch
 from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
 
 from .. import randomness, supports
 from ..checks import check_size
@@ -35,47 +33,7 @@ from ..estimators.tracing import sites
 from ..handlers import LocalParameters
 from .compiled import Weigher
 from .layout import Layout, layout
-
-
-@dataclass(frozen=True)
-class LogLikelihood:
-    """Estimated log p(x) of every datum, in nats.
-
-    Attributes:
-        value: (B,).
-        stderr: Monte Carlo standard error of each value, (B,).
-        ess: effective sample size of each datum's weights, between 1 and K, (B,).
-        khat: Pareto shape of each datum's largest weights, (B,); NaN where K is below 25.
-        num_particles: K.
-        joint_stderr: standard error of the mean over the data of a posterior predictive, whose data share their draws
-            of the global latents; None where every datum has draws of its own.
-    """
-
-    value: Tensor
-    stderr: Tensor
-    ess: Tensor
-    khat: Tensor
-    num_particles: int
-    joint_stderr: float | None = None
-
-    @property
-    def mean(self) -> float:
-        """Mean over the data, in nats per example."""
-        return self.value.mean().item()
-
-    @property
-    def mean_stderr(self) -> float:
-        """Monte Carlo standard error of ``mean``: the sampling of data is not in it."""
-        if self.joint_stderr is not None:
-            return self.joint_stderr
-        return self.stderr.square().sum().sqrt().item() / len(self.value)
-
-    def __repr__(self) -> str:
-        return (
-            f"LogLikelihood({self.mean:.3f} +- {self.mean_stderr:.3f} nats per example, n={len(self.value)}, "
-            f"K={self.num_particles}, median ess={self.ess.median().item():.1f}, "
-            f"k-hat above 0.7 for {(self.khat > 0.7).float().mean().item():.0%})"
-        )
+from .weights import LogLikelihood, summarize
 
 
 def log_likelihood(
@@ -162,62 +120,6 @@ def _weights(model: Any, x: Tensor, y: Tensor | None, num_particles: int, *, nes
     return total.expand(num_particles, traced.size)
 
 
-def summarize(log_w: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Log mean weight, its standard error, effective sample size and k-hat of log-weights (K, B): four of (B,).
-
-    Example:
-        >>> value, stderr, ess, khat = summarize(torch.zeros(4, 2))
-        >>> value.tolist(), stderr.tolist(), ess.tolist()
-        ([0.0, 0.0], [0.0, 0.0], [4.0, 4.0])
-    """
-    dtype, log_w = log_w.dtype, log_w.double()
-    k = len(log_w)
-    value = log_w.logsumexp(0) - math.log(k)
-    ess = (2 * log_w.logsumexp(0) - (2 * log_w).logsumexp(0)).exp()
-    # sd(w)/mean(w) from the same sums: mean(w^2)/mean(w)^2 = K/ess.
-    stderr = ((k / ess - 1).clamp(min=0) / max(k - 1, 1)).sqrt() if k > 1 else torch.full_like(value, math.nan)
-    return value.to(dtype), stderr.to(dtype), ess.to(dtype), pareto_khat(log_w).to(dtype)
-
-
-def pareto_khat(log_w: Tensor) -> Tensor:
-    """Shape of a generalised Pareto distribution fitted to the largest weights of each column: (B,) from (K, B).
-
-    The tail is the largest min(K/5, 3 sqrt(K)) weights; the fit is the empirical Bayes estimate of Zhang and Stephens
-    2009 with the weak prior of Vehtari et al. 2024. NaN below 5 tail weights; -1, the shape of a bounded tail, where
-    the largest weights differ by no more than the rounding of their logarithms.
-
-    Example:
-        >>> _ = torch.manual_seed(0)
-        >>> k = pareto_khat(torch.distributions.Pareto(1.0, 2.0).sample((4000, 200)).log()).mean()
-        >>> 0.4 < k < 0.6
-        tensor(True)
-    """
-    k, b = log_w.shape
-    m = int(min(0.2 * k, 3 * math.sqrt(k)))
-    if m < 5:
-        return log_w.new_full((b,), math.nan)
-    top = log_w.double().topk(m + 1, dim=0).values
-    weights = (top - top[0]).exp()
-    excess = (weights[:m] - weights[m]).flip(0).clamp(min=1e-300)  # ascending, above the threshold
-    rounding = 32 * torch.finfo(torch.float32).eps * top.abs().amax(0).clamp(min=1.0)
-    return torch.where(top[0] - top[m] > rounding, _fit_pareto(excess), -1.0)
-
-
-def _fit_pareto(x: Tensor) -> Tensor:
-    """Zhang-Stephens posterior mean of the shape for ascending excesses x (m, B)."""
-    m = len(x)
-    grid = 30 + int(math.sqrt(m))
-    quartile = x[int(m / 4 + 0.5) - 1]
-    i = torch.arange(1, grid + 1, dtype=x.dtype, device=x.device)[:, None]
-    theta = 1 / x[-1] + (1 - (grid / (i - 0.5)).sqrt()) / (3 * quartile)
-    shape = torch.log1p(-theta[:, None] * x).mean(1)
-    profile = m * ((-theta / shape).log() - shape - 1)
-    weight = profile.nan_to_num(-math.inf).softmax(0)
-    best = (theta * weight).sum(0)
-    khat = torch.log1p(-best * x).mean(0)
-    return (m * khat + 5) / (m + 10)
-
-
 def _part(t: Tensor | None, start: int, count: int, device: torch.device) -> Tensor | None:
     return None if t is None else t[start : start + count].to(device)
 
@@ -255,7 +157,17 @@ def check_data(model: Any, x: Any) -> Tensor:
 
 @contextmanager
 def evaluating(model: nn.Module, seed: int) -> Iterator[torch.device]:
-    """Evaluation mode, no gradients, no validation, seeded generators and no parameter store; undone afterwards."""
+    """Evaluation mode, no gradients, no validation, seeded generators and no parameter store; undone afterwards.
+
+    Raises:
+        ValueError: a parameter of the model that holds NaN.
+    """
+    broken = next((name for name, p in model.named_parameters() if not is_lazy(p) and p.isnan().any()), None)
+    if broken is not None:
+        raise ValueError(
+            f"parameter {broken} of the model holds NaN, so no figure of it can be computed; train it again, or load "
+            "weights from before it diverged"
+        )
     device = next((p.device for p in model.parameters()), torch.device("cpu"))
     modes = [(module, module.training) for module in model.modules()]
     model.eval()

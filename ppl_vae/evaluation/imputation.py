@@ -127,7 +127,7 @@ def _piece(vae: Any, x: Tensor, y: Tensor | None, levels: Tensor, count: int, we
             probs = torch.stack([1 - mean, mean], -1)
         most, code = probs.max(-1)
         best, spread = (
-            torch.where(levels > 0, code.to(best), best),
+            torch.where(levels > 0, torch.where(most.isnan(), most, code.to(best)), best),
             torch.where(levels > 0, (1 - most).clamp(min=0), spread),
         )
     return best, spread

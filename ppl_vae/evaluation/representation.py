@@ -20,7 +20,8 @@ def linear_probe(z: Tensor, y: Tensor, test_z: Tensor, test_y: Tensor) -> float:
         test_y: their labels (M,).
 
     Raises:
-        ValueError: tensors that do not fit together, or labels of one class only.
+        ValueError: tensors that do not fit together, codes that are NaN or infinite, labels that are no whole numbers
+            or of one class only.
 
     Source: Alain and Bengio 2017, "Understanding intermediate layers using linear classifier probes".
 
@@ -55,7 +56,8 @@ def knn_accuracy(z: Tensor, y: Tensor, test_z: Tensor, test_y: Tensor, k: int = 
         k: how many vote.
 
     Raises:
-        ValueError: tensors that do not fit together, or fewer codes than k.
+        ValueError: tensors that do not fit together, codes that are NaN or infinite, labels that are no whole numbers,
+            or fewer codes than k.
 
     Example:
         >>> import torch
@@ -77,6 +79,27 @@ def _checked(*given: Tensor) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.nd
     for name, codes, labels in (("z", z, y), ("test_z", test_z, test_y)):
         if codes.ndim != 2 or labels.shape != codes.shape[:1] or not len(codes):
             raise ValueError(f"{name} must be codes (N, dim) with a label each, not {codes.shape} and {labels.shape}")
+        bad = np.flatnonzero(~np.isfinite(codes).all(1))
+        if len(bad):
+            raise ValueError(f"{name} holds {len(bad)} codes that are NaN or infinite, the first in row {bad[0]}")
     if z.shape[1] != test_z.shape[1]:
         raise ValueError(f"test_z must have codes of size {z.shape[1]}, not {test_z.shape[1]}")
-    return (z, y), (test_z, test_y)
+    return (z, as_classes("y", y)), (test_z, as_classes("test_y", test_y))
+
+
+def as_classes(name: str, labels: np.ndarray) -> np.ndarray:
+    """Labels as classes: whole numbers, whatever their dtype.
+
+    Raises:
+        ValueError: a label that is no whole number.
+
+    Example:
+        >>> as_classes("y", np.array([1.0, 3.0]))
+        array([1, 3])
+    """
+    if labels.dtype.kind != "f":
+        return labels
+    odd = labels[~(np.isfinite(labels) & (labels == np.floor(labels)))]
+    if odd.size:
+        raise ValueError(f"{name} holds {odd[0]:g}, which is no class; classes are whole numbers such as 0, 1, 2")
+    return labels.astype(np.int64)

@@ -21,6 +21,7 @@ from ..checks import check_size
 from ..estimators import MeanFieldELBO
 from .importance import check_data, check_shape, evaluating, log_likelihood
 from .layout import Layout, layout
+from .weights import LogLikelihood
 
 PIECE = 1000  # examples at a time
 ACTIVE = 0.01  # variance of a code's posterior mean above which it is an active unit
@@ -130,9 +131,23 @@ def _moved(device: torch.device, x: Tensor, y: Tensor | None, start: int) -> tup
 def active_units(model: nn.Module, x: Tensor, y: Tensor | None = None, threshold: float = ACTIVE) -> Tensor:
     """Which code dimensions depend on the data: Var_x(E_q[z_j]) > threshold, bool (dim,).
 
+    Raises:
+        ValueError: as ``codes``, or codes that are NaN or infinite.
+
     Source: Burda et al. 2016, "Importance weighted autoencoders", section 5.2.
     """
-    return codes(model, x, y).var(0, correction=0) > threshold
+    return check_codes(codes(model, x, y), "x").var(0, correction=0) > threshold
+
+
+def check_codes(z: Tensor, where: str) -> Tensor:
+    """The codes z (B, dim) of the data ``where``; ValueError if one is NaN or infinite."""
+    bad = (~z.isfinite()).any(1).nonzero()
+    if len(bad):
+        raise ValueError(
+            f"the codes of {len(bad)} of the {len(z)} examples of {where} are NaN or infinite, the first in row "
+            f"{int(bad[0])}; leave these out, or train a model that takes them"
+        )
+    return z
 
 
 def kl_by_dimension(model: Any, x: Tensor, y: Tensor | None = None, num_particles: int = 100, seed: int = 0) -> Tensor:
@@ -253,14 +268,16 @@ def evaluate(
 
     Returns:
         for a VAE: log_likelihood, log_likelihood_kind ("mass" or "density": figures of the two kinds compare only as
-        bits of de-quantized data), log_likelihood_stderr (Monte Carlo), elbo, reconstruction, kl, bits_per_dim,
-        active_units, n, num_particles, ess and khat (medians) and reconstruction_error; for an autoencoder the last
-        and n; for a ``Program`` the terms and the log-likelihood, of kind "posterior predictive" where it has latent
-        sites outside the data plate. Bits per dimension are corrected for the volume of a level where the likelihood
-        is a density and the data were de-quantized, and are per seen (of a Program: observed) entry.
+        bits of de-quantized data), log_likelihood_stderr (of the sampling), error_unknown (share of the examples whose
+        error is not known), if that is 0 log_likelihood_error (``LogLikelihood.mean_error``, to print after +-), elbo,
+        reconstruction, kl, bits_per_dim, active_units, n, num_particles, ess and khat (medians) and
+        reconstruction_error; for an autoencoder the last and n; for a ``Program`` the terms and the log-likelihood, of
+        kind "posterior predictive" where it has latent sites outside the data plate. Bits per dimension are corrected
+        for the volume of a level where the likelihood is a density and the data were de-quantized, and are per seen (of
+        a Program: observed) entry. A figure that is not defined for every example is NaN.
 
     Raises:
-        ValueError: no data, a limit below 1, or data outside the likelihood's support.
+        ValueError: no data, a limit below 1, data outside the likelihood's support, or a parameter that holds NaN.
     """
     n = len(data) if limit is None else min(check_size("limit", limit), len(data))
     columns: dict[str, list[Tensor]] = {}
@@ -276,12 +293,18 @@ def evaluate(
     if "log_likelihood" in joined:
         for name in ("log_likelihood", "elbo", "reconstruction", "kl"):
             out[name] = mean[name]
-        out["log_likelihood_stderr"] = joined["variance"].double().sum().sqrt().item() / n
+        stderr = joined["variance"].double().sum().sqrt().item() / n
+        estimate = (joined[name] for name in ("log_likelihood", "stderr", "ess", "khat"))
+        likelihood = LogLikelihood(*estimate, num_particles, stderr)
+        out["log_likelihood_stderr"] = stderr
+        out["error_unknown"] = (~likelihood.error_known).double().mean().item()
+        out |= {} if math.isnan(likelihood.mean_error) else {"log_likelihood_error": likelihood.mean_error}
         out |= _bits(model, mean, data, found)
-        out |= {name: joined[name].nanmedian().item() for name in ("ess", "khat")}
+        out |= {name: joined[name].median().item() for name in ("ess", "khat")}
         out["num_particles"] = num_particles
     if "codes" in joined and "log_likelihood" in joined:
-        out["active_units"] = int((joined["codes"].var(0, correction=0) > ACTIVE).sum())
+        active = (joined["codes"].var(0, correction=0) > ACTIVE).sum()
+        out["active_units"] = int(active) if joined["codes"].isfinite().all() else math.nan
     if "reconstruction_error" in mean:
         out["reconstruction_error"] = mean["reconstruction_error"]
     return {**out, "n": n}
@@ -319,7 +342,8 @@ def _figures(model: Any, batch: tuple[Tensor, ...], num_particles: int, seed: in
         terms = elbo(model, x, y, seed=seed)
         likelihood = log_likelihood(model, x, num_particles, seed=seed, y=y, memory=memory)
         out |= {"elbo": terms.elbo, "reconstruction": terms.reconstruction, "kl": terms.kl}
-        out |= {"log_likelihood": likelihood.value, "ess": likelihood.ess, "khat": likelihood.khat}
+        out |= {"log_likelihood": likelihood.value, "stderr": likelihood.stderr}
+        out |= {"ess": likelihood.ess, "khat": likelihood.khat}
         # Of the sum over the piece, whose data may share their draws; shared out among them.
         out["variance"] = torch.full_like(terms.elbo, len(x) * likelihood.mean_stderr**2)
         out["seen"] = (~x.isnan()).reshape(len(x), -1).sum(1)

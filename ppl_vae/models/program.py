@@ -13,11 +13,13 @@ from typing import Any
 
 import pyro
 import torch
+from pyro import poutine
 from pyro.infer.autoguide import AutoGuide
 from pyro.params.param_store import StateDict
 from torch import nn
 
 from ..parts import Recorded
+from ..trials import trial
 
 
 class Program(Recorded, nn.Module):
@@ -61,7 +63,8 @@ class Program(Recorded, nn.Module):
         for name, fn in (("model", model), ("guide", guide)):
             if not callable(fn):
                 raise TypeError(f"{name} must be a Pyro program, a callable of the batch, not {fn!r}")
-            owner = fn if isinstance(fn, nn.Module) else getattr(fn, "__self__", None)
+            inner = poutine.unwrap(fn)  # of handlers around it
+            owner = inner if isinstance(inner, nn.Module) else getattr(inner, "__self__", None)
             if isinstance(owner, nn.Module):
                 self.add_module(f"{name}_module", owner)
         # Held in a tuple, so that a module given as a program is registered once, above.
@@ -79,8 +82,8 @@ class Program(Recorded, nn.Module):
         return self._run(self._programs[1], batch)
 
     def prepare(self, *batch: Any) -> None:
-        """Find the parameters by running guide and model once, without touching the random number generators."""
-        with torch.random.fork_rng(devices=[]):
+        """Find the parameters by running guide and model once, which leaves generators and buffers as they were."""
+        with trial(*batch):
             trace = pyro.poutine.trace(self.guide).get_trace(*batch)
             pyro.poutine.replay(self.model, trace=trace)(*batch)
         self.prepared = True
@@ -130,7 +133,8 @@ def _key(site: str) -> str:
 
 def _arity(fn: Callable[..., Any], default: int | None = None) -> int | None:
     """How many arguments of the batch a program takes; ``default`` where it takes any number."""
-    target = fn.forward if isinstance(fn, nn.Module) else fn
+    target = poutine.unwrap(fn)
+    target = target.forward if isinstance(target, nn.Module) else target
     kinds = [p.kind for p in inspect.signature(target).parameters.values()]
     if any(kind is inspect.Parameter.VAR_POSITIONAL for kind in kinds):
         return default

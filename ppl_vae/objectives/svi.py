@@ -8,16 +8,18 @@ from typing import Any
 import pyro
 import torch
 from pyro.infer import ELBO
-from pyro.poutine import replay, trace
+from pyro.poutine import block, replay, trace
 from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 from .. import randomness
 from ..estimators import Estimator, MeanFieldELBO
 from ..estimators.compatibility import check_estimator, check_programs
+from ..estimators.plates import codes_of_single_data
 from ..estimators.tracing import sites
 from ..handlers import Beta, LocalParameters, check_beta, scale_latents
 from ..parts import Recorded
+from ..trials import trial
 from .loss import Loss
 
 
@@ -70,6 +72,7 @@ class SVI(Recorded, nn.Module):
         self.register_buffer("_beta", torch.tensor(float("nan")), persistent=False)
         self._validated = False
         self._plate: str | None = None
+        self._messenger = False
         self.whole_data: str | None = None
         self._find_scheduled()
         self.at_step(0)
@@ -99,17 +102,28 @@ class SVI(Recorded, nn.Module):
         """Let a model or estimator that finds its parameters by running do so, and refuse what does not go together.
 
         The next step is validated again.
+
+        Raises:
+            ValueError: programs that fail on the batch, or do not go with the estimator, in one sentence.
         """
         self._validated = False
-        for part in (self.model, self.estimator):
-            if hasattr(part, "prepare"):
-                with LocalParameters(), torch.random.fork_rng(devices=[]):
-                    part.prepare(*batch)
-        self._find_scheduled()
-        if len(batch[0]):
-            self._try(batch)
-            with randomness.isolated(0, batch[0].device):
+        try:
+            for part in (self.model, self.estimator):
+                if hasattr(part, "prepare"):
+                    with LocalParameters(), torch.random.fork_rng(devices=[]):
+                        part.prepare(*batch)
+            self._find_scheduled()
+            if len(batch[0]):
+                self._try(batch)
                 self._look(batch)
+        except (RuntimeError, IndexError) as error:
+            if isinstance(error, NotImplementedError):
+                raise
+            said = str(error).strip().split("\n")[0]
+            raise ValueError(
+                f"model and guide fail on a batch of {len(batch[0])} data ({type(error).__name__}: {said}); a program "
+                "that takes batches writes pyro.plate('data', N, subsample_size=len(x)), another needs batch_size=N"
+            ) from error
 
     def _try(self, batch: tuple[Tensor, ...]) -> None:
         """One loss, which leaves nothing behind: an error comes before anything is trained or written."""
@@ -125,17 +139,23 @@ class SVI(Recorded, nn.Module):
 
     def _look(self, batch: tuple[Tensor, ...]) -> None:
         """Find the data plate, and why every batch must be the whole of the data, if so."""
-        traced = sites(*(LocalParameters()(program) for program in self.programs()), batch, 1, marginal=True)
-        self._plate, plate = traced.plate.name, traced.plate
+        with trial(*batch):
+            model, guide = (LocalParameters()(program) for program in self.programs())
+            traced = sites(model, guide, batch, 1, marginal=True)
+            own = codes_of_single_data(traced, list(self.model.parameters()))
+        self._plate, self._messenger = traced.plate.name, any("prior" in s["infer"] for s in traced.guide.values())
+        name, size = f"plate {traced.plate.name}", traced.plate.size
         outside = [site["name"] for site in (*traced.latent, *traced.drawn.values()) if not traced.is_local(site)]
+        write = f"write pyro.plate({traced.plate.name or 'data'!r}, N, subsample_size=len(x)) with N the number of data"
         self.whole_data = None
-        if plate.name is None:
-            self.whole_data = "the model has no plate for its data; write pyro.plate('data', N, subsample_size=len(x))"
-        elif outside and plate.size == plate.full_size:
-            self.whole_data = (
-                f"site {outside[0]} is outside the plate {plate.name}, whose size is that of the batch; write "
-                f"pyro.plate({str(plate.name)!r}, N, subsample_size=len(x)) with N the number of all data"
-            )
+        if traced.plate.name is None:
+            self.whole_data = f"the model has no plate for its data; {write}"
+        elif own is not None:
+            self.whole_data = f"the guide has parameters of its own for each datum of site {own}, in the data's order"
+        elif size != len(batch[0]):
+            self.whole_data = f"{name} holds {size} of a batch of {len(batch[0])}; {write}"
+        elif outside and size == traced.plate.full_size:
+            self.whole_data = f"site {outside[0]} is outside {name}, whose size is that of the batch; {write}"
 
     def _find_scheduled(self) -> None:
         """The model's parts that schedule something, in a tuple, which does not register them a second time."""
@@ -159,8 +179,7 @@ class SVI(Recorded, nn.Module):
         if not self._validated:
             check_programs(self.estimator, model, guide, batch)
             if not isinstance(self.estimator, Estimator):
-                with randomness.isolated(0, batch[0].device):
-                    self._look(batch)
+                self._look(batch)
         with pyro.validation_enabled(not self._validated):
             self._validated = True
             if isinstance(self.estimator, Estimator):
@@ -169,6 +188,8 @@ class SVI(Recorded, nn.Module):
                 value = -(terms.scale * terms.surrogate).mean()
                 return Loss(value, {name: term.detach() for name, term in reported.items()})
             counted = _Counted(self._plate)
+            if self._messenger:  # which runs the model's observations in the guide; Pyro finds it only bare
+                guide = block(guide, hide_fn=lambda msg: msg["type"] == "sample" and msg["is_observed"])
             value = self.estimator.differentiable_loss(counted(model), guide, *batch)
             return Loss(value / counted.n, {})
 
@@ -196,7 +217,7 @@ class _Counted(Messenger):
         self.plate, self.n = plate, 1
 
     def _pyro_sample(self, msg: dict[str, Any]) -> None:
-        for frame in msg["cond_indep_stack"]:
+        for frame in msg["cond_indep_stack"] if type(msg["fn"]).__name__ != "_Subsample" else ():
             if frame.name == self.plate and frame.vectorized:
                 size = frame.full_size or frame.size
                 shape = msg["fn"].batch_shape

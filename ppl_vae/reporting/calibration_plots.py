@@ -12,12 +12,11 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from .drawing import INK, MUTED, PALETTE, WIDTH, as_array, dress, one_axes
+from .drawing import INK, MUTED, PALETTE, WIDTH, as_array, dress, left_out, one_axes
 
 __all__ = ["coverage", "ecdf_difference", "khat_by_datum", "rank_histogram"]
 
 BAND = 0.99  # of each bar by itself
-TRUSTED = 0.7
 NAMED = 5  # data whose index is written beside their k-hat
 
 
@@ -149,11 +148,12 @@ def coverage(
     return figure
 
 
-def khat_by_datum(khat: ArrayLike) -> Figure:
-    """Pareto k-hat of every datum in ascending order; those above 0.7 are coloured and the worst named by index.
+def khat_by_datum(khat: ArrayLike, threshold: float = 0.7) -> Figure:
+    """Pareto k-hat of every datum in ascending order; those not trusted are coloured and the worst named by index.
 
     Args:
-        khat: (N,); entries that are not finite are left out.
+        khat: (N,); entries that are not finite are left out, and the axis says how many.
+        threshold: above which k-hat is not trusted, ``evaluation.trusted_khat(num_particles)``.
 
     Raises:
         ValueError: not a vector, or no finite entry.
@@ -169,19 +169,19 @@ def khat_by_datum(khat: ArrayLike) -> Figure:
     order = order[np.isfinite(khat[order])]
     values, place = khat[order], np.arange(1, len(order) + 1)
     figure, axes = one_axes(2.7)
-    bad = values > TRUSTED
+    bad = values > threshold
     axes.scatter(place[~bad], values[~bad], s=9, lw=0, color=PALETTE[0])
     axes.scatter(place[bad], values[bad], s=9, lw=0, color=PALETTE[1])
-    axes.axhline(TRUSTED, color=PALETTE[1], ls="--", lw=1.5)
+    axes.axhline(threshold, color=PALETTE[1], ls="--", lw=1.5)
     last = np.inf
     for index, x, y in list(zip(order, place, values, strict=True))[: -NAMED - 1 : -1]:
-        if y > TRUSTED and last - y > 0.08 * np.ptp(values):  # a name that would cover the one above is left out
+        if y > threshold and last - y > 0.08 * np.ptp(values):  # a name that would cover the one above is left out
             axes.annotate(
                 str(index), (x, y), (-5, 0), textcoords="offset points", ha="right", va="center", color=MUTED, size=8
             )
             last = y
     axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
-    axes.set(xlabel="examples, in order of k-hat", ylabel="Pareto k-hat")
+    axes.set(xlabel="examples, in order of k-hat" + left_out(khat), ylabel="Pareto k-hat")
     return figure
 
 

@@ -74,6 +74,12 @@ def as_examples(name: str, values: Any, lead: int) -> NDArray[np.floating]:
     )
 
 
+def left_out(values: NDArray[np.floating]) -> str:
+    """How many entries are not finite and so not drawn, in words to put behind an axis's own; "" without any."""
+    count = int((~np.isfinite(values)).sum())
+    return f" ({count} that {'are' if count > 1 else 'is'} not finite left out)" if count else ""
+
+
 def dress(axes: Axes) -> None:
     """The common look of axes: a baseline, faint horizontal rules, quiet letters."""
     axes.spines[["top", "right", "left"]].set_visible(False)

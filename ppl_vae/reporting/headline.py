@@ -8,7 +8,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from torch import nn
+
+from ..evaluation.weights import FEWEST, FINITE, trusted_khat
 
 _TERMS = {
     "elbo": ("ELBO", "lower bound on the log-likelihood: reconstruction minus KL"),
@@ -18,6 +21,9 @@ _TERMS = {
     "reconstruction_error": ("Squared error", "distance between an example and its reconstruction; lower is better"),
     "loss": ("Loss", "what training made small"),
 }
+
+
+UNDEFINED = "not defined"
 
 
 @dataclass(frozen=True)
@@ -61,14 +67,12 @@ def numbers(
         where = "validation" if rows[-1].get("valid") else "training"
         results = dict(rows[-1].get("valid") or rows[-1].get("train") or {})
     if "log_likelihood" in results:
-        error = results.get("log_likelihood_stderr")
+        error = _error(results)
         value = _digits(results["log_likelihood"]) + (f" ± {error:.2g}" if error is not None else "")
         predictive = results.get("log_likelihood_kind") == "posterior predictive"
         meaning = f"{'posterior predictive ' * predictive}log p(x) of an example never seen; higher is better"
         if "num_particles" in results:
-            meaning += f". By {results['num_particles']:,} importance weights each"
-            khat = results.get("khat")
-            meaning += f", median k-hat {khat:.2f}" if isinstance(khat, float) and math.isfinite(khat) else ""
+            meaning += f". By {results['num_particles']:,} importance weights each{_quality(results, error)}"
         yield Number(f"{where.capitalize()} log-likelihood", value, "nats", meaning)
     for term, (name, meaning) in _TERMS.items():
         if term in results and (term in ("elbo", "reconstruction", "kl") or "elbo" not in results):
@@ -81,10 +85,11 @@ def numbers(
             )
     if results.get("bits_per_dim") is not None:
         meaning = "the log-likelihood, shared among the entries of an example; lower is better"
-        yield Number("Bits per dimension", f"{results['bits_per_dim']:.3f}", "", meaning)
+        yield Number("Bits per dimension", _digits(results["bits_per_dim"], 3), "", meaning)
     if "active_units" in results:
         meaning = "latent dimensions in use"
-        yield Number("Active units", f"{results['active_units']}", f"of {model.dim}", meaning)
+        known = isinstance(results["active_units"], int)
+        yield Number("Active units", f"{results['active_units']}" if known else UNDEFINED, f"of {model.dim}", meaning)
     last = rows[-1] if rows else {}
     if last.get("seconds"):
         yield Number("Training time", *_duration(last["seconds"]), f"for {len(rows)} epoch{'s' * (len(rows) != 1)}")
@@ -92,8 +97,40 @@ def numbers(
         yield Number("Speed", f"{last['examples_per_second']:,.0f}", "/ s", "training examples a second")
 
 
-def _digits(value: float) -> str:
-    return (f"{value:,.2f}" if abs(value) < 1000 else f"{value:,.1f}").replace("-", "\N{MINUS SIGN}")
+def _digits(value: float | None, decimals: int = 2) -> str:
+    """A number, or that it is not defined: in JSON null."""
+    if value is None or math.isnan(value):
+        return UNDEFINED
+    return f"{value:,.{decimals if abs(value) < 1000 else 1}f}".replace("-", "\N{MINUS SIGN}")
+
+
+def _error(results: Mapping[str, Any]) -> float | None:
+    """The error of the log-likelihood, where it is known."""
+    error = results.get("log_likelihood_error")
+    if error is None and "error_unknown" not in results:  # evaluated before there was one: by the median
+        most = min(FINITE, trusted_khat(results.get("num_particles", 1)))
+        error = results.get("log_likelihood_stderr") if _khat(results) <= most else None
+    return None if error is None or math.isnan(error) else error
+
+
+def _khat(results: Mapping[str, Any]) -> float:
+    """The median of k-hat, NaN where it is not defined."""
+    khat = results.get("khat")
+    return math.nan if khat is None else torch.as_tensor(khat, dtype=torch.float64).median().item()
+
+
+def _quality(results: Mapping[str, Any], error: float | None) -> str:
+    """What k-hat says of the weights, and where it does not vouch for an error."""
+    khat, count, said = _khat(results), results["num_particles"], ""
+    if not math.isnan(khat):
+        said = f", median k-hat {khat:.2f}"
+        said += f" (above {trusted_khat(count):.2g}: not to be trusted)" if khat > trusted_khat(count) else ""
+    if error is not None:
+        return said
+    if count < FEWEST:
+        return f"{said}; its error is not known, since k-hat needs {FEWEST} weights"
+    share = f" for {results['error_unknown']:.0%} of them" if results.get("error_unknown") is not None else ""
+    return f"{said}; its error is not known: k-hat is above {min(FINITE, trusted_khat(count)):.2g} or undefined{share}"
 
 
 def _duration(seconds: float) -> tuple[str, str]:

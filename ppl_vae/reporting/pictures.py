@@ -20,6 +20,7 @@ from ..checks import check_size
 from ..data.noise import own_randomness
 from ..evaluation import codes
 from ..evaluation.importance import evaluating
+from ..evaluation.terms import check_codes
 
 BATCH = 256
 DRAWS = 256
@@ -201,10 +202,14 @@ def manifold(model: Any, n: int = 15, x: Tensor | None = None) -> Tensor:
 def project(codes: Tensor) -> Tensor:
     """Codes (N, dim) in the plane (N, 2): as they are when dim is 2, else the first two principal components.
 
+    Raises:
+        ValueError: codes that are NaN or infinite.
+
     Example:
         >>> project(torch.randn(20, 5)).shape
         torch.Size([20, 2])
     """
+    check_codes(codes, "x")
     if codes.shape[1] == 1:
         return torch.cat([codes, torch.zeros_like(codes)], 1)
     if codes.shape[1] == 2 or len(codes) < 2 or bool((codes == codes[0]).all()):

@@ -15,7 +15,20 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from .drawing import INK, PALETTE, PAPER, WIDTH, as_array, as_examples, draw_panels, draw_tiles, dress, one_axes, save
+from .drawing import (
+    INK,
+    PALETTE,
+    PAPER,
+    WIDTH,
+    as_array,
+    as_examples,
+    draw_panels,
+    draw_tiles,
+    dress,
+    left_out,
+    one_axes,
+    save,
+)
 
 __all__ = [
     "image_grid",
@@ -264,12 +277,13 @@ def training_curves(rows: Sequence[Mapping[str, Any]], terms: Sequence[str] | No
     return figure
 
 
-def log_weights_quality(khat: ArrayLike, ess: ArrayLike | None = None) -> Figure:
-    """Histograms of Pareto k-hat (0.7 and below: the weights can be trusted) and of the effective sample size.
+def log_weights_quality(khat: ArrayLike, ess: ArrayLike | None = None, threshold: float = 0.7) -> Figure:
+    """Histograms of Pareto k-hat, with a line up to which weights can be trusted, and of the effective sample size.
 
     Args:
-        khat: (N,); entries that are not finite are left out.
+        khat: (N,); entries that are not finite are left out, and the axis says how many.
         ess: (N,), if wanted.
+        threshold: above which k-hat is not trusted, ``evaluation.trusted_khat(num_particles)``.
 
     Raises:
         ValueError: not vectors, or no finite k-hat.
@@ -285,7 +299,7 @@ def log_weights_quality(khat: ArrayLike, ess: ArrayLike | None = None) -> Figure
     for i, (axes, values) in enumerate(zip(figure.subplots(len(given), squeeze=False)[:, 0], given, strict=True)):
         dress(axes)
         axes.hist(values[np.isfinite(values)], bins=30, color=PALETTE[0])
-        axes.set(ylabel="examples", xlabel="effective sample size" if i else "Pareto k-hat")
+        axes.set(ylabel="examples", xlabel=("effective sample size" if i else "Pareto k-hat") + left_out(values))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
-    figure.axes[0].axvline(0.7, color=PALETTE[1], ls="--", lw=1.5)
+    figure.axes[0].axvline(threshold, color=PALETTE[1], ls="--", lw=1.5)
     return figure

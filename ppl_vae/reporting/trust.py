@@ -16,6 +16,7 @@ from torch import Tensor
 
 from .. import evaluation
 from ..evaluation import calibration
+from ..evaluation.weights import FINITE
 from . import calibration_plots, plots
 from .embed import embed
 from .section import Section
@@ -40,15 +41,16 @@ def weights(model: Any, x: Tensor, y: Tensor | None, results: Mapping[str, Any])
     """Pareto k-hat and effective sample size of the log-likelihood's weights, by example."""
     id, title = "weights", "Importance weights"
     khat, ess, how = results.get("khat", ()), results.get("ess", ()), ""
+    particles = results.get("num_particles")
     if not is_vector(khat):
         count = max(25, min(WEIGHTS, results.get("num_particles", WEIGHTS)))
         try:
             found = evaluation.log_likelihood(model, x[:WEIGHTS], count, y=_first(y, WEIGHTS))
         except Exception as error:  # as above
             return Section(id, title, _why(error))
-        khat, ess = found.khat, found.ess
+        khat, ess, particles = found.khat, found.ess, found.num_particles
         how = f" Here {found.num_particles} weights for each of {len(khat)} examples."
-    text, figures = _weighed(khat, ess, how)
+    text, figures = _weighed(khat, ess, particles, how)
     return Section(id, title, text, tuple(embed(figure, alt) for figure, alt in figures))
 
 
@@ -101,19 +103,32 @@ def _verdict(words: list[str]) -> str:
     return f"No: {wrong.total()} of {of} fail at the 5% level ({parts})."
 
 
-def _weighed(khat: Any, ess: Any, how: str) -> tuple[str, list[tuple[Figure, str]]]:
-    tail = calibration.khat(torch.as_tensor(khat), worst=5)
+def _weighed(khat: Any, ess: Any, particles: int | None, how: str) -> tuple[str, list[tuple[Figure, str]]]:
+    values = torch.as_tensor(khat)
+    tail = calibration.khat(values, worst=5, num_particles=particles)
+    most = min(FINITE, tail.threshold)
+    if tail.undefined == len(values):
+        return f"Not computed: k-hat is not defined for any of the {len(values)} examples.{how}", []
     text = (
         "How far the importance-sampled log-likelihood can be trusted, example by example. Below the dashed line "
-        "at 0.7 the weights have a light enough tail; above it the estimate is likely too low: "
-        f"so for {tail.share:.0%} of the examples." + how
+        f"at {tail.threshold:.2g} the weights have a light enough tail; above it the estimate is likely too low: "
+        f"so for {tail.share:.0%} of the examples.{how} Above {most:.2g} the weights may have no variance, so that the "
+        f"error of the estimate is not known: so for {(~(values <= most)).double().mean().item():.0%}."
     )
     if tail.worst:
         text += f" The worst, by their place in the split: {', '.join(map(str, tail.worst))}."
+    if tail.undefined:
+        text += f" For {tail.undefined} of them k-hat is not defined: their weights are NaN or all 0."
+    endless = int(values.isinf().sum())
+    if endless:
+        text += f" For {endless} of them it is infinite, since too few of their weights are above 0."
+    if not values.isfinite().any():
+        return text, []
     alt = "Histograms of Pareto k-hat and effective sample size over test examples"
+    drawn = ess if is_vector(ess) and torch.as_tensor(ess).isfinite().any() else None
     return text, [
-        (plots.log_weights_quality(khat, ess if is_vector(ess) else None), alt),
-        (calibration_plots.khat_by_datum(khat), "Pareto k-hat of test examples, in ascending order"),
+        (plots.log_weights_quality(khat, drawn, tail.threshold), alt),
+        (calibration_plots.khat_by_datum(khat, tail.threshold), "Pareto k-hat of test examples, in ascending order"),
     ]
 
 

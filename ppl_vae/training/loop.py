@@ -99,10 +99,8 @@ class Run:
         first = next(self.batches.epoch(0))
         if hasattr(self.objective, "prepare"):
             self.objective.prepare(*first)
-        whole = getattr(self.objective, "whole_data", None)
-        if whole is not None and (len(self.batches) > 1 or self.processes.count > 1):
-            n, size = len(self.train_split), self.settings.batch_size
-            raise ValueError(f"batch_size is {size} of {n} data, but {whole}, or use batch_size={n} in one process")
+        if getattr(self.objective, "whole_data", None) is not None:
+            self._take_whole_data(self.objective.whole_data)
         self.processes.same_everywhere(self.objective)
         self.parameters = [p for p in self.objective.parameters() if p.requires_grad]
         if not self.parameters:
@@ -124,6 +122,13 @@ class Run:
             self._train_stages()
         else:
             self._restore(checkpoint)
+
+    def _take_whole_data(self, why: str) -> None:
+        """One batch of all data, in their order; ValueError where the settings or a validation set do not allow it."""
+        n, size = len(self.train_split), self.settings.batch_size
+        if len(self.batches) > 1 or self.processes.count > 1:
+            raise ValueError(f"batch_size is {size} of {n} data, but {why}, or use batch_size={n} in one process")
+        self.batches.shuffle = False
 
     def _config(self, extra: dict[str, Any] | None) -> dict[str, Any]:
         objective = describe(self.objective)

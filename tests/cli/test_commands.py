@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 import ppl_vae
 from ppl_vae.cli import main
@@ -210,6 +211,65 @@ def test_evaluate_prints_the_fixed_keys_and_keeps_them(own_run, capsys):
     assert "log-likelihood" in table and "nats an example" in table and "nan" not in table
     kept = json.loads((own_run / "evaluation.json").read_text(), parse_constant=pytest.fail)
     assert kept["test"] == test and kept["valid"]["n"] == 179
+
+
+def spoil(run, value):
+    """A run whose likelihood has this bias."""
+    file = run / "weights.safetensors"
+    weights = load_file(file)
+    save_file(
+        weights | {"likelihood.head.layer.bias": torch.full_like(weights["likelihood.head.layer.bias"], value)}, file
+    )
+    return str(run)
+
+
+@pytest.mark.parametrize(
+    "words", [["evaluate"], ["evaluate", "--json"], ["report"], ["sample", "--out", "x.npy"], ["compress"], ["anomaly"]]
+)
+def test_a_run_whose_weights_are_nan_is_one_line_and_exit_code_2(own_run, tmp_path, capsys, monkeypatch, words):
+    monkeypatch.chdir(tmp_path)
+    kept = (own_run / "evaluation.json").read_text()
+    said = error_of(capsys, [words[0], spoil(own_run, np.nan), *words[1:]])
+    assert "parameter likelihood.head.layer.bias of the model holds NaN" in said
+    assert (own_run / "evaluation.json").read_text() == kept and not (tmp_path / "x.npy").exists()
+
+
+def test_figures_that_are_not_finite_are_said_and_valid_json(own_run, capsys):
+    """A bias at which one black pixel costs 3e38 nats, and two are infinitely many: no draw explains the data."""
+    run = spoil(own_run, 3e38)
+    assert main(["evaluate", run, "--num-particles", "30", "--json"]) == 0
+    test = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)["test"]
+    assert test["log_likelihood"] == test["elbo"] == "-inf" and test["khat"] is None and test["ess"] is None
+    assert "log_likelihood_error" not in test and test["error_unknown"] == 1
+    assert main(["evaluate", run, "--num-particles", "30"]) == 0
+    lines = [" ".join(line.split()) for line in capsys.readouterr().out.splitlines()]
+    assert "log-likelihood -inf nats an example" in lines and "Pareto k-hat not defined" in lines
+    assert "error not known k-hat is above 0.32, or not defined, for 100% of the examples" in lines
+    assert main(["report", run]) == 0
+    page = (own_run / "report.html").read_text()
+    assert "\N{MINUS SIGN}inf" in page and "its error is not known" in page
+    assert (
+        "k-hat is not defined for any of the" in page
+        and "nan" not in page.lower().split("</style>")[1].split("<svg")[0]
+    )
+
+
+def test_the_error_is_printed_only_where_it_is_known(own_run, capsys):
+    file = own_run / "weights.safetensors"
+    weights = load_file(file)
+    for name, tensor in weights.items():
+        if name.startswith("posterior.head"):  # twice as wide as the prior, so that the weights are bounded
+            tensor.zero_()
+            if name.endswith("bias"):
+                tensor[len(tensor) // 2 :] = np.log(np.exp(2.0) - 1)
+        if name.startswith("likelihood.head") and name.endswith("weight"):
+            tensor.mul_(0.1)
+    save_file(weights, file)
+    assert main(["evaluate", str(own_run), "--num-particles", "300"]) == 0
+    (line,) = (line.split() for line in capsys.readouterr().out.splitlines() if line.split()[0] == "error")
+    assert 0 < float(line[1]) < 0.1 and line[2:] == ["nats", "an", "example,", "of", "the", "sampling"]
+    assert main(["evaluate", str(own_run), "--num-particles", "10"]) == 0
+    assert "not known  k-hat needs 25 particles" in capsys.readouterr().out
 
 
 def test_sample_writes_means_or_draws(run, tmp_path):

@@ -35,6 +35,42 @@ def test_embed(run, tmp_path, capsys):
     assert [int(row[3]) for row in rows] == test.y.tolist()
 
 
+def table_run(tmp_path, labels):
+    x = np.random.default_rng(0).normal(size=(40, 3)).round(3)
+    rows = "".join(f"{a},{b},{c},{label}\n" for (a, b, c), label in zip(x, labels, strict=True))
+    (tmp_path / "t.csv").write_text("a,b,c,y\n" + rows)
+    line = ["train", "--data", tmp_path / "t.csv", "--out", tmp_path / "run", "--batch-size", "8", *SMALL]
+    assert main([str(word) for word in line]) == 0
+    return tmp_path / "run"
+
+
+@pytest.mark.parametrize(("labels", "kind"), [(["1.0", "2.0"] * 20, "float32"), (["1", "2"] * 20, "int64")])
+def test_labels_stay_of_their_kind_through_the_shell(tmp_path, capsys, labels, kind):
+    run = table_run(tmp_path, labels)
+    assert main(["embed", str(run), "--out", str(tmp_path / "codes.csv")]) == 0
+    written = [line.rpartition(",")[2] for line in (tmp_path / "codes.csv").read_text().splitlines()[1:]]
+    assert set(written) <= set(labels)
+    assert data.load(tmp_path / "codes.csv", labels="label").train.y.dtype == getattr(torch, kind)
+    capsys.readouterr()
+    argv = ["anomaly", str(run), "--split", "train", "--num-particles", "30", "--label", "2", "--json"]
+    assert main(argv) == 0 and 0 <= json.loads(capsys.readouterr().out)["auroc"] <= 1
+    assert main(["report", str(run)]) == 0
+
+
+def test_scores_of_nan_are_one_line(run, tmp_path, capsys, monkeypatch):
+    real = evaluation.anomaly_scores
+
+    def spoilt(model, x, **options):
+        return (
+            real(model, x, **options).index_fill(0, torch.tensor([2]), float("nan")) if len(x) < 500 else real(model, x)
+        )
+
+    monkeypatch.setattr(evaluation, "anomaly_scores", spoilt)
+    assert main(["anomaly", str(run)]) == 2
+    said = capsys.readouterr().err
+    assert "the test split's scores holds 1 NaN among 179, the first at place 2" in said and said.count("\n") == 1
+
+
 def test_denoise(run, tmp_path, capsys):
     assert main(["denoise", str(run), "--n", "5", "--out", str(tmp_path / "d.npy")]) == 0
     out = capsys.readouterr().out

@@ -7,6 +7,7 @@ import statistics
 
 import pytest
 
+from ppl_vae.comparison import plots, report
 from ppl_vae.comparison.table import Table, mean_and_error
 
 
@@ -37,6 +38,35 @@ def test_settings_without_a_likelihood_come_last(tmp_path):
 @pytest.mark.parametrize("values", [[], [None], [math.nan]])
 def test_what_is_not_known_has_no_mean(values):
     assert mean_and_error(values) == (None, None)
+
+
+def test_a_mean_of_some_of_the_seeds_says_so(tmp_path):
+    values, elbos = (-91.0, math.nan, -93.0), (-95.0, -96.0, -97.0)
+    made = table(tmp_path, *(row("a", i, v, elbo=e) for i, (v, e) in enumerate(zip(values, elbos, strict=True))))
+    (mean,) = made.means
+    assert mean["log_likelihood"] == -92 and mean["log_likelihood_seeds"] == 2 and mean["seeds"] == 3
+    assert "elbo_seeds" not in mean
+    assert "-92.00 +- 1.00 (2 of 3 seeds)" in str(made) and "-96.00 +- 0.58 " in str(made)
+
+
+def test_a_course_is_drawn_where_every_seed_has_the_figure(tmp_path):
+    history = lambda *values: [  # noqa: E731
+        {"epoch": i, "step": i, "seconds": 1.0, "test": {"elbo": v}} for i, v in enumerate(values)
+    ]
+    rows = [row("a", 0, history=history(-9.0, -8.0, -7.0)), row("a", 1, history=history(-9.0, None, -7.0))]
+    (line,) = plots.lines(rows, "elbo", "step", ["a"])
+    assert line.x == [0, 2] and line.y == [-9.0, -7.0]
+    assert plots.lines(rows, "snr_encoder", "step", ["a"]) == []
+
+
+@pytest.mark.parametrize(("khat", "particles", "words"), [
+    (0.6, 100, "Median Pareto k-hat is above 0.5 for a: the true value may be higher there."),
+    (0.6, 5000, ""),
+    (None, 100, "Pareto k-hat is not defined for a: nothing says how far log p(x) can be trusted there."),
+])  # fmt: skip
+def test_the_page_says_whose_log_likelihood_is_not_to_be_trusted(tmp_path, khat, particles, words):
+    made = table(tmp_path, row("a", 0, -91.0, khat=khat, num_particles=particles), row("b", 0, error="no"))
+    assert " ".join(report._trust(made)) == words
 
 
 def test_files_hold_every_cell_and_undefined_figures_are_empty(tmp_path):

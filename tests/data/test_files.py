@@ -101,6 +101,37 @@ def test_csv_without_header_and_with_chosen_labels(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("cells", "kind"),
+    [
+        (["1", "2"], torch.int64),
+        (["1", " -02 "], torch.int64),
+        (["1.0", "2.0"], torch.float32),
+        (["1", "2.0"], torch.float32),  # as of a column of reals written in short
+        (["1", "2e0"], torch.float32),
+        (["1", ""], torch.float32),  # which no integer says
+        (["1", "nan"], torch.float32),
+    ],
+)
+def test_labels_of_a_table_are_real_if_written_so(tmp_path, cells, kind):
+    y = whole(load(write(tmp_path / "t.csv", "y,x\n" + "".join(f"{cell},1.5\n" for cell in cells * 6))))[1]
+    expected = [float(cell or "nan") for cell in cells]
+    assert y.dtype == kind and np.array_equal(y[:2].double().numpy(), expected, equal_nan=True)
+
+
+@pytest.mark.parametrize(("dtype", "kind"), [("<f8", torch.float32), (">f4", torch.float32), ("u1", torch.int64)])
+def test_labels_of_arrays_in_files_keep_their_kind(tmp_path, dtype, kind):
+    x, y = RNG.random((20, 3)), np.arange(20).astype(dtype)
+    np.savez(tmp_path / "a.npz", x=x, y=y)
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "y.npy", y)
+    for loaded in (load(tmp_path / "a.npz"), load(tmp_path / "x.npy", labels=str(tmp_path / "y.npy"))):
+        labels = whole(loaded)[1]
+        assert labels.dtype == kind and labels.tolist() == list(range(20))
+        left = load(tmp_path / "a.npz", without=[3, 4])
+        assert not torch.isin(left.train.y, torch.tensor([3, 4])).any()
+
+
+@pytest.mark.parametrize(
     ("text", "words"),
     [
         ("a,b\n1,2\n3,dog\n4,5\n", "line 3, column 'b' holds 'dog'"),

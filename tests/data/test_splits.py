@@ -147,6 +147,46 @@ def test_as_split_of_pairs_and_labels():
     assert as_split(split) is split
 
 
+KINDS = {
+    torch.float32: [
+        torch.tensor([1.0, 2.0, 3.0]),
+        [1.0, 2.0, 3.0],
+        np.array([1.0, 2.0, 3.0]),
+        np.float32([[1], [2], [3]]),
+    ],
+    torch.int64: [torch.tensor([1, 2, 3]), [1, 2, 3], np.uint8([1, 2, 3]), np.array([True, False, True])],
+}
+KINDS[torch.float32] += [
+    torch.tensor([1.0, 2.0, 3.0]).to(kind) for kind in (torch.float64, torch.float16, torch.bfloat16)
+]
+KINDS[torch.int64] += [torch.tensor([True, False, True]), torch.tensor([1, 2, 3], dtype=torch.int16)]
+
+
+@pytest.mark.parametrize(("kind", "y"), [(kind, y) for kind, given in KINDS.items() for y in given])
+def test_the_dtype_of_labels_follows_from_the_dtype_given_and_not_from_the_values(kind, y):
+    x = torch.rand(3, 2)
+    split = as_split((x, y))
+    assert split.y.dtype == kind and split.take([0, 2])[1].dtype == kind
+    assert split.y.tolist() == torch.as_tensor(y).to(kind).tolist()
+
+    class Labelled(Dataset):
+        def __len__(self):
+            return 3
+
+        def __getitem__(self, i):
+            return x[i], y[i]
+
+    items = as_split(Labelled())
+    assert items.take([0, 2])[1].dtype == items.y[:].dtype == kind
+    none = items.fetch(np.array([], dtype=np.int64))[1]  # of a process whose share of the last batch is empty
+    assert none.dtype == kind and none.shape == (0, *split.y.shape[1:])
+
+
+def test_labels_that_are_no_numbers_are_refused():
+    with pytest.raises(TypeError, match="labels y must be numbers, not <U1"):
+        as_split((torch.rand(2, 2), ["a", "b"]))
+
+
 @pytest.mark.parametrize("form", ["x", "(x,)", "(x, y)", "numpy"])
 def test_as_split_of_datasets(form):
     split = as_split(Pairs(form))

@@ -332,4 +332,10 @@ def test_khat_is_summarised():
     none = calibration.khat(torch.zeros(4))
     assert none.share == 0 and none.worst == ()
     estimate = evaluation.log_likelihood(Guided(widen=0.3), torch.randn(20, 3), 200)
-    assert calibration.khat(estimate).share == (estimate.khat > 0.7).double().mean() > 0.3
+    assert estimate.threshold == pytest.approx(1 - 1 / math.log10(200)) and estimate.threshold < 0.6
+    found = calibration.khat(estimate)
+    assert found.share == (estimate.khat > estimate.threshold).double().mean() > (estimate.khat > 0.7).double().mean()
+    assert found == calibration.khat(estimate.khat, num_particles=200) and found.threshold == estimate.threshold
+    assert calibration.khat(estimate.khat).share == (estimate.khat > 0.7).double().mean() > 0.3
+    with pytest.raises(ValueError, match="num_particles must be None or the 200 of values, not 100"):
+        calibration.khat(estimate, num_particles=100)

@@ -52,7 +52,9 @@ def test_khat_names_the_worst_and_leaves_out_what_is_not_finite():
     fine, bad = axes.collections
     assert len(fine.get_offsets()) == 20 and bad.get_offsets()[:, 1].tolist() == [1.5, 3.0]
     assert [text.get_text() for text in axes.texts] == ["21", "22"]
+    assert axes.get_xlabel() == "examples, in order of k-hat (1 that is not finite left out)"
     assert not plots.khat_by_datum([0.1, 0.2]).axes[0].texts
+    assert [text.get_text() for text in plots.khat_by_datum([0.1, 0.6], threshold=0.5).axes[0].texts] == ["1"]
 
 
 def test_wrong_shapes_are_refused():

@@ -140,6 +140,11 @@ def test_quality_of_weights_counts_every_finite_example():
     counts = [sum(bar.get_height() for bar in axes.patches) for axes in figure.axes]
     assert counts == [3, 3]
     assert figure.axes[0].lines[0].get_xdata()[0] == 0.7
+    assert [axes.get_xlabel() for axes in figure.axes] == [
+        "Pareto k-hat (2 that are not finite left out)",
+        "effective sample size",
+    ]
+    assert plots.log_weights_quality(khat, threshold=0.5).axes[0].lines[0].get_xdata()[0] == 0.5
 
 
 @pytest.mark.parametrize(

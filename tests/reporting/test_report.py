@@ -1,4 +1,5 @@
 import json
+import math
 import re
 from html.parser import HTMLParser
 
@@ -10,6 +11,7 @@ import torch
 
 from ppl_vae import SVI, VAE, Reconstruction, data, estimators, likelihoods, models, networks, parts, posteriors, priors
 from ppl_vae.reporting import report
+from ppl_vae.reporting.headline import numbers
 
 HISTORY = [
     {
@@ -122,6 +124,57 @@ def test_the_weights_are_drawn_anew_where_only_their_median_is_given(tmp_path, d
     assert "median k-hat 0.31" in page.text
     _, page = write(tmp_path, make_vae(digits.shape), digits)
     assert "weights" not in page.sections
+
+
+@pytest.mark.parametrize(
+    ("results", "value", "words"),
+    [
+        (
+            {"log_likelihood_error": 0.03, "error_unknown": 0.0},
+            "−19.12 ± 0.03",
+            "By 100 importance weights each, median k-hat 0.31",
+        ),
+        (
+            {"error_unknown": 0.25, "khat": 0.52},
+            "−19.12",
+            "median k-hat 0.52 (above 0.5: not to be trusted); its error is not known: k-hat is above 0.5 or undefined "
+            "for 25% of them",
+        ),
+        ({"error_unknown": 1.0, "num_particles": 20, "khat": None}, "−19.12", "since k-hat needs 25 weights"),
+        ({"khat": 0.6}, "−19.12", "its error is not known: k-hat is above 0.5 or undefined"),  # of an older evaluation
+        ({"log_likelihood": None, "error_unknown": 1.0, "khat": None}, "not defined", "its error is not known"),
+        ({"log_likelihood": -math.inf, "error_unknown": 1.0}, "−inf", "its error is not known"),
+    ],
+)
+def test_the_headline_has_an_error_where_it_is_known(results, value, words):
+    (number,) = (n for n in numbers(make_vae((1, 8, 8)), [], RESULTS | results, "test") if "log-likelihood" in n.name)
+    assert number.value == value and words in number.meaning
+
+
+def test_headline_numbers_that_are_not_defined_say_so():
+    undefined = {"elbo": None, "bits_per_dim": math.nan, "active_units": math.nan, "kl": math.nan}
+    found = {n.name: n.value for n in numbers(make_vae((1, 8, 8)), [], RESULTS | undefined, "test")}
+    said = ("Test ELBO", "Bits per dimension", "Active units", "Test KL")
+    assert [found[name] for name in said] == ["not defined"] * 4
+
+
+def test_the_section_on_weights_leaves_no_example_out(tmp_path, digits):
+    khat = torch.tensor([0.1, 0.45, 0.6, math.nan, math.inf])
+    results = {"test": RESULTS | {"num_particles": 1000}, "khat": khat, "ess": torch.full((5,), math.nan)}
+    html, page = write(tmp_path, make_vae(digits.shape), digits, results=results)
+    for words in (
+        "Below the dashed line at 0.67",
+        "so for 25% of the examples. Above 0.5 the weights may have no variance",
+        "the error of the estimate is not known: so for 60%",
+        "For 1 of them k-hat is not defined: their weights are NaN or all 0.",
+        "For 1 of them it is infinite",
+        "The worst, by their place in the split: 4.",
+    ):
+        assert words in page.text
+    results = {"test": RESULTS, "khat": torch.full((5,), math.nan)}
+    html, page = write(tmp_path, make_vae(digits.shape), digits, results=results)
+    assert page.sections[-1] == "weights"
+    assert "Not computed: k-hat is not defined for any of the 5 examples" in page.text
 
 
 def test_more_than_two_dimensions_have_no_manifold(tmp_path, digits):

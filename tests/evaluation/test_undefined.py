@@ -1,0 +1,198 @@
+"""Figures that cannot be computed: of models, codes and scores that hold NaN, and of classes that are none."""
+
+import copy
+import math
+
+import pytest
+import torch
+from instances import SHAPE, plain, vae
+from torch import nn
+
+from ppl_vae import SVI, estimators, evaluation, fit, models
+from ppl_vae.data import Split
+from ppl_vae.reporting import pictures
+
+X = torch.rand(30, *SHAPE, generator=torch.Generator().manual_seed(1)).round()
+SMALL = {"num_chains": 2, "num_temperatures": 3}
+
+
+def broken(model, at="likelihood.head.layer.bias", value=math.nan):
+    """A copy of a model with two numbers of one parameter spoilt."""
+    model = copy.deepcopy(model)
+    with torch.no_grad():
+        spoilt = dict(model.named_parameters())[at].view(-1)
+        spoilt[0], spoilt[1] = value, -value
+    return model
+
+
+FIGURES = {
+    "log_likelihood": lambda m: evaluation.log_likelihood(m, X),
+    "annealed_log_likelihood": lambda m: evaluation.annealed_log_likelihood(m, X, **SMALL),
+    "bidirectional": lambda m: evaluation.bidirectional(m, X, **SMALL),
+    "elbo": lambda m: evaluation.elbo(m, X),
+    "evaluate": lambda m: evaluation.evaluate(m, Split(X)),
+    "gaps": lambda m: evaluation.gaps(m, X, steps=1, num_particles=30),
+    "active_units": lambda m: evaluation.active_units(m, X),
+    "codes": lambda m: evaluation.codes(m, X),
+    "kl_by_dimension": lambda m: evaluation.kl_by_dimension(m, X),
+    "reconstruction_error": lambda m: evaluation.reconstruction_error(m, X),
+    "anomaly_scores": lambda m: evaluation.anomaly_scores(m, X),
+    "denoise": lambda m: evaluation.denoise(m, X),
+    "compress": lambda m: evaluation.compress(m, X, X),
+    "continuity": lambda m: evaluation.continuity(m, X[:5], X[5:10]),
+    "random_codes": lambda m: evaluation.random_codes(m, 3, X),
+    "inpaint": lambda m: evaluation.inpaint(m, X, num_samples=2),
+    "sbc": lambda m: evaluation.calibration.sbc(m, X),
+    "snr": lambda m: evaluation.gradients.snr(m, estimators.TraceELBO(), X, repeats=4),
+    "to_arviz": lambda m: evaluation.to_arviz(m, X, num_draws=2),
+}
+
+
+@pytest.mark.parametrize("name", FIGURES)
+def test_a_model_of_nan_is_refused_by_every_figure_with_the_parameter_s_name(name):
+    model = broken(vae())
+    with pytest.raises(
+        ValueError, match=r"^parameter likelihood\.head\.layer\.bias of the model holds NaN, so no "
+    ) as caught:
+        FIGURES[name](model)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_program_of_nan_is_refused():
+    inner = vae()
+    program = models.Program(inner.model, inner.guide)
+    program.prepare(X)
+    with torch.no_grad():
+        inner.posterior.head.layer.bias[0] = math.nan
+    with pytest.raises(ValueError, match=r"parameter .*posterior\.head\.layer\.bias of the model holds NaN"):
+        evaluation.log_likelihood(program, X)
+
+
+def test_an_autoencoder_of_nan_is_refused():
+    ae = broken(models.Autoencoder(*plain()), "to_code.layer.bias")
+    with pytest.raises(ValueError, match=r"parameter to_code\.layer\.bias of the model holds NaN"):
+        evaluation.evaluate(ae, Split(X))
+
+
+def test_a_figure_of_a_model_that_gives_nan_is_nan_in_evaluate():
+    """Infinite weights are not NaN, but inf - inf is."""
+    at = "posterior.head.layer.weight"
+    found = evaluation.evaluate(broken(vae(), at, math.inf), Split(X), num_particles=50)
+    undefined = {"log_likelihood", "log_likelihood_stderr", "elbo", "reconstruction", "kl"}
+    undefined |= {"bits_per_dim", "active_units", "ess", "khat", "reconstruction_error"}
+    assert {name for name, value in found.items() if isinstance(value, float) and math.isnan(value)} == undefined
+    assert found["error_unknown"] == 1 and found["n"] == 30
+
+
+def test_medians_of_evaluate_leave_no_datum_out(monkeypatch):
+    """Of one datum in thirty the weights are NaN: the median of the others is not that of all."""
+    likely = evaluation.terms.log_likelihood
+
+    def spoilt(*args, **kwargs):
+        found = likely(*args, **kwargs)
+        for column in (found.value, found.stderr, found.ess, found.khat):
+            column[3] = math.nan
+        return found
+
+    monkeypatch.setattr(evaluation.terms, "log_likelihood", spoilt)
+    found = evaluation.evaluate(vae(), Split(X), num_particles=50)
+    assert all(math.isnan(found[name]) for name in ("log_likelihood", "ess", "khat", "bits_per_dim"))
+    assert "log_likelihood_error" not in found and found["error_unknown"] >= 1 / 30
+
+
+def test_the_error_of_evaluate_is_that_of_the_log_likelihood():
+    model = vae()
+    nn.init.constant_(model.posterior.head.layer.bias[2:], 2.0)  # wide, so that the weights are bounded
+    found, again = (evaluation.evaluate(model, Split(X), 400), evaluation.log_likelihood(model, X, 400))
+    assert found["log_likelihood_error"] == pytest.approx(again.mean_error, rel=1e-4)
+    assert found["error_unknown"] == (~again.error_known).double().mean() == 0
+    few = evaluation.evaluate(model, Split(X), 20)
+    assert "log_likelihood_error" not in few and few["error_unknown"] == 1 and few["log_likelihood_stderr"] > 0
+
+
+def test_codes_of_nan_are_not_counted():
+    model = broken(vae(), "posterior.head.layer.weight", math.inf)
+    for call in (
+        lambda: evaluation.active_units(model, X),
+        lambda: evaluation.compress(model, X, X),
+        lambda: pictures.project(evaluation.codes(model, X)),
+    ):
+        with pytest.raises(
+            ValueError, match="the codes of 30 of the 30 examples of .* are NaN or infinite, the first in row 0"
+        ):
+            call()
+
+
+def test_a_line_through_pictures_of_nan_is_not_even():
+    ae = models.Autoencoder(*plain())
+    nn.init.constant_(ae.to_data.layer.weight, math.inf)
+    assert evaluation.continuity(ae, X[:4], X[4:8]).isnan().all()
+
+
+def test_scores_of_nan_are_refused():
+    scores, anomalous = torch.tensor([0.1, math.nan, 0.9]), torch.tensor([False, False, True])
+    message = "scores holds 1 NaN among 3, the first at place 1; leave out the data that have no score"
+    for call in (lambda: evaluation.auroc(scores, anomalous), lambda: evaluation.threshold(scores)):
+        with pytest.raises(ValueError, match=message):
+            call()
+    with pytest.raises(ValueError, match="anomalous holds 1 NaN"):
+        evaluation.auroc(scores.nan_to_num(), torch.tensor([0.0, math.nan, 1.0]))
+
+
+def test_infinite_scores_are_the_highest():
+    """-log p(x) of impossible data; a quantile next to them is no inf - inf."""
+    scores = torch.tensor([1.0, 2.0, 3.0, 4.0, math.inf])
+    assert evaluation.auroc(scores, torch.tensor([False, False, False, False, True])) == 1.0
+    assert evaluation.threshold(scores, 0.75) == 4.0 and evaluation.threshold(scores, 0.8) == math.inf
+    assert evaluation.threshold(torch.full((5,), math.inf)) == math.inf
+    x = torch.randn(101)
+    for q in (0.0, 0.013, 0.5, 0.95, 1.0):
+        assert evaluation.threshold(x, q) == pytest.approx(torch.quantile(x.double(), q).item())
+
+
+@pytest.mark.parametrize("judge", [evaluation.linear_probe, evaluation.knn_accuracy])
+def test_classes_are_whole_numbers_whatever_their_dtype(judge):
+    y = torch.arange(60) % 3
+    z = torch.randn(60, 2, generator=torch.Generator().manual_seed(0)) + 3.0 * y[:, None]
+    assert judge(z, y.float(), z, y.double()) == judge(z, y, z, y)
+    with pytest.raises(ValueError, match="^y holds 0.5, which is no class; classes are whole numbers such as 0, 1, 2$"):
+        judge(z, y / 2, z, y)
+    with pytest.raises(ValueError, match="^test_y holds nan, which is no class"):
+        judge(z, y, z, torch.full((60,), math.nan))
+    z[7, 1] = math.nan
+    with pytest.raises(ValueError, match="^z holds 1 codes that are NaN or infinite, the first in row 7$"):
+        judge(z, y, z, y)
+
+
+def test_pictures_of_nan_are_judged_by_nobody():
+    x, y = torch.rand(40, 6), torch.arange(40) % 2
+    draws = x[:5].clone()
+    draws[2, 3] = math.nan
+    for call in (lambda: evaluation.near_data(draws, x, x), lambda: evaluation.recognised(draws, x, y, x)):
+        with pytest.raises(ValueError, match="^draws holds 1 examples with NaN or infinity, the first in row 2$"):
+            call()
+    with pytest.raises(ValueError, match="^y holds 0.5, which is no class"):
+        evaluation.recognised(x, x, y / 2, x)
+    assert evaluation.recognised(x, x, y.float(), x) == evaluation.recognised(x, x, y, x)
+
+
+def test_levels_of_an_imputation_that_is_nan_are_nan():
+    from ppl_vae import VAE, likelihoods, networks, posteriors, priors
+
+    kinds = {"age": "positive", "sex": "binary"}
+    model = VAE(
+        priors.Normal(2),
+        posteriors.Normal(networks.TableEncoder(2, [8], kinds=kinds), 2),
+        likelihoods.Columns(networks.MLP(2, [8]), 2, kinds),
+    )
+    with torch.no_grad():
+        model.likelihood.head.layer.weight.fill_(math.inf)
+    done = evaluation.impute(model, torch.tensor([[30.0, math.nan]]))
+    assert done.missing[0, 1] and done.x[0, 1].isnan() and done.uncertainty[0, 1].isnan()
+
+
+def test_an_objective_s_training_is_left_alone():
+    """The check is one of evaluation: fitting has its own."""
+    model = vae()
+    fit(SVI(model), (X,), epochs=1, batch_size=10, progress=False)
+    assert evaluation.log_likelihood(model, X, 30).value.isfinite().all()
