@@ -21,7 +21,7 @@ NAMED = re.compile(r"\b(site|plate|scale|factor|beta|batch)(s|es)?\b")
 
 # Traits of programs that an estimator may refuse; ``MUST`` are those at which any number would be wrong.
 BROKEN = frozenset({"broken", "one-sided", "summed"})
-MAY = BROKEN | {"unobserved", "bare"}
+MAY = BROKEN | {"unobserved", "bare", "drawn by hand"}
 HELD = MAY | {"guide factor", "fresh"}
 LOCAL = MAY | {"global"}
 PATHWISE = BROKEN | {"scored", "rejection"}

@@ -3,10 +3,12 @@
 import importlib
 import pkgutil
 
+import compare
 import families
 import pytest
 import torch
 from compare import KINDS, outcome
+from programs import Spec
 
 from ppl_vae import estimators
 from ppl_vae.estimators import sites
@@ -80,7 +82,7 @@ DEFECTS = {
     "dimensions not declared": ({"_check_declared": nothing}, "broken", "rows of"),
     "plates without a size": ({"_sizes": no_sizes}, "data plates", "unsized "),
     "a messenger's data": ({"_leave_out_what_a_messenger_observes": nothing}, "messengers", "AutoNormalMessenger"),
-    "factor that does not say": ({"check_observed_in_guide": nothing}, "factors and helpers", "unsaid"),
+    "factor that does not say": ({"check_factors": nothing}, "factors and helpers", "unsaid"),
 }
 
 
@@ -98,7 +100,42 @@ def test_the_suite_sees(defect, monkeypatch):
     for name, make in patches.items():
         name, owners = name.split(".")[-1], [sites.Sites] if "." in name else MODULES
         found = [owner for owner in owners if hasattr(owner, name)]
+        assert found, f"{name} is gone from ppl_vae.estimators; patch what does its work now"
         bad = make(getattr(found[0], name))
         for owner in found:
             monkeypatch.setattr(owner, name, bad)
     assert third()
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        RuntimeError("site z"),
+        KeyError("site z"),
+        ValueError("site z\nin the plate"),
+        ValueError("shapes differ"),
+        ValueError("site z is refused, though nothing is wrong with it"),
+    ],
+)
+def test_no_refusal(error, monkeypatch):
+    """Another kind of error, several lines, nothing named, no need."""
+
+    def refuse(*args):
+        raise error
+
+    monkeypatch.setattr(compare, "ours", refuse)
+    assert outcome(families.build(Spec()), "TraceELBO", 1)[0] == KINDS[3]
+
+
+@pytest.mark.parametrize("latent", ["normal", "bernoulli"])
+@pytest.mark.parametrize("entry", [0, 2])
+def test_other_numbers(latent, entry, monkeypatch):
+    """A loss, or one entry of its gradient, that is off by a tenth in every run."""
+    right = compare.ours
+
+    def off(*args):
+        figures = right(*args)
+        return torch.where(torch.arange(len(figures)) == entry, figures + 0.1 * figures.norm(), figures)
+
+    monkeypatch.setattr(compare, "ours", off)
+    assert outcome(families.build(Spec(latent=latent)), "TraceELBO", 3)[0] == KINDS[3]

@@ -11,7 +11,7 @@ import families
 import pytest
 from compare import ESTIMATORS, KINDS, OTHERS, outcome
 
-MORE = {"scales": 5, "masks": 5, "factors and helpers": 5}  # estimators besides TraceELBO; 3 elsewhere
+MORE = {"scales": 4, "masks": 4, "factors and helpers": 4}  # estimators besides TraceELBO; 3 elsewhere
 
 
 def comparisons(cases, others):
