@@ -58,6 +58,7 @@ class MMD(Estimator):
 
     pathwise_only = True
     per_datum = True
+    batchwise = True
 
     def __init__(
         self, num_particles: int = 1, weight: float = 10.0, alpha: float = 1.0, max_plate_nesting: int | None = None
@@ -87,7 +88,7 @@ class MMD(Estimator):
                 f"MMD compares the codes of data with their prior, and site {name} is in a plate besides "
                 f"{traced.plate.name}; TraceELBO, MeanFieldELBO or STL will serve"
             )
-        prior = traced.model[name]["fn"]
+        prior = traced.model[name]["fn"].expand(site["fn"].batch_shape)  # in a plate without a size
         if not prior.has_rsample and prior.log_prob(site["value"].detach()).requires_grad:
             raise ValueError(
                 f"the prior of site {name} has parameters to learn, but its draws are not reparameterised, so MMD "

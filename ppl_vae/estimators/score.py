@@ -136,7 +136,7 @@ class NVIL(Estimator, nn.Module):
         weights, score = traced.weights(), traced.score()
         surrogate = weights.log_w
         if score is not None:
-            predicted = self._predict(_first(args), traced.size)
+            predicted = self._predict(_first(args), traced.size) * traced.unmasked()
             signal = weights.log_w.detach() - predicted
             surrogate = surrogate + signal.detach() * score - signal.square()
         # Taken off first, so that a large squared error rounds nothing off the value.

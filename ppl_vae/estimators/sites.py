@@ -167,9 +167,9 @@ class Sites:
             value: its tensor, such as its log-probability.
             shared: a site outside the data plate belongs to all N data: each carries 1/N of it; a plate inside the
                 datum that is sub-sampled stands for its N. Without ``shared`` every datum carries all of it, as it is:
-                so a score enters, which no scale multiplies.
+                so a score enters, which no scale multiplies and no mask hides, since what is drawn moves the rest.
         """
-        if site["mask"] is not None:
+        if site["mask"] is not None and shared:
             value = torch.where(torch.as_tensor(site["mask"], device=value.device), value, value.new_zeros(()))
         frames, particles = frames_of(site), particles_of(site)
         dims = [frame.dim for frame in frames.values()] + ([] if particles is None else [particles.dim])
@@ -214,6 +214,14 @@ class Sites:
             log_w.append(self.scaled_ratio(prior, log_p[-1], site, value, log_q[-1]))
         return Weights(*(self._total(terms) for terms in (log_likelihood, log_p, log_q, log_w)))
 
+    def unmasked(self) -> Tensor | float:
+        """1 for data with a site that no mask hides, 0 for others, (B,)."""
+        sites = [*self.model.values(), *self.guide.values()]
+        if any(site["mask"] is None for site in sites):
+            return 1.0
+        counts = (self.per_datum(site, torch.ones((), device=site["value"].device)) for site in sites)
+        return (self._total(counts).sum(0) > 0).to(sites[0]["value"].dtype)
+
     def score(self) -> Tensor | None:
         """Sum of log q over the sites that the guide cannot reparameterise, (K, B); None if it has no such site.
 
@@ -227,7 +235,8 @@ class Sites:
         values = {name: site["value"].detach() for name, site in self.drawn.items()}
         if len(values) == 1:  # nothing in the guide can depend on it
             return {name: {**self.guide[name], "value": value} for name, value in values.items()}
-        return self.rerun(values)
+        found = self.rerun(values)
+        return {name: found[name] for name in values}
 
     def scale_paths(self, coefficients: Tensor, beta_coefficients: Tensor | None = None) -> None:
         """Multiply every gradient that will reach the guide through the log-weights (K, B).
@@ -249,15 +258,15 @@ class Sites:
         """A tensor (K, B) laid out over the plates of a site's value."""
         event = site["fn"].event_dim
         particles, data = particles_of(site), self.plate.dim
-        shape = [1] * max(site["value"].dim() - event, -data if data else 0)
+        shape = [1] * max(site["value"].dim() - event, -(data or 0))
         if data is not None:
             shape[data] = self.size
         if particles is None:
-            out = per_datum.reshape(shape)
+            out = per_datum.reshape(tuple(shape))
         else:
             shape[particles.dim] = self.num_particles
-            out = (per_datum if data is None or particles.dim < data else per_datum.T).reshape(shape)
-        return out.reshape(*shape, *(1,) * event)
+            out = (per_datum if data is None or particles.dim < data else per_datum.T).reshape(tuple(shape))
+        return out.reshape((*shape, *(1,) * event))
 
     def _data_shape(self, scale: Tensor) -> list[int]:
         """Shape of a scale over plates, with the data plate written out."""

@@ -8,7 +8,7 @@ program without plates takes all data at once, as one datum.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -16,7 +16,7 @@ from pyro import poutine
 from pyro.distributions import Delta
 from torch import Tensor, nn
 
-from ..estimators.checking import subsampled_inside
+from ..estimators.checking import loose_helper, subsampled_inside
 from ..estimators.particles import try_particles
 from ..estimators.sites import Site, Sites, frames_of
 from ..estimators.tracing import sites
@@ -110,7 +110,8 @@ def layout(model: Any, x: Tensor, y: Tensor | None, device: torch.device) -> Lay
         shared=tuple(name for name, site in latent.items() if not traced.is_local(site)),
         own=own,
         whole=plate.name is None,
-        vectorised=own is not None or _takes_particles(model, args, nesting, traced),
+        vectorised=all(site["name"] in guide for site in traced.latent)
+        and (own is not None or _takes_particles(model, args, nesting, traced)),
         most=plate.full_size if plate.full_size != plate.size else None,
         entries=observed // plate.size,
         bytes=4 * max([*sizes, args[0][:1].numel() * 8]) + sum(sorted(sizes)[-2:]),
@@ -122,7 +123,7 @@ def _takes_particles(model: Any, args: tuple[Tensor, ...], nesting: int, traced:
     """Whether the programs run with particles in front of the batch, and read them as such."""
     try:
         with trial(*args):
-            try_particles(model.model, model.guide, args, 3, nesting, traced.size, marginal=True)
+            try_particles(model.model, model.guide, args, 3, nesting, traced.size)
     except ValueError:
         return False
     return True
@@ -172,9 +173,15 @@ def _doubt(traced: Sites, guide: dict[str, Site]) -> str | None:
         if site["is_observed"] and type(site["fn"]).__name__ == "Unit" and name not in traced.model:
             if traced.is_local(site):
                 return (
-                    f"pyro.factor({name!r}) in the guide may be a part of q(z | x) or a term of the loss; where it is a "
+                    f"pyro.factor({name!r}) in the guide may be a part of q(z | x) or a term of the loss; if it is a "
                     f"term of the loss, leave it out with poutine.block(guide, hide=[{name!r}])"
                 )
+    loose = loose_helper(replace(traced, guide=_drawn(guide)))
+    if loose is not None and traced.is_local(guide[loose]):
+        return (
+            f"site {loose} of the guide is auxiliary and not a change of variables of a latent site, so single data "
+            "have no log-weights; use a guide of the model's own sites"
+        )
     helpers = [site["name"] for site in _drawn(guide).values() if site["infer"].get("is_auxiliary", False)]
     if any(site["name"] in helpers for site in local):
         return None
