@@ -70,8 +70,8 @@ class DisARM(Estimator):
             return found[0]
         listed = " and ".join(f"{site['name']} ({family(site)})" for site in found) or "none"
         raise ValueError(
-            f"DisARM needs a guide with one latent site, a Bernoulli, and this one has {listed}; VIMCO, NVIL or "
-            "TraceELBO will serve"
+            f"DisARM needs a guide with one latent site, a Bernoulli, and this one has {listed}; use VIMCO, NVIL "
+            "or TraceELBO"
         )
 
 
