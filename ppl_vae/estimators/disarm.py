@@ -15,7 +15,8 @@ from torch import Tensor
 
 from .base import Estimator, Terms, summed_up, with_gradient_of
 from .checking import family
-from .sites import Program, Site, Sites, density, particles_of
+from .site import Program, Site, density, particles_of
+from .sites import Sites
 
 
 class DisARM(Estimator):

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from ..checks import check_weight
 from .base import Estimator, Terms, summed_up
-from .sites import Program, Site, Sites, frames_of
+from .site import Program, Site, frames_of
+from .sites import Sites
 
 SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .sites import Plate, Site, Sites, frames_of, particles_of
+from .site import Site, frames_of, particles_of
+from .sites import Plate, Sites
 
 
 def data_plate(model: Mapping[str, Site]) -> Plate:

@@ -20,7 +20,8 @@ from torch import Tensor
 from ..checks import nearest
 from .base import Estimator, Terms, summed_up, with_gradient_of
 from .importance import log_mean_exp
-from .sites import Program, Sites
+from .site import Program
+from .sites import Sites
 from .tracing import guide_sites
 
 PHASES = ("wake", "sleep")
