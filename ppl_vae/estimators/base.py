@@ -19,7 +19,8 @@ from ..checks import check_size
 from ..parts import Recorded
 from .checking import check_factors, check_weighable, family, reparameterised_in_part, uncommon_scale
 from .particles import find_nesting
-from .sites import Program, Sites, Weights, frames_of
+from .site import Program, frames_of
+from .sites import Sites, Weights
 from .tracing import sites
 
 

@@ -11,7 +11,8 @@ from pyro.distributions.score_parts import ScoreParts
 from torch import Tensor
 from torch.distributions import kl_divergence
 
-from .sites import Site, Sites, common_scale, density, frames_of, same, same_scale, subsampling_of
+from .site import Site, common_scale, density, frames_of, same, same_scale, subsampling_of
+from .sites import Sites
 
 WRAPPERS = ("Independent", "ExpandedDistribution", "MaskedDistribution")
 

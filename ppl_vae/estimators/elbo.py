@@ -15,7 +15,8 @@ from torch import Tensor
 
 from .base import Estimator, Terms, with_gradient_of
 from .checking import divergence, needs_score, score_parts
-from .sites import Program, Site, Sites, density, same_scale
+from .site import Program, Site, density, same_scale
+from .sites import Sites
 
 
 class TraceELBO(Estimator):

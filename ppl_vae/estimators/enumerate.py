@@ -17,7 +17,8 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from .base import Estimator, Terms
-from .sites import Program, Sites, particles_of
+from .site import Program, particles_of
+from .sites import Sites
 
 MOST = 4096  # joint values of all discrete sites
 

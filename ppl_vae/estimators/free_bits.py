@@ -16,7 +16,8 @@ from torch.distributions import kl_divergence
 
 from ..checks import check_weight
 from .base import Estimator, Terms, summed_up
-from .sites import Program, Site, Sites
+from .site import Program, Site
+from .sites import Sites
 
 
 class FreeBits(Estimator):

@@ -20,7 +20,7 @@ from ..handlers import register
 from ..randomness import apart, isolated
 from .base import Estimator, Terms, summed_up, with_gradient_of
 from .importance import log_mean_exp
-from .sites import Program
+from .site import Program
 
 HIDDEN = 100  # units of the baseline network
 _numbers = itertools.count()

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from ..checks import check_size
 from .plates import data_plate, settle
-from .sites import PARTICLES, Program, Site, Sites
+from .site import PARTICLES, Program, Site
+from .sites import Sites
 
 
 def sites(

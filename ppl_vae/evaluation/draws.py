@@ -17,7 +17,7 @@ from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from ..estimators.sites import PARTICLES, Site
+from ..estimators.site import PARTICLES, Site
 from ..estimators.tracing import sites
 
 

@@ -18,7 +18,8 @@ from torch import Tensor, nn
 
 from ..estimators.checking import loose_helper, subsampled_inside
 from ..estimators.particles import try_particles
-from ..estimators.sites import Site, Sites, frames_of
+from ..estimators.site import Site, frames_of
+from ..estimators.sites import Sites
 from ..estimators.tracing import sites
 from ..trials import trial
 
