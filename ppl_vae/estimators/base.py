@@ -11,7 +11,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Any, ClassVar
 
-import torch
 from pyro.infer import ELBO
 from torch import Tensor, nn
 
@@ -92,7 +91,6 @@ class Estimator(Recorded, ELBO):
         terms = self.terms(model, guide, *args, **kwargs)
         return -(terms.subsampling * terms.scale * terms.surrogate).sum()
 
-    @torch.no_grad()
     def loss(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> float:
         """Loss summed over the data, in nats."""
         return self.differentiable_loss(model, guide, *args, **kwargs).item()
@@ -150,6 +148,13 @@ class Estimator(Recorded, ELBO):
                         f"max_plate_nesting is {nesting}, but a site of the programs is in more plates than that; "
                         f"leave it out, so that {type(self).__name__} finds their number"
                     ) from None
+            except RuntimeError as error:
+                if "does not require grad" not in str(error):
+                    raise
+                raise ValueError(
+                    f"a program takes a gradient inside, and {type(self).__name__} cuts the latents from the graph; use "
+                    "TraceELBO, or let the program take it of z.detach().requires_grad_() under torch.enable_grad()"
+                ) from error
             self._found = None  # by other programs than these
         self._check(traced)
         return replace(traced, own_scales=True) if self.own_scales and uncommon_scale(traced) else traced

@@ -18,7 +18,11 @@ Scale = float | Tensor
 
 
 class _ParticlePlate(str):
-    """A plate's name of its own class: a user's plate is never taken for this one, whatever it is called."""
+    """A plate's name that equals itself alone: a user's plate is never taken for this one, whatever it is called."""
+
+    __eq__ = object.__eq__
+    __ne__ = object.__ne__
+    __hash__ = object.__hash__
 
 
 PARTICLES = _ParticlePlate("ppl_vae.particles")  # name of the particle plate

@@ -123,10 +123,10 @@ def _traced(program: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any]) 
     try:
         return poutine.trace(_Scales()(program), graph_type="flat").get_trace(*args, **kwargs)
     except ValueError as error:
-        said = str(error).split("\n")[0]
-        if not said.startswith("Shape mismatch inside plate"):
+        said, *more = str(error).split("\n")
+        if not more:
             raise
-        raise ValueError(f"{said}; give the site's distribution and the plate one size, as in len(x)") from None
+        raise ValueError(f"{said}; give sites and plates of model and guide the same sizes, as in len(x)") from None
 
 
 class _Scales(poutine.messenger.Messenger):
@@ -143,9 +143,14 @@ def _check_names(model: Mapping[str, Site], guide: Mapping[str, Site], marginal:
     }
     for found, missing, which in ((latent, sampled, ("model", "guide")), (sampled, latent, ("guide", "model"))):
         if found - missing and not (marginal and found is latent):
+            mend = "a helper site of a guide says infer={'is_auxiliary': True}"
+            if found is latent:
+                mend = (
+                    "sum discrete ones out with estimators.Enum or pyro.infer.TraceEnum_ELBO, or sample them there too"
+                )
             raise ValueError(
                 f"the {which[0]} samples {', '.join(sorted(found - missing))}, but the {which[1]} does not; both must "
-                "sample the same latent sites (a guide's helper site says infer={'is_auxiliary': True})"
+                f"sample the same latent sites ({mend})"
             )
 
 

@@ -201,6 +201,11 @@ def _in_pieces(
                 f"site {found.shared[0]} is outside the data plate; annealed importance sampling gives log p(x) of "
                 "single data, for which every latent site must be inside it"
             )
+        if found.whole:
+            raise ValueError(
+                "the model has no plate for its data, of which annealed importance sampling gives log p(x) one by one; "
+                "put them in pyro.plate('data', len(x))"
+            )
         # A gradient keeps about three times what a density does.
         _, examples = tile(found, len(x), chosen.chains, memory // 3)
         parts = []

@@ -19,6 +19,7 @@ from ..estimators.sites import Sites
 from ..estimators.tracing import sites
 from .draws import Structure, frames, run, structure
 from .importance import check_data, evaluating
+from .layout import doubtful_factor
 
 NUMBERS = 2**22  # numbers of x in the draws of one piece
 
@@ -135,7 +136,9 @@ def _log_prob(traced: Sites, site: Site) -> Tensor:
 def _log_weight(traced: Sites, where: Structure) -> Named:
     """log p(x, z) - log q(z | x): by datum, or summed over the batch where latents are outside its plate."""
     total: Any = sum(_log_prob(traced, site) for site in traced.model.values())
-    total = total - sum(_log_prob(traced, site) for site in traced.guide.values())
+    if (factor := doubtful_factor(traced, traced.guide)) is not None:
+        raise ValueError(factor)
+    total = total - sum(_log_prob(traced, site) for site in traced.drawn.values())
     return {"log_weight": (total.sum(1), []) if where.outside else (total, [where.plate.name])}
 
 

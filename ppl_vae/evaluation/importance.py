@@ -180,6 +180,13 @@ def evaluating(model: nn.Module, seed: int) -> Iterator[torch.device]:
             pyro.validation_enabled(False),
         ):
             yield device
+    except RuntimeError as error:
+        if "does not require grad" not in str(error):
+            raise
+        raise ValueError(
+            "a program takes a gradient inside, and evaluation runs without gradients; let it take that under "
+            "torch.enable_grad(), of a value with .detach().requires_grad_()"
+        ) from error
     finally:
         for module, mode in modes:
             module.training = mode

@@ -88,7 +88,7 @@ def layout(model: Any, x: Tensor, y: Tensor | None, device: torch.device) -> Lay
     with trial(*every):
         try:
             sizes, (guide, traced) = _measured(model, lambda: _first(model, args))
-            alone = traced.plate.name is not None and traced.size == len(args[0])
+            alone = traced.plate.name is not None
         except (RuntimeError, IndexError, ValueError):
             alone = False
         if not alone:
@@ -106,13 +106,16 @@ def layout(model: Any, x: Tensor, y: Tensor | None, device: torch.device) -> Lay
     latent = {site["name"]: site for site in (*traced.latent, *_drawn(guide).values())}
     observed = sum(site["value"].numel() for site in traced.observed if traced.is_local(site))
     nesting = max((-frame.dim for frame in frames), default=0)
+    complete = all(site["name"] in guide for site in traced.latent)
+    if complete and own is None:
+        with trial(*every):
+            sites(model.model, model.guide, args, 1)  # which says how model and guide differ
     return Layout(
         nesting=nesting,
         shared=tuple(name for name, site in latent.items() if not traced.is_local(site)),
         own=own,
         whole=plate.name is None,
-        vectorised=all(site["name"] in guide for site in traced.latent)
-        and (own is not None or _takes_particles(model, args, nesting, traced)),
+        vectorised=complete and (own is not None or _takes_particles(model, args, nesting, traced)),
         most=plate.full_size if plate.full_size != plate.size else None,
         entries=observed // plate.size,
         bytes=4 * max([*sizes, args[0][:1].numel() * 8]) + sum(sorted(sizes)[-2:]),
@@ -148,7 +151,9 @@ def _all(model: Any, args: tuple[Tensor, ...]) -> tuple[dict[str, Site], Sites]:
     """``_first`` on all data; ValueError in one sentence where the programs fail."""
     try:
         return _first(model, args)
-    except (RuntimeError, IndexError) as error:
+    except (RuntimeError, IndexError, ValueError) as error:
+        if isinstance(error, ValueError) and "\n" not in str(error):
+            raise
         said = str(error).strip().split("\n")[0]
         raise ValueError(
             f"model and guide run neither on {FEW} data nor on all {len(args[0])} ({type(error).__name__}: {said}); "
@@ -161,6 +166,18 @@ def _drawn(guide: dict[str, Site]) -> dict[str, Site]:
     return {name: site for name, site in guide.items() if not site["is_observed"]}
 
 
+def doubtful_factor(traced: Sites, guide: dict[str, Site]) -> str | None:
+    """Why a ``pyro.factor`` of the guide inside the data plate leaves q(z | x) open, or None where there is none."""
+    for name, site in guide.items():
+        unit = site["is_observed"] and type(site["fn"]).__name__ == "Unit" and name not in traced.model
+        if unit and traced.is_local(site):
+            return (
+                f"pyro.factor({name!r}) in the guide may be a part of q(z | x) or a term of the loss; if it is a term "
+                f"of the loss, leave it out with poutine.block(guide, hide=[{name!r}])"
+            )
+    return None
+
+
 def _doubt(traced: Sites, guide: dict[str, Site]) -> str | None:
     """Why the guide's draws inside the data plate have no density of their own, if so."""
     inside = subsampled_inside(traced)
@@ -170,13 +187,8 @@ def _doubt(traced: Sites, guide: dict[str, Site]) -> str | None:
             "is not seen; give the whole plate"
         )
     local = [site for site in _drawn(guide).values() if traced.is_local(site)]
-    for name, site in guide.items():
-        if site["is_observed"] and type(site["fn"]).__name__ == "Unit" and name not in traced.model:
-            if traced.is_local(site):
-                return (
-                    f"pyro.factor({name!r}) in the guide may be a part of q(z | x) or a term of the loss; if it is a "
-                    f"term of the loss, leave it out with poutine.block(guide, hide=[{name!r}])"
-                )
+    if (factor := doubtful_factor(traced, guide)) is not None:
+        return factor
     loose = loose_helper(replace(traced, guide=_drawn(guide)))
     if loose is not None and traced.is_local(guide[loose]):
         return (

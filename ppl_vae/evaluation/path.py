@@ -156,7 +156,7 @@ class Path:
             traced = self._sites(handler(self.model.model), _nothing, len(u))
             start = [traced.log_prob(site) for site in traced.latent]
         log_start: Any = sum(start)
-        difference: Any = sum(traced.log_prob(site) for site in traced.observed)
+        difference: Any = sum(traced.log_prob(site) for site in traced.observed if traced.is_local(site))
         if self.start == "guide":
             difference = difference + sum(traced.log_prob(site) for site in traced.latent) - log_start
         moved = sum(j.movedim(self.data_axis, 1).reshape(*u.shape[:2], -1).sum(-1) for j in handler.log_jacobians)

@@ -18,6 +18,7 @@ from torch.distributions import kl_divergence
 
 from .. import supports
 from ..checks import check_size
+from ..data import as_split
 from ..estimators import MeanFieldELBO
 from .importance import check_data, check_shape, evaluating, log_likelihood
 from .layout import Layout, layout
@@ -260,7 +261,7 @@ def evaluate(
 
     Args:
         model: a VAE or an autoencoder.
-        data: a split of ``ppl_vae.data``.
+        data: a split of ``ppl_vae.data``, or what ``fit`` takes for one.
         num_particles: K of the log-likelihood.
         limit: only the first so many examples.
         seed: of the samples.
@@ -279,6 +280,7 @@ def evaluate(
     Raises:
         ValueError: no data, a limit below 1, data outside the likelihood's support, or a parameter that holds NaN.
     """
+    data = as_split(data, part="test")
     n = len(data) if limit is None else min(check_size("limit", limit), len(data))
     columns: dict[str, list[Tensor]] = {}
     piece, found = _piece(model, data, n)
