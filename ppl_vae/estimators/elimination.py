@@ -67,10 +67,10 @@ class Elimination:
 
     def __init__(self, traced: Sites, dims: Mapping[str, int], alone: Sequence[str]) -> None:
         self.traced, self.dims, self.alone = traced, dims, alone
-        of = {name: traced.model[name] if name in alone else traced.guide[name] for name in dims}
-        self.plates = {name: frozenset(frames_of(site)) for name, site in of.items()}
-        self.sizes = {name: of[name]["value"].shape[dims[name] - of[name]["fn"].event_dim] for name in dims}
-        self.q = {name: self.factor(of[name], as_drawn(of[name])) for name in dims if name not in alone}
+        self.of = {name: traced.model[name] if name in alone else traced.guide[name] for name in dims}
+        self.plates = {name: frozenset(frames_of(site)) for name, site in self.of.items()}
+        self.sizes = {n: site["value"].shape[dims[n] - site["fn"].event_dim] for n, site in self.of.items()}
+        self.q = {name: self.factor(site, as_drawn(site)) for name, site in self.of.items() if name not in alone}
         self._means: dict[frozenset[str], Tensor] = {}
 
     def terms(self) -> Terms:
@@ -102,15 +102,9 @@ class Elimination:
 
     def factor(self, site: Site, log: Tensor) -> Factor:
         """A site's log-density as a factor."""
-        factor = Factor({**site, "mask": None}, log, log if site["is_observed"] else None, shown(log, self.dims))
-        for name in factor.shown:
-            outside = self.plates[name] - factor.plates
-            if outside:
-                raise ValueError(
-                    f"site {site['name']} is outside the plate {_listed(outside)} of site {name} and depends on it, so "
-                    f"that the sum over {name} has no factors; use {self._instead(name)}"
-                )
-        return factor
+        for name in (depends := shown(log, self.dims)):
+            check_inside(site, self.of[name], name in self.alone)
+        return Factor({**site, "mask": None}, log, log if site["is_observed"] else None, depends)
 
     def mean(self, factor: Factor, value: Tensor) -> Tensor:
         """The mean of a factor's tensor over the guide's discrete sites, their dimensions kept at size 1."""
@@ -155,7 +149,7 @@ class Elimination:
         if not inner:
             raise ValueError(
                 f"site {factor.site['name']} depends on sites {' and '.join(outer)} of plates that cross, so that the "
-                f"sum over them has no factors; use {self._instead(outer[0])}"
+                f"sum over them has no factors; use {_instead(outer[0], True)}"
             )
         for name in factor.shown.difference(self.alone):
             if self.plates[name] - plates:
@@ -198,10 +192,6 @@ class Elimination:
     def _count(self, names: Iterable[str]) -> int:
         return math.prod(self.sizes[name] for name in names)
 
-    def _instead(self, name: str) -> str:
-        sampling = f"VIMCO, RWS or TraceELBO, which sample {name}"
-        return f"{sampling}, with a guide that has it too" if name in self.alone else sampling
-
 
 def _sum(factor: Factor, name: str, dim: int) -> Factor:
     """log of the sum of exp over a dimension; where all summands are 0 the gradient is 0, where torch gives NaN."""
@@ -215,6 +205,27 @@ def _sum(factor: Factor, name: str, dim: int) -> Factor:
     if seen is not None:
         seen = (weights * torch.where(weights > 0, seen, 0.0)).sum(dim, keepdim=True) / total
     return Factor(factor.site, log, seen, factor.shown - {name})
+
+
+def check_inside(site: Site, discrete: Site, alone: bool) -> None:
+    """ValueError unless a site is in all plates of a discrete site that it depends on.
+
+    Args:
+        site: the site.
+        discrete: the discrete site.
+        alone: whether only the model has that one.
+    """
+    name, outside = discrete["name"], frames_of(discrete).keys() - frames_of(site).keys()
+    if outside:
+        raise ValueError(
+            f"site {site['name']} is outside the plate {_listed(outside)} of site {name} and depends on it, so that "
+            f"the sum over {name} has no factors; use {_instead(name, alone)}"
+        )
+
+
+def _instead(name: str, alone: bool) -> str:
+    sampling = f"VIMCO, RWS or TraceELBO, which sample {name}"
+    return f"{sampling}, with a guide that has it too" if alone else sampling
 
 
 def shown(log: Tensor, dims: Mapping[str, int]) -> frozenset[str]:

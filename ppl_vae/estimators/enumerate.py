@@ -18,8 +18,9 @@ from torch import Tensor
 from ..trials import trial
 from .base import Estimator, Terms
 from .checking import subsampled_inside, uncommon_scale
+from .dimensions import try_layout
 from .elimination import Elimination, as_drawn, score_of_observed, scored, subsampled_in_a_sum
-from .layouts import Layout, layout_of, try_layout
+from .layouts import Layout, changing, layout_of
 from .sites import Program, Sites
 
 
@@ -102,16 +103,13 @@ class Enum(Estimator):
         self._found, draw, count = layout.nesting, layout.messenger(), layout.count(self.num_particles)
         traced = self._trace(model, guide, args, kwargs, num_particles=count, draw=draw, marginal=True)
         if layout_of(traced, self.max_plate_nesting, draw.found) != layout:
-            raise ValueError(
-                f"the discrete sites of the programs were {', '.join(layout.sizes) or 'none'}, and change from run to "
-                "run; Enum needs the same sites, of as many values, in every run"
-            )
+            raise ValueError(changing(layout))
         return traced
 
 
 def _kind(argument: Any) -> Any:
     """What of an argument tells apart the batches for which programs have other sites, such as labels or none."""
-    return argument if argument is None or isinstance(argument, bool | str) else type(argument).__name__
+    return argument if argument is None or isinstance(argument, bool | str) else "given"
 
 
 def _listed_terms(layout: Layout, traced: Sites, num_particles: int) -> Terms:
@@ -119,8 +117,8 @@ def _listed_terms(layout: Layout, traced: Sites, num_particles: int) -> Terms:
     weights, score = traced.weights(), score_of_observed(traced, {})
     shape = num_particles, -1, layout.summed, traced.size
     log_d: Any = sum(_weight(traced, traced.guide[name]) for name in layout.sizes if name not in layout.alone)
-    q = log_d.reshape(shape)[:, :, 0].exp() if isinstance(log_d, Tensor) else torch.ones(())
     log_likelihood, kl = weights.log_likelihood, weights.log_q - weights.log_prior
+    q = log_d.reshape(shape)[:, :, 0].exp() if isinstance(log_d, Tensor) else log_likelihood.new_ones(())
     if layout.alone:
         inner = subsampled_inside(traced)
         if inner is not None:

@@ -16,12 +16,8 @@ import torch
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from .elimination import MOST, masked, shown, too_many
-from .particles import try_particles
-from .sites import Program, Site, Sites, frames_of, particles_of
-from .tracing import sites
-
-MOST_SITES = 48  # with dimensions of their own: tensors have 64 at most
+from .elimination import MOST, too_many
+from .sites import Site, Sites, frames_of, particles_of
 
 
 @dataclass(frozen=True)
@@ -56,7 +52,7 @@ class Layout:
 
     def messenger(self) -> Listed | Own:
         """What gives the sites their values in one run of guide and model."""
-        return Listed(self.sizes, self.summed) if self.listed else Own(self.dims, self.sizes)
+        return Listed(self.sizes, self.summed) if self.listed else Own(self.dims)
 
 
 def layout_of(traced: Sites, nesting: int | None, sizes: Mapping[str, int] | None = None) -> Layout:
@@ -77,67 +73,26 @@ def layout_of(traced: Sites, nesting: int | None, sizes: Mapping[str, int] | Non
     sizes = {name: sizes.get(name, 0) for name in discrete}
     inner = any(set(frames_of(site)) - {traced.plate.name} for site in discrete.values())
     if nesting is None:
-        nesting = max((-frame.dim for site in _every(traced) for frame in frames_of(site).values()), default=0)
+        nesting = max((-frame.dim for site in every(traced) for frame in frames_of(site).values()), default=0)
     return Layout(sizes, tuple(alone), not inner and math.prod(sizes.values()) <= MOST, nesting)
 
 
-def try_layout(layout: Layout, traced: Sites, model: Program, guide: Program, args: Any, kwargs: Any) -> None:
-    """ValueError unless the programs, which run without, run with a layout too.
-
-    Args:
-        layout: found from ``traced``.
-        traced: sites of a run without it, with as many particles as there will be samples.
-        model: Pyro model.
-        guide: Pyro guide.
-        args: the batch.
-        kwargs: keyword arguments of both programs.
-    """
-    how: Any = {"kwargs": kwargs, "marginal": True}
-    count = layout.count(traced.num_particles)
-    if not layout.listed:
-        _try_dimensions(layout, traced, lambda draw: sites(model, guide, args, count, layout.nesting, draw=draw, **how))
-    elif count > 1:
-        how |= {"draw": layout.messenger(), "instead": "TraceELBO, with every latent site in the guide"}
-        try_particles(model, guide, args, count, layout.nesting, traced.size, **how)
+def changing(layout: Layout) -> str:
+    """Why programs are refused that have other sites in another run."""
+    return (
+        f"the discrete sites of the programs were {', '.join(layout.sizes) or 'none'}, and change from run to run; "
+        "Enum needs the same sites, of as many values, in every run"
+    )
 
 
-def _try_dimensions(layout: Layout, traced: Sites, run: Any) -> None:
-    """Try the sites' dimensions one at a time, the other sites at their first value.
-
-    The size is one that no plate has: a dimension that a program moves, or takes for a plate, does not fit there.
-    """
-    if len(layout.sizes) > MOST_SITES:
-        raise ValueError(
-            f"{len(layout.sizes)} discrete sites, {', '.join(list(layout.sizes)[:3])} and so on, need a dimension each "
-            f"and {MOST_SITES} is the most; use VIMCO, NVIL or RWS, with every latent site in the guide"
-        )
-    taken = {traced.num_particles} | {frame.size for site in _every(traced) for frame in frames_of(site).values()}
-    size = next(n for n in range(2, len(taken) + 3) if n not in taken)
-    depends: dict[str, dict[str, int]] = {}
-    for name, dim in layout.dims.items():
-        try:
-            for site in _every(run(Own(layout.dims, dict.fromkeys(layout.sizes, 1) | {name: size}))):
-                log = masked(site)
-                moved = [-i for i in range(layout.nesting + 2, log.dim() + 1) if log.shape[-i] > 1 and -i != dim]
-                if moved:
-                    raise ValueError(f"site {site['name']} has it at dim {moved[0]}")
-                if shown(log, {name: dim}):
-                    depends.setdefault(site["name"], {})[name] = layout.sizes[name]
-        except Exception as error:
-            said = str(error).strip().split("\n")[0].split(";")[0]
-            raise ValueError(
-                f"the values of site {name} are in a dimension of their own, dim {dim}, and the programs, which run "
-                f"without, fail with it ({type(error).__name__}: {said}); let them take leading dimensions, as "
-                f"ppl_vae.networks do, and put what depends on {name} into its plates, or use TraceELBO, with every "
-                "latent site in the guide"
-            ) from error
-    for sizes in depends.values():
-        if math.prod(sizes.values()) > MOST:
-            raise ValueError(too_many(sizes))
-
-
-def _every(traced: Sites) -> list[Site]:
+def every(traced: Sites) -> list[Site]:
+    """The sites of model and guide."""
     return [*traced.model.values(), *traced.guide.values()]
+
+
+def spread(table: Tensor, dim: int) -> Tensor:
+    """Values (N, *event) in a batch dimension of their own, to the left of all others."""
+    return table.reshape(len(table), *(1,) * (-dim - 1), *table.shape[1:])
 
 
 class Own(Messenger):
@@ -145,27 +100,23 @@ class Own(Messenger):
 
     Args:
         dims: each site's dimension, without those of events.
-        sizes: its size there; values are repeated or left out where they are not so many.
 
     Attributes:
         found: how many values each site has.
     """
 
-    def __init__(self, dims: Mapping[str, int], sizes: Mapping[str, int]) -> None:
+    def __init__(self, dims: Mapping[str, int]) -> None:
         super().__init__()
-        self.dims, self.sizes = dims, sizes
+        self.dims = dims
         self.found: dict[str, int] = {}
 
     def _pyro_sample(self, msg: dict[str, Any]) -> None:
         name = msg["name"]
         if msg["done"] or msg["is_observed"] or name not in self.dims:
             return
-        table, size = values(msg["fn"], name), self.sizes[name]
+        table = values(msg["fn"], name)
         self.found[name] = len(table)
-        if size != len(table):
-            table = table[torch.arange(size, device=table.device) % len(table)]
-        msg["value"] = table.reshape(size, *(1,) * (-self.dims[name] - 1), *msg["fn"].event_shape)
-        msg["done"] = True
+        msg["value"], msg["done"] = spread(table, self.dims[name]), True
 
 
 class Listed(Messenger):
