@@ -796,7 +796,7 @@ def test_sites_that_the_guide_observes_have_their_score(inner):
 
     def guide(x, deeper=False):
         with data(x):
-            bit(a[4] * x[0], "y", obs=y)
+            bit(a[4] * x[0], "y", obs=y, infer={"is_auxiliary": True})
             with words(x) if inner else nullcontext():
                 z = bit(a[5] * (x if inner else x[0]), "z")
                 bit(a[6] + z, "w", obs=torch.ones(())) if deeper else None
