@@ -623,6 +623,23 @@ def test_a_dimension_that_is_taken_for_a_plate_is_refused(reduced, k):
     refused(what, model, nothing, X[0], k)
 
 
+@pytest.mark.parametrize("moved", ["unsqueeze", "squeeze"])
+def test_programs_with_noise_are_held_to_their_shapes(moved):
+    """A dimension that moves has another place, or a size that no plate has, though densities cannot be compared."""
+
+    def model(x):
+        with data(x), words(x):
+            z = bit(0.3 * x, "z") + 0.1 * torch.randn(())
+            if moved == "squeeze":  # for a plate of as many data as z has values
+                observe(z.squeeze(), x)
+            else:
+                with pyro.plate("again", 2, dim=-3):
+                    observe(z.unsqueeze(1), x.expand(2, -1, -1))
+
+    said = {"squeeze": r"ValueError: Shape mismatch .* 2 vs 3", "unsqueeze": r"site x has it at dim -6"}[moved]
+    refused(rf"the values of site z are in .* fail with it \({said}\)", model, nothing)
+
+
 @pytest.mark.parametrize("reduced", ["sum(0)", "mean(0)"])
 def test_a_dimension_that_came_through_a_continuous_site_is_refused_too(reduced):
     """The program sums draws that follow z over the words; with all values of z it would sum them over these."""
@@ -820,12 +837,24 @@ def test_a_program_without_plates_is_one_datum():
 
 
 def test_too_many_values_in_one_term_are_refused():
+    largest = []
+
     def model(x, count=2, size=70):
         with data(x), words(x):
-            every = [pyro.sample(f"s{i}", dist.Categorical(torch.ones(size))) for i in range(count)]
-            observe(sum(every), x)
+            total = sum(pyro.sample(f"s{i}", dist.Categorical(torch.ones(size))) for i in range(count))
+            largest.append(total.numel())
+            observe(total, x)
 
     refused(r"more than 4096 joint values \(70 of s0 x 70 of s1\); use VIMCO, NVIL or RWS", model, nothing)
+    assert max(largest) < 4096  # refused before it is built
+
+    def clique(x):
+        with data(x), words(x):
+            a, b, c = (pyro.sample(name, dist.Categorical(torch.ones(30))) for name in "abc")
+            for i, pair in enumerate((a + b, b + c, c + a)):
+                observe(pair, x, f"x{i}")
+
+    refused(r"more than 4096 joint values \(30 of a x 30 of b x 30 of c\)", clique, nothing)
     refused("50 discrete sites, s0, s1, s2 and so on, .* 48 is the most", lambda x: model(x, 50, 2), nothing)
 
     def tied(x):

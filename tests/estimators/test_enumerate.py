@@ -313,3 +313,23 @@ def test_sites_that_depend_on_others_from_outside_their_plates_are_refused():
                 pyro.sample("x", dist.Normal(z, 1.0), obs=x)
 
     refused("site z is outside the plate data", outside, lambda x: outside(x, False))
+
+
+def test_values_that_the_guide_never_takes_add_nothing():
+    a = torch.tensor([0.3, -0.4]).double().requires_grad_()
+
+    def program(x, logits, observed=True):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Categorical(logits=logits))
+            if observed:
+                pyro.sample("x", dist.Normal(z * a[0], 1.0), obs=x)
+
+    never = torch.tensor([0.0, 0.0, -math.inf]).double()
+    terms = Enum().terms(
+        lambda x: program(x, torch.zeros(3).double()), lambda x: program(x, torch.cat([a * 1, never[2:]]), False), X
+    )
+    log_q = a.log_softmax(0)
+    log_x = dist.Normal(torch.arange(2) * a[0], 1.0).log_prob(X[:, None])
+    exact = (log_q.exp() * (log_x - math.log(3) - log_q)).sum(1)
+    assert torch.allclose(terms.surrogate, exact)
+    assert torch.allclose(differentiate(terms.surrogate.sum(), a), differentiate(exact.sum(), a))
