@@ -36,9 +36,9 @@ class Enum(Estimator):
         max_plate_nesting: plates inside one another, particles apart; found by one run where it is None.
 
     Needs discrete sites with finite support inside the data plate, of 4096 joint values at most where one term depends
-    on them; what depends on a site in further plates must be in these plates too. Any beta and any scales where every
-    latent site of the model is in the guide; else beta 1 and one scale for all sites, as they cannot enter the sum over
-    the model's own sites.
+    on them; what depends on a site in further plates must be in these plates too. Continuous sites may be outside the
+    data plate. Any beta and any scales where every latent site of the model is in the guide; else beta 1 and one scale
+    for all sites, as they cannot enter the sum over the model's own sites.
 
     Raises:
         ValueError: when run, a discrete site of another kind, too many joint values, or a sum that does not factorise.
@@ -57,7 +57,6 @@ class Enum(Estimator):
         True
     """
 
-    per_datum = True
     own_scales = True
 
     def __init__(self, num_particles: int = 1, max_plate_nesting: int | None = None) -> None:

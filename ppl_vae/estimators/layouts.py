@@ -64,10 +64,16 @@ def layout_of(traced: Sites, nesting: int | None, sizes: Mapping[str, int] | Non
         sizes: how many values the sites have, where they are known.
 
     Raises:
-        ValueError: a site whose values cannot be listed.
+        ValueError: a discrete site outside the data plate, or one whose values cannot be listed.
     """
     alone = {site["name"]: site for site in traced.latent if site["name"] not in traced.guide}
     discrete = {name: site for name, site in traced.drawn.items() if not site["fn"].has_rsample} | alone
+    for name, site in discrete.items():
+        if not traced.is_local(site):
+            raise ValueError(
+                f"site {name} is outside the plate {traced.plate.name} and discrete, and Enum sums over the sites of "
+                "each datum by themselves; use pyro.infer.TraceEnum_ELBO, with infer={'enumerate': 'parallel'} there"
+            )
     if sizes is None:
         sizes = {name: len(values(site["fn"], name)) for name, site in discrete.items()}
     sizes = {name: sizes.get(name, 0) for name in discrete}

@@ -1,3 +1,4 @@
+import contextlib
 import math
 
 import numpy as np
@@ -333,3 +334,43 @@ def test_values_that_the_guide_never_takes_add_nothing():
     exact = (log_q.exp() * (log_x - math.log(3) - log_q)).sum(1)
     assert torch.allclose(terms.surrogate, exact)
     assert torch.allclose(differentiate(terms.surrogate.sum(), a), differentiate(exact.sum(), a))
+
+
+@pytest.mark.parametrize("guided", [True, False])
+@pytest.mark.parametrize("inner", [True, False])
+def test_continuous_sites_outside_the_data_plate_belong_to_all_data(guided, inner):
+    """A mean shared by six data, of which three are seen, and by their entries; z of each, or of each entry."""
+    a = torch.tensor([0.4, -0.7, 0.5, -0.3, 0.8]).double().requires_grad_()
+    entries = torch.stack([X, -X]) if inner else X
+
+    def plates(x):
+        data = pyro.plate("data", 6, dim=-1, subsample=torch.tensor([0, 1, 2]))
+        return (data, pyro.plate("entries", 2, dim=-2)) if inner else (data, contextlib.nullcontext())
+
+    def model(x):
+        mean = pyro.sample("mean", dist.Normal(0.0, 1.0))
+        data, more = plates(x)
+        with data, more:
+            z = pyro.sample("z", dist.Bernoulli(logits=a[0]))
+            pyro.sample("x", dist.Normal(mean + a[1] * z, 1.0), obs=x)
+
+    def guide(x):
+        pyro.sample("mean", dist.Normal(a[2], a[3].exp()))
+        data, more = plates(x)
+        with data, more:
+            if guided:
+                pyro.sample("z", dist.Bernoulli(logits=a[4] * x))
+
+    noise, weights = (torch.as_tensor(t) for t in np.polynomial.hermite_e.hermegauss(60))
+    means = (a[2] + a[3].exp() * noise).reshape(-1, *(1,) * entries.dim())
+    z = torch.tensor([0.0, 1.0]).double().reshape(2, *(1,) * (1 + entries.dim()))
+    log_p = dist.Bernoulli(logits=a[0]).log_prob(z) + dist.Normal(means + a[1] * z, 1.0).log_prob(entries)
+    log_q = dist.Bernoulli(logits=a[4] * entries).log_prob(z)
+    each = (log_q.exp() * (log_p - log_q)).sum(0) if guided else log_p.logsumexp(0)
+    seen = (weights / math.sqrt(2 * math.pi) * each.reshape(60, -1).sum(1)).sum()
+    exact = 2 * seen - torch.distributions.kl_divergence(dist.Normal(a[2], a[3].exp()), dist.Normal(0.0, 1.0))
+    gradient = differentiate(exact, a)
+    estimator = Enum()
+    draws = [-estimator.differentiable_loss(model, guide, entries) for _ in range(300)]
+    within(torch.stack(draws).detach(), exact.item())
+    within(torch.stack([differentiate(draw, a) for draw in draws]), gradient)
