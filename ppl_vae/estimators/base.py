@@ -19,7 +19,8 @@ from ..checks import check_size
 from ..parts import Recorded
 from .checking import check_factors, check_weighable, family, reparameterised_in_part, uncommon_scale
 from .particles import find_nesting
-from .sites import Program, Sites, Weights, frames_of
+from .site import Program, frames_of
+from .sites import Sites, Weights
 from .tracing import sites
 
 
@@ -57,6 +58,7 @@ class Estimator(Recorded, ELBO):
         own_scales: linear in the log-densities, so that each site may have a scale of its own; otherwise all must
             share one, which is multiplied outside the logarithm.
         per_datum: every site must be inside the data plate.
+        batchwise: the loss holds a term of the whole batch, so that no scale may differ between data.
         unit_beta: beta must be 1, a number; the attribute says why, None where beta is free.
         least_particles: smallest K that means anything.
     """
@@ -65,6 +67,7 @@ class Estimator(Recorded, ELBO):
     partly_pathwise: ClassVar[bool] = False
     own_scales: ClassVar[bool] = False
     per_datum: ClassVar[bool] = False
+    batchwise: ClassVar[bool] = False
     unit_beta: ClassVar[str | None] = None
     least_particles: ClassVar[int] = 1
 
@@ -181,6 +184,11 @@ class Estimator(Recorded, ELBO):
                 )
         if not self.own_scales:
             check_weighable(traced, name)
+        if self.batchwise and isinstance(traced.scale, Tensor) and traced.scale.dim():
+            raise ValueError(
+                f"the scale of shape {tuple(traced.scale.shape)} differs between data, and {name} has a term of the "
+                "whole batch; scale all data alike, or use TraceELBO, MeanFieldELBO or STL"
+            )
 
 
 def check_unit_beta(estimator: Estimator, beta: Any) -> None:

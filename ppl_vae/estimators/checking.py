@@ -5,11 +5,14 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from pyro.distributions.distribution import Distribution
 from pyro.distributions.score_parts import ScoreParts
 from torch import Tensor
+from torch.distributions import kl_divergence
 
-from .sites import Site, Sites, common_scale, density, frames_of, same, same_scale, subsampling_of
+from .site import Site, common_scale, density, frames_of, same, same_scale, subsampling_of
+from .sites import Sites
 
 WRAPPERS = ("Independent", "ExpandedDistribution", "MaskedDistribution")
 
@@ -37,6 +40,17 @@ def reparameterised_in_part(fn: Any) -> bool:
 def _has_parts(fn: Any) -> bool:
     """Whether the class itself, not one that it is built of, says what its score is."""
     return getattr(type(fn), "score_parts", Distribution.score_parts) is not Distribution.score_parts
+
+
+def divergence(q: Any, p: Any) -> Tensor | None:
+    """KL(q || p) over the plates of both, or None where it has no closed form that is known."""
+    if q.batch_shape != p.batch_shape:  # a plate without a size expands nothing
+        shape = torch.broadcast_shapes(q.batch_shape, p.batch_shape)
+        q, p = q.expand(shape), p.expand(shape)
+    try:
+        return kl_divergence(q, p)
+    except NotImplementedError:
+        return None
 
 
 def needs_score(fn: Any) -> bool:
@@ -135,12 +149,24 @@ def check_weighable(traced: Sites, estimator: str) -> None:
         )
 
 
+def loose_helper(traced: Sites) -> str | None:
+    """An auxiliary site of the guide that is more than another way to write its latent sites, or None.
+
+    Those of Pyro's autoguides are: each latent is then a Delta at a function of them that has no fewer entries.
+    """
+    helpers = [site for name, site in traced.drawn.items() if name not in traced.model]
+    fixed = [site for name, site in traced.drawn.items() if name in traced.model and family(site) == "Delta"]
+    if sum(s["value"].numel() for s in helpers) <= sum(s["value"].numel() for s in fixed):
+        return None
+    return helpers[0]["name"]
+
+
 def subsampled_inside(traced: Sites) -> tuple[str, str] | None:
     """A site and its plate inside the datum that is sub-sampled, or None."""
     for site in (*traced.model.values(), *traced.guide.values()):
-        for name, frame in frames_of(site).items():
-            if name != traced.plate.name and subsampling_of([frame]) != 1 and traced.is_local(site):
-                return site["name"], name
+        for frame in site["cond_indep_stack"]:  # those that are run through one after another too
+            if frame.name != traced.plate.name and subsampling_of([frame]) != 1 and traced.is_local(site):
+                return site["name"], frame.name
     return None
 
 

@@ -17,7 +17,8 @@ from ..trials import trial
 from .base import Estimator, check_unit_beta
 from .checking import check_factors, check_scales_agree, family
 from .enumerate import refuse_beta
-from .sites import Program, Sites
+from .site import Program
+from .sites import Sites
 from .tracing import sites
 
 WRONG = {

@@ -18,7 +18,8 @@ from torch import Tensor
 from .elimination import MOST, check_inside, masked, shown, too_many
 from .layouts import Layout, changing, every, spread, values
 from .particles import try_particles
-from .sites import Program, Site, Sites, frames_of
+from .site import Program, Site, frames_of
+from .sites import Sites
 from .tracing import sites
 
 MOST_SITES = 48  # with dimensions of their own: tensors have 64 at most

@@ -15,7 +15,8 @@ from torch import Tensor
 
 from .base import Estimator, Terms, summed_up, with_gradient_of
 from .checking import family
-from .sites import Program, Site, Sites, density, particles_of
+from .site import Program, Site, density, particles_of
+from .sites import Sites
 
 
 class DisARM(Estimator):
@@ -70,8 +71,8 @@ class DisARM(Estimator):
             return found[0]
         listed = " and ".join(f"{site['name']} ({family(site)})" for site in found) or "none"
         raise ValueError(
-            f"DisARM needs a guide with one latent site, a Bernoulli, and this one has {listed}; VIMCO, NVIL or "
-            "TraceELBO will serve"
+            f"DisARM needs a guide with one latent site, a Bernoulli, and this one has {listed}; use VIMCO, NVIL "
+            "or TraceELBO"
         )
 
 

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from pyro.distributions import Delta
 from torch import Tensor
-from torch.distributions import kl_divergence
 
 from .base import Estimator, Terms, with_gradient_of
-from .checking import needs_score, score_parts
-from .sites import Program, Site, Sites, density, same_scale
+from .checking import divergence, needs_score, score_parts
+from .site import Program, Site, density, same_scale
+from .sites import Sites
 
 
 class TraceELBO(Estimator):
@@ -90,16 +90,16 @@ def _terms(traced: Sites, closed_form: bool) -> Terms:
         value = value + traced.scaled(site, log_p, plain)
     for name, site in traced.guide.items():
         prior = None if site["is_observed"] else traced.model.get(name)
-        divergence = _closed_form(site, prior) if closed_form and prior is not None else None
-        if divergence is None or needs_score(site["fn"]):
+        exact = _closed_form(site, prior) if closed_form and prior is not None else None
+        if exact is None or needs_score(site["fn"]):
             log_q, own_score, entropy = score_parts(site)
             if own_score is not None:
                 # Every datum's log-weight depends on a site outside the data plate: its score is not shared out.
                 score = score + traced.per_datum(site, own_score, shared=False)
             log_q = log_q.detach() if entropy is None else with_gradient_of(log_q, entropy)  # E_q[grad log q] = 0
-        if divergence is not None:
-            plain = traced.per_datum(site, divergence)
-            kl, value = kl + plain, value - traced.scaled(site, divergence, plain)
+        if exact is not None:
+            plain = traced.per_datum(site, exact)
+            kl, value = kl + plain, value - traced.scaled(site, exact, plain)
             continue
         of_q = traced.per_datum(site, log_q)
         if prior is None:
@@ -130,7 +130,4 @@ def _closed_form(guide: Site, model: Site) -> Tensor | None:
         return None
     if guide["mask"] is not model["mask"]:
         return None
-    try:
-        return kl_divergence(guide["fn"], model["fn"])
-    except NotImplementedError:
-        return None
+    return divergence(guide["fn"], model["fn"])

@@ -29,7 +29,8 @@ import torch
 from torch import Tensor
 
 from .base import Terms
-from .sites import Site, Sites, density, frames_of, particles_of, subsampling_of
+from .site import Site, density, frames_of, particles_of, subsampling_of
+from .sites import Sites
 
 MOST = 4096  # joint values of the discrete sites that stand in one logarithm or one mean
 
@@ -268,7 +269,7 @@ def score_of_observed(traced: Sites, dims: Mapping[str, int]) -> Tensor | None:
                 f"site {name} is observed in the guide, in a plate besides {traced.plate.name} or after a discrete "
                 "site, and Enum does not know which terms its score belongs to; observe it in the model alone"
             )
-        score = traced.per_datum(site, density(site), shared=False)
+        score = traced.per_datum(site, masked(site), shared=False)
         found = score if found is None else found + score
     return found
 

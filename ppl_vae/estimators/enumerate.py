@@ -21,7 +21,8 @@ from .checking import subsampled_inside, uncommon_scale
 from .dimensions import try_layout
 from .elimination import Elimination, as_drawn, score_of_observed, scored, subsampled_in_a_sum
 from .layouts import Layout, changing, layout_of
-from .sites import Program, Sites
+from .site import Program
+from .sites import Sites
 
 
 class Enum(Estimator):

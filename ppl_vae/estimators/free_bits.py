@@ -16,7 +16,8 @@ from torch.distributions import kl_divergence
 
 from ..checks import check_weight
 from .base import Estimator, Terms, summed_up
-from .sites import Program, Site, Sites
+from .site import Program, Site
+from .sites import Sites
 
 
 class FreeBits(Estimator):
@@ -52,6 +53,7 @@ class FreeBits(Estimator):
 
     pathwise_only = True
     per_datum = True
+    batchwise = True
 
     def __init__(self, num_particles: int = 1, nats: float = 0.1, max_plate_nesting: int | None = None) -> None:
         super().__init__(num_particles, max_plate_nesting)
@@ -73,6 +75,8 @@ class FreeBits(Estimator):
             batch = divergence.mean((0, 1)).clamp(min=self.nats).sum()
             floored = floored + site["infer"].get("beta", 1.0) * batch
         surrogate = weights.log_likelihood.mean(0) - floored
+        for site in traced.guide.values():
+            surrogate = surrogate - traced.log_prob(site).mean(0) if site["is_observed"] else surrogate
         return summed_up(traced, weights, surrogate)
 
 

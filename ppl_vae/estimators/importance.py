@@ -18,7 +18,7 @@ from torch import Tensor
 
 from ..checks import check_size, nearest
 from .base import Estimator, Terms, summed_up
-from .sites import Program
+from .site import Program
 
 
 def log_mean_exp(log_w: Tensor) -> Tensor:

@@ -17,7 +17,8 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from .elimination import MOST, too_many
-from .sites import Site, Sites, frames_of, particles_of
+from .site import Site, frames_of, particles_of
+from .sites import Sites
 
 
 @dataclass(frozen=True)

@@ -19,7 +19,8 @@ from torch import Tensor
 
 from ..checks import check_weight
 from .base import Estimator, Terms, summed_up
-from .sites import Program, Site, Sites
+from .site import Program, Site, frames_of
+from .sites import Sites
 
 SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
@@ -58,6 +59,7 @@ class MMD(Estimator):
 
     pathwise_only = True
     per_datum = True
+    batchwise = True
 
     def __init__(
         self, num_particles: int = 1, weight: float = 10.0, alpha: float = 1.0, max_plate_nesting: int | None = None
@@ -82,16 +84,16 @@ class MMD(Estimator):
         if len(names) != 1:
             raise ValueError(f"MMD compares one latent site with its prior, and the model has {len(names)}")
         name, site = names[0], traced.guide[names[0]]
-        if len(site["cond_indep_stack"]) > 1 + (self.num_particles > 1):
+        if frames_of(site).keys() - {traced.plate.name}:
             raise ValueError(
                 f"MMD compares the codes of data with their prior, and site {name} is in a plate besides "
-                f"{traced.plate.name}; TraceELBO, MeanFieldELBO or STL will serve"
+                f"{traced.plate.name}; use TraceELBO, MeanFieldELBO or STL"
             )
-        prior = traced.model[name]["fn"]
+        prior = traced.model[name]["fn"].expand(site["fn"].batch_shape)  # in a plate without a size
         if not prior.has_rsample and prior.log_prob(site["value"].detach()).requires_grad:
             raise ValueError(
                 f"the prior of site {name} has parameters to learn, but its draws are not reparameterised, so MMD "
-                "cannot train them; a fixed prior, or one such as a Normal's or a flow's, will serve"
+                "cannot train them; use a fixed prior, or one such as a Normal's or a flow's"
             )
         draws = prior.rsample() if prior.has_rsample else prior.sample()
         with torch.no_grad():

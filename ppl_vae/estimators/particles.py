@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_forward_pre_hook
 
 from ..trials import trial
-from .sites import Program, frames_of
+from .site import Program, frames_of
 from .tracing import sites
 
 BATCHED = (nn.BatchNorm1d, nn.InstanceNorm1d)  # layers that take (B, C, L) too, so that (K, B, C) is misread

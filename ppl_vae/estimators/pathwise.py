@@ -16,7 +16,8 @@ from torch import Tensor
 
 from .base import Estimator, Terms, summed_up, with_gradient_of
 from .importance import log_mean_exp
-from .sites import Program, Sites
+from .site import Program
+from .sites import Sites
 
 
 class STL(Estimator):

@@ -14,7 +14,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from .sites import Plate, Site, Sites, frames_of, particles_of
+from .site import Site, frames_of, particles_of
+from .sites import Plate, Sites
 
 
 def data_plate(model: Mapping[str, Site]) -> Plate:
@@ -65,11 +66,13 @@ def codes_of_single_data(traced: Sites, parameters: list[Tensor]) -> str | None:
     for name, site in traced.drawn.items():
         if not (candidates and traced.size > 1 and traced.plate.name in frames_of(site)):
             continue
-        log_q = traced.log_prob({**site, "value": site["value"].detach()})[0]
-        if not log_q.requires_grad:
+        value = site["value"].float()
+        value = value.reshape(*value.shape[: value.dim() - site["fn"].event_dim], -1).sum(-1)
+        told = traced.log_prob({**site, "value": site["value"].detach()}) + traced.per_datum(site, value)
+        if not told.requires_grad:
             continue
         first, second = (
-            torch.autograd.grad(log_q[i], candidates, retain_graph=True, allow_unused=True) for i in (0, 1)
+            torch.autograd.grad(told[0, i], candidates, retain_graph=True, allow_unused=True) for i in (0, 1)
         )
         for a, b in zip(first, second, strict=True):
             for dim, length in enumerate(() if a is None or b is None else a.shape):
@@ -159,7 +162,7 @@ def _check_declared(site: Site, sizes: Mapping[str, int], widest: int | None) ->
         if frame.name in sizes and frame.size > 1 and (len(shape) < -frame.dim or shape[frame.dim] == 1):
             raise ValueError(
                 f"site {site['name']} has one value for all {frame.size} of plate {frame.name}, which has no size; "
-                f"write pyro.plate({str(frame.name)!r}, {frame.size})"
+                f"write pyro.plate({str(frame.name)!r}, len(x))"
             )
     scale = site["scale"]
     for i, size in enumerate(reversed(scale.shape if isinstance(scale, Tensor) else ()), 1):

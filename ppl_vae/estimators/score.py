@@ -20,7 +20,7 @@ from ..handlers import register
 from ..randomness import apart, isolated
 from .base import Estimator, Terms, summed_up, with_gradient_of
 from .importance import log_mean_exp
-from .sites import Program
+from .site import Program
 
 HIDDEN = 100  # units of the baseline network
 _numbers = itertools.count()
@@ -136,7 +136,7 @@ class NVIL(Estimator, nn.Module):
         weights, score = traced.weights(), traced.score()
         surrogate = weights.log_w
         if score is not None:
-            predicted = self._predict(_first(args), traced.size)
+            predicted = self._predict(_first(args), traced.size) * traced.unmasked()
             signal = weights.log_w.detach() - predicted
             surrogate = surrogate + signal.detach() * score - signal.square()
         # Taken off first, so that a large squared error rounds nothing off the value.

@@ -11,7 +11,6 @@ sites must share the rest, which is multiplied afterwards.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,16 +18,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-Program = Callable[..., Any]
-Site = dict[str, Any]
-Scale = float | Tensor
-
-
-class _ParticlePlate(str):
-    """A plate's name of its own class: a user's plate is never taken for this one, whatever it is called."""
-
-
-PARTICLES = _ParticlePlate("ppl_vae.particles")  # name of the particle plate
+from .site import (
+    Scale,
+    Site,
+    common_scale,
+    density,
+    frames_of,
+    particles_of,
+    same_scale,
+    subsampling_of,
+)
 
 
 @dataclass(frozen=True)
@@ -167,9 +166,9 @@ class Sites:
             value: its tensor, such as its log-probability.
             shared: a site outside the data plate belongs to all N data: each carries 1/N of it; a plate inside the
                 datum that is sub-sampled stands for its N. Without ``shared`` every datum carries all of it, as it is:
-                so a score enters, which no scale multiplies.
+                so a score enters, which no scale multiplies and no mask hides, since what is drawn moves the rest.
         """
-        if site["mask"] is not None:
+        if site["mask"] is not None and shared:
             value = torch.where(torch.as_tensor(site["mask"], device=value.device), value, value.new_zeros(()))
         frames, particles = frames_of(site), particles_of(site)
         dims = [frame.dim for frame in frames.values()] + ([] if particles is None else [particles.dim])
@@ -214,6 +213,14 @@ class Sites:
             log_w.append(self.scaled_ratio(prior, log_p[-1], site, value, log_q[-1]))
         return Weights(*(self._total(terms) for terms in (log_likelihood, log_p, log_q, log_w)))
 
+    def unmasked(self) -> Tensor | float:
+        """1 for data with a site that no mask hides, 0 for others, (B,)."""
+        sites = [*self.model.values(), *self.guide.values()]
+        if any(site["mask"] is None for site in sites):
+            return 1.0
+        counts = (self.per_datum(site, torch.ones((), device=site["value"].device)) for site in sites)
+        return (self._total(counts).sum(0) > 0).to(sites[0]["value"].dtype)
+
     def score(self) -> Tensor | None:
         """Sum of log q over the sites that the guide cannot reparameterise, (K, B); None if it has no such site.
 
@@ -227,7 +234,8 @@ class Sites:
         values = {name: site["value"].detach() for name, site in self.drawn.items()}
         if len(values) == 1:  # nothing in the guide can depend on it
             return {name: {**self.guide[name], "value": value} for name, value in values.items()}
-        return self.rerun(values)
+        found = self.rerun(values)
+        return {name: found[name] for name in values}
 
     def scale_paths(self, coefficients: Tensor, beta_coefficients: Tensor | None = None) -> None:
         """Multiply every gradient that will reach the guide through the log-weights (K, B).
@@ -249,15 +257,15 @@ class Sites:
         """A tensor (K, B) laid out over the plates of a site's value."""
         event = site["fn"].event_dim
         particles, data = particles_of(site), self.plate.dim
-        shape = [1] * max(site["value"].dim() - event, -data if data else 0)
+        shape = [1] * max(site["value"].dim() - event, -(data or 0))
         if data is not None:
             shape[data] = self.size
         if particles is None:
-            out = per_datum.reshape(shape)
+            out = per_datum.reshape(tuple(shape))
         else:
             shape[particles.dim] = self.num_particles
-            out = (per_datum if data is None or particles.dim < data else per_datum.T).reshape(shape)
-        return out.reshape(*shape, *(1,) * event)
+            out = (per_datum if data is None or particles.dim < data else per_datum.T).reshape(tuple(shape))
+        return out.reshape((*shape, *(1,) * event))
 
     def _data_shape(self, scale: Tensor) -> list[int]:
         """Shape of a scale over plates, with the data plate written out."""
@@ -279,43 +287,3 @@ class _Scaled:
 
     def __call__(self, gradient: Tensor) -> Tensor:
         return gradient * self.by
-
-
-def density(site: Site) -> Tensor:
-    """Log-density of a site at its value, over its plates."""
-    return site["fn"].log_prob(site["value"], *site["args"], **site["kwargs"])
-
-
-def frames_of(site: Site) -> dict[Any, Any]:
-    """Vectorised plates that a site is in, by name, outermost first, particles apart."""
-    frames = (frame for frame in site["cond_indep_stack"] if frame.vectorized)
-    return {frame.name: frame for frame in frames if not isinstance(frame.name, _ParticlePlate)}
-
-
-def particles_of(site: Site) -> Any:
-    """The particle plate of a site, or None."""
-    return next((f for f in site["cond_indep_stack"] if isinstance(f.name, _ParticlePlate)), None)
-
-
-def subsampling_of(frames: Iterable[Any]) -> float:
-    """N/B over the plates."""
-    return math.prod((frame.full_size or frame.size) / frame.size for frame in frames)
-
-
-def common_scale(site: Site) -> Scale:
-    """Product of what ``poutine.scale`` says at a site, without beta and the N/B of plates."""
-    return math.prod(site["scales"])
-
-
-def same_scale(a: Site, b: Site) -> bool:
-    """Whether two sites in the same plates are known to have one scale: the same numbers and the same tensors."""
-    if not (isinstance(a["scale"], Tensor) or isinstance(b["scale"], Tensor)):
-        return math.isclose(a["scale"], b["scale"], rel_tol=1e-6)
-    betas = a["infer"].get("beta", 1.0), b["infer"].get("beta", 1.0)
-    pairs = [betas, *zip(a["scales"], b["scales"], strict=False)]
-    return len(a["scales"]) == len(b["scales"]) and all(same(*pair) for pair in pairs)
-
-
-def same(a: Scale, b: Scale) -> bool:
-    """Whether two scales are the same number or the same tensor; tensors are not read."""
-    return a is b or (not isinstance(a, Tensor) and not isinstance(b, Tensor) and math.isclose(a, b, rel_tol=1e-6))

@@ -19,7 +19,7 @@ import torch
 
 from ..checks import check_size
 from .base import Estimator, Terms, summed_up, with_gradient_of
-from .sites import Program
+from .site import Program
 
 
 class TVO(Estimator):

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from ..checks import check_size
 from .plates import data_plate, settle
-from .sites import PARTICLES, Program, Site, Sites
+from .site import PARTICLES, Program, Site
+from .sites import Sites
 
 
 def sites(
@@ -66,12 +67,11 @@ def sites(
         settle({}, found, sizes, widest)
         return found
 
-    trace: Any = poutine.trace(_Scales()(around(guide)), graph_type="flat").get_trace(*args, **kwargs)
+    trace = _traced(around(guide), args, kwargs)
     if through is not None:
         _pass_through(trace, through, again)
-    replayed = _Scales()(around(poutine.replay(model, trace=trace)))
     in_guide = _samples(trace)
-    in_model = _samples(poutine.trace(replayed, graph_type="flat").get_trace(*args, **kwargs))
+    in_model = _samples(_traced(around(poutine.replay(model, trace=trace)), args, kwargs))
     _leave_out_what_a_messenger_observes(in_model, in_guide)
     _check_names(in_model, in_guide, marginal)
     sizes = settle(in_model, in_guide, {}, widest)
@@ -116,6 +116,17 @@ def _samples(trace: poutine.Trace) -> dict[str, Site]:
         and type(site["fn"]).__name__ != "_Subsample"
         and not site["infer"].get("_deterministic")
     }
+
+
+def _traced(program: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
+    """A program's trace, every site with what scales it; a site that does not fit its plate is told in one line."""
+    try:
+        return poutine.trace(_Scales()(program), graph_type="flat").get_trace(*args, **kwargs)
+    except ValueError as error:
+        said = str(error).split("\n")[0]
+        if not said.startswith("Shape mismatch inside plate"):
+            raise
+        raise ValueError(f"{said}; give the site's distribution and the plate one size, as in len(x)") from None
 
 
 class _Scales(poutine.messenger.Messenger):

@@ -20,7 +20,8 @@ from torch import Tensor
 from ..checks import nearest
 from .base import Estimator, Terms, summed_up, with_gradient_of
 from .importance import log_mean_exp
-from .sites import Program, Sites
+from .site import Program
+from .sites import Sites
 from .tracing import guide_sites
 
 PHASES = ("wake", "sleep")
@@ -88,7 +89,7 @@ class RWS(Estimator):
         if extra:
             raise ValueError(
                 f"RWS(phi='sleep') needs a guide that samples the model's latent sites alone, and this one also "
-                f"samples {' and '.join(extra)}; phi='wake' will serve"
+                f"samples {' and '.join(extra)}; use phi='wake'"
             )
         with torch.no_grad():
             dream: Any = poutine.trace(poutine.uncondition(model)).get_trace(*args, **kwargs).nodes
@@ -97,7 +98,7 @@ class RWS(Estimator):
         if len(seen) != 1 or not isinstance(x, Tensor) or dream[seen[0]]["value"].shape != x.shape:
             raise ValueError(
                 "RWS(phi='sleep') needs a model that draws its first argument, all of it, at its one observed site; "
-                f"this one observes {' and '.join(seen)}, so phi='wake' will serve"
+                f"this one observes {' and '.join(seen)}, so use phi='wake'"
             )
         values = {name: dream[name]["value"] for name in traced.drawn}
         drawn = guide_sites(guide, values, (dream[seen[0]]["value"], *args[1:]), kwargs)

@@ -52,7 +52,7 @@ def anomaly_scores(
     if score not in SCORES:
         raise ValueError(f"score {score!r} is unknown; {nearest(str(score), SCORES)}")
     if score == "log-likelihood" and not hasattr(model, "guide"):
-        raise TypeError(f"{type(model).__name__} has no log-likelihood; score 'reconstruction' will serve")
+        raise TypeError(f"{type(model).__name__} has no log-likelihood; use score 'reconstruction'")
     if score == "reconstruction" or not hasattr(model, "guide"):
         return reconstruction_error(model, x)
     return -log_likelihood(model, x, num_particles=num_particles, seed=seed).value

@@ -17,7 +17,7 @@ from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from ..estimators.sites import PARTICLES, Site
+from ..estimators.site import PARTICLES, Site
 from ..estimators.tracing import sites
 
 
@@ -52,6 +52,8 @@ def structure(model: Any, batch: tuple[Tensor, ...]) -> Structure:
         model.prepare(*batch)
     found = sites(model.model, model.guide, batch, 1)
     every = (*found.model.values(), *found.guide.values())
+    if found.plate.name is None:
+        raise ValueError("the model has no plate for its data; put them in pyro.plate('data', len(x))")
     nesting = max(-frame.dim for site in every for frame in frames(site))
     latent = {site["name"]: found.is_local(site) for site in found.latent}
     arguments = {site["name"]: _argument(site["value"], batch) for site in found.observed}

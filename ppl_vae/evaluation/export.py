@@ -14,7 +14,8 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from ..checks import check_size
-from ..estimators.sites import Site, Sites
+from ..estimators.site import Site
+from ..estimators.sites import Sites
 from ..estimators.tracing import sites
 from .draws import Structure, frames, run, structure
 from .importance import check_data, evaluating

@@ -80,7 +80,8 @@ def log_likelihood(
         found = layout(model, x, y, device)
         found.check_weights()
         particles, examples = tile(found, len(x), num_particles, memory)
-        first = x[:1].to(device), _part(y, 0, 1, device)
+        count = len(x) if found.whole or found.own else 1
+        first = x[:count].to(device), _part(y, 0, count, device)
         weights = functools.partial(_weights, model, nesting=found.nesting)
         weigh = Weigher(model, weights, *first, len(x) * num_particles, (particles, examples))
         parts = [
@@ -110,13 +111,13 @@ def _weights(model: Any, x: Tensor, y: Tensor | None, num_particles: int, *, nes
     """Log-weights (K, B) of the sites inside the data plate."""
     args = (x,) if y is None else (x, y)
     traced = sites(model.model, model.guide, args, num_particles, nesting)
-    if traced.size != len(x):
+    if traced.plate.name is not None and traced.size != len(x):
         raise ValueError(
             f"the plate {traced.plate.name} holds {traced.size} of the {len(x)} examples given; the program must take "
             "every example it is given, as in pyro.plate('data', N, subsample_size=len(x))"
         )
     total: Any = sum(traced.log_prob(site) for site in traced.model.values() if traced.is_local(site))
-    total = total - sum(traced.log_prob(site) for site in traced.guide.values() if traced.is_local(site))
+    total = total - sum(traced.log_prob(site) for site in traced.drawn.values() if traced.is_local(site))
     return total.expand(num_particles, traced.size)
 
 
@@ -128,10 +129,10 @@ def tile(found: Layout, count: int, num_particles: int, memory: int) -> tuple[in
     """Particles and examples of one piece, so that its intermediate tensors stay within ``memory`` bytes.
 
     Global latents are drawn one particle at a time: the layers of a program need not take particles in front of their
-    weights.
+    weights. So are those of a program that takes none in front of its batch.
     """
     fit = max(1, memory // found.bytes)
-    particles = 1 if found.shared else min(num_particles, fit)
+    particles = min(num_particles, fit) if found.vectorised and not found.shared else 1
     # The weights of a piece are kept until it is done: K doubles an example.
     examples = min(max(1, fit // particles), max(1, memory // (8 * num_particles)))
     return particles, found.piece(examples, count)

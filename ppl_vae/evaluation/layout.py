@@ -1,13 +1,14 @@
-"""What one run of a program on its first datum tells: its plates, its global latents, and how large it is.
+"""What one run of a program on its first data tells: its plates, its global latents, and how large it is.
 
 A site is local inside the data plate and global outside it. A guide has codes of its own where its plate does not
-follow the batch, as Pyro's ``AutoNormal`` of a model with local latents: one code for each datum it was trained on.
+follow the batch, as Pyro's ``AutoNormal`` of a model with local latents: one code for each datum it was trained on. A
+program without plates takes all data at once, as one datum.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -15,8 +16,14 @@ from pyro import poutine
 from pyro.distributions import Delta
 from torch import Tensor, nn
 
-from ..estimators.sites import Site, Sites
+from ..estimators.checking import loose_helper, subsampled_inside
+from ..estimators.particles import try_particles
+from ..estimators.site import Site, frames_of
+from ..estimators.sites import Sites
 from ..estimators.tracing import sites
+from ..trials import trial
+
+FEW = 2  # data of the run
 
 
 @dataclass(frozen=True)
@@ -27,6 +34,8 @@ class Layout:
         nesting: plates inside one another, outside of which a plate of particles finds room.
         shared: names of the latent sites outside the data plate.
         own: for how many data the guide has codes of its own; None where it takes any batch.
+        whole: whether the program has no plate for its data, which are then one datum.
+        vectorised: whether the programs take particles in front of the batch.
         most: data that one run takes: N where the data plate is sub-sampled from N.
         entries: numbers observed in one datum.
         bytes: of module outputs behind one log-weight, with room for copies.
@@ -36,6 +45,8 @@ class Layout:
     nesting: int
     shared: tuple[str, ...]
     own: int | None
+    whole: bool
+    vectorised: bool
     most: int | None
     entries: int
     bytes: int
@@ -57,28 +68,66 @@ class Layout:
                 f"the guide has codes of its own for {self.own} data and was given {count}; evaluate it on the data it "
                 "was trained on, or use a guide that computes q(z | x) from x"
             )
-        return count if self.own is not None else max(1, min(wanted, count, self.most or count))
+        if self.own is not None or self.whole:
+            return count
+        return max(1, min(wanted, count, self.most or count))
 
 
 def layout(model: Any, x: Tensor, y: Tensor | None, device: torch.device) -> Layout:
-    """Run guide and model once on the first datum; a program that waits for its first batch is shown all data first."""
+    """Run guide and model once on the first data, or on all where they do not take fewer.
+
+    A program that waits for its first batch is shown all data first.
+
+    Raises:
+        ValueError: programs that run on neither, or take only a part of what they are given.
+    """
+    every = tuple(t.to(device) for t in (x, y) if t is not None)
     if not getattr(model, "prepared", True):
-        model.prepare(*(t.to(device) for t in (x, y) if t is not None))
-    args = tuple(t[:1].to(device) for t in (x, y) if t is not None)
-    with torch.random.fork_rng(devices=[]):
-        sizes, (guide, traced) = _measured(model, lambda: _first(model, args))
-    frames = [frame for site in (*guide.values(), *traced.model.values()) for frame in site["cond_indep_stack"]]
-    own = {frame.size for frame in frames if frame.name == traced.plate.name and frame.size != 1}
-    latent = {site["name"]: site for site in (*traced.latent, *guide.values())}
+        model.prepare(*every)
+    args = tuple(t[:FEW] for t in every)
+    with trial(*every):
+        try:
+            sizes, (guide, traced) = _measured(model, lambda: _first(model, args))
+            alone = traced.plate.name is not None and traced.size == len(args[0])
+        except (RuntimeError, IndexError, ValueError):
+            alone = False
+        if not alone:
+            args, (sizes, (guide, traced)) = every, _measured(model, lambda: _all(model, every))
+    plate = traced.plate
+    given = len(args[0])
+    if plate.name is not None and plate.size != given:
+        raise ValueError(
+            f"the plate {plate.name} holds {plate.size} of the {given} examples given; the program must take every "
+            "example it is given, as in pyro.plate('data', N, subsample_size=len(x))"
+        )
+    held = {frames_of(site)[plate.name].size for site in guide.values() if plate.name in frames_of(site)}
+    own = next(iter(held - {given, -1}), None if alone or plate.name is None else given)
+    frames = [frame for site in (*guide.values(), *traced.model.values()) for frame in frames_of(site).values()]
+    latent = {site["name"]: site for site in (*traced.latent, *_drawn(guide).values())}
+    observed = sum(site["value"].numel() for site in traced.observed if traced.is_local(site))
+    nesting = max((-frame.dim for frame in frames), default=0)
     return Layout(
-        nesting=max(-frame.dim for frame in frames if frame.vectorized),
+        nesting=nesting,
         shared=tuple(name for name, site in latent.items() if not traced.is_local(site)),
-        own=next(iter(own), None),
-        most=traced.plate.full_size if (traced.plate.full_size or 1) != traced.plate.size else None,
-        entries=sum(site["value"].numel() for site in traced.observed if traced.is_local(site)),
-        bytes=4 * max([*sizes, args[0].numel() * 8]) + sum(sorted(sizes)[-2:]),
+        own=own,
+        whole=plate.name is None,
+        vectorised=all(site["name"] in guide for site in traced.latent)
+        and (own is not None or _takes_particles(model, args, nesting, traced)),
+        most=plate.full_size if plate.full_size != plate.size else None,
+        entries=observed // plate.size,
+        bytes=4 * max([*sizes, args[0][:1].numel() * 8]) + sum(sorted(sizes)[-2:]),
         doubt=_doubt(traced, guide),
     )
+
+
+def _takes_particles(model: Any, args: tuple[Tensor, ...], nesting: int, traced: Sites) -> bool:
+    """Whether the programs run with particles in front of the batch, and read them as such."""
+    try:
+        with trial(*args):
+            try_particles(model.model, model.guide, args, 3, nesting, traced.size)
+    except ValueError:
+        return False
+    return True
 
 
 def _first(model: Any, args: tuple[Tensor, ...]) -> tuple[dict[str, Site], Sites]:
@@ -87,7 +136,7 @@ def _first(model: Any, args: tuple[Tensor, ...]) -> tuple[dict[str, Site], Sites
     guide = {
         name: site
         for name, site in trace.nodes.items()
-        if site["type"] == "sample" and type(site["fn"]).__name__ != "_Subsample" and not site["is_observed"]
+        if site["type"] == "sample" and type(site["fn"]).__name__ != "_Subsample"
     }
     for name, site in list(trace.nodes.items()):
         if site["type"] == "sample" and (site["cond_indep_stack"] or type(site["fn"]).__name__ == "_Subsample"):
@@ -95,10 +144,46 @@ def _first(model: Any, args: tuple[Tensor, ...]) -> tuple[dict[str, Site], Sites
     return guide, sites(poutine.replay(model.model, trace=trace), lambda *_: None, args, 1, marginal=True)
 
 
+def _all(model: Any, args: tuple[Tensor, ...]) -> tuple[dict[str, Site], Sites]:
+    """``_first`` on all data; ValueError in one sentence where the programs fail."""
+    try:
+        return _first(model, args)
+    except (RuntimeError, IndexError) as error:
+        said = str(error).strip().split("\n")[0]
+        raise ValueError(
+            f"model and guide run neither on {FEW} data nor on all {len(args[0])} ({type(error).__name__}: {said}); "
+            "give the data that the guide was trained on, or a program that takes any number, as in "
+            "pyro.plate('data', N, subsample_size=len(x))"
+        ) from error
+
+
+def _drawn(guide: dict[str, Site]) -> dict[str, Site]:
+    return {name: site for name, site in guide.items() if not site["is_observed"]}
+
+
 def _doubt(traced: Sites, guide: dict[str, Site]) -> str | None:
     """Why the guide's draws inside the data plate have no density of their own, if so."""
-    local = [site for site in guide.values() if traced.is_local(site)]
-    helpers = [site["name"] for site in guide.values() if site["infer"].get("is_auxiliary", False)]
+    inside = subsampled_inside(traced)
+    if inside is not None:
+        return (
+            f"site {inside[0]} is in the sub-sampled plate {inside[1]} inside the datum, so log p(x) of a whole datum "
+            "is not seen; give the whole plate"
+        )
+    local = [site for site in _drawn(guide).values() if traced.is_local(site)]
+    for name, site in guide.items():
+        if site["is_observed"] and type(site["fn"]).__name__ == "Unit" and name not in traced.model:
+            if traced.is_local(site):
+                return (
+                    f"pyro.factor({name!r}) in the guide may be a part of q(z | x) or a term of the loss; if it is a "
+                    f"term of the loss, leave it out with poutine.block(guide, hide=[{name!r}])"
+                )
+    loose = loose_helper(replace(traced, guide=_drawn(guide)))
+    if loose is not None and traced.is_local(guide[loose]):
+        return (
+            f"site {loose} of the guide is auxiliary and not a change of variables of a latent site, so single data "
+            "have no log-weights; use a guide of the model's own sites"
+        )
+    helpers = [site["name"] for site in _drawn(guide).values() if site["infer"].get("is_auxiliary", False)]
     if any(site["name"] in helpers for site in local):
         return None
     for site in local:

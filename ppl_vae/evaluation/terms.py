@@ -73,8 +73,8 @@ def elbo(model: Any, x: Tensor, y: Tensor | None = None, num_particles: int = 1,
     with evaluating(model, seed) as device:
         found = layout(model, x, y, device)
         # Of global latents one draw at a time: the layers of a program need not take particles in front of them.
-        runs, k = (num_particles, 1) if found.shared else (1, num_particles)
-        estimator = MeanFieldELBO(num_particles=k, max_plate_nesting=found.nesting)
+        runs, k = (1, num_particles) if found.vectorised and not found.shared else (num_particles, 1)
+        estimator = MeanFieldELBO(num_particles=k, max_plate_nesting=max(1, found.nesting))
         size = found.piece(PIECE // k, len(x))
         parts = []
         for i in range(0, len(x), size):

@@ -116,8 +116,9 @@ class SVI(Recorded, nn.Module):
             if len(batch[0]):
                 self._try(batch)
                 self._look(batch)
-        except (RuntimeError, IndexError) as error:
-            if isinstance(error, NotImplementedError):
+        except (RuntimeError, IndexError, ValueError) as error:
+            # Pyro's own words of shapes go over many lines.
+            if isinstance(error, NotImplementedError) or (isinstance(error, ValueError) and "\n" not in str(error)):
                 raise
             said = str(error).strip().split("\n")[0]
             raise ValueError(

@@ -180,7 +180,7 @@ def test_what_sleep_cannot_dream_is_refused():
             for name in ("x", "x2"):
                 pyro.sample(name, dist.Normal(z[..., 0], 1.0), obs=x[:, 0])
 
-    with pytest.raises(ValueError, match="this one observes x and x2, so phi='wake' will serve"):
+    with pytest.raises(ValueError, match="this one observes x and x2, so use phi='wake'"):
         sleep.terms(two, pair.guide, X)
 
     def helped(x):

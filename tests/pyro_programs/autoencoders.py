@@ -184,7 +184,7 @@ class ScanVI(nn.Module):
     A classification loss on labelled cells stands in the guide as a factor, whose log-density is subtracted.
     """
 
-    genes, types, alpha, has_rsample = 4, 2, 3.0, False
+    genes, types, alpha, has_rsample = 4, 2, 3.0, True
 
     def __init__(self, scale_factor=1.0):
         super().__init__()
