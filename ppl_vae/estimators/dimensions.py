@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import torch
@@ -22,6 +23,7 @@ from .site import Program, Site, frames_of
 from .sites import Sites
 from .tracing import sites
 
+Given = Mapping[str, Tensor | Callable[[dict[str, Any]], Tensor]]  # values of sites, or what gives them
 MOST_SITES = 48  # with dimensions of their own: tensors have 64 at most
 
 
@@ -50,7 +52,7 @@ def try_layout(layout: Layout, traced: Sites, model: Program, guide: Program, ar
             f"and {MOST_SITES} is the most; use VIMCO, NVIL or RWS, with every latent site in the guide"
         )
 
-    def run(given: Mapping[str, Tensor]) -> Sites:
+    def run(given: Given) -> Sites:
         return sites(model, guide, args, count, layout.nesting, draw=_Given(given), **how)
 
     _Trial(layout, traced, run).check()
@@ -65,7 +67,7 @@ class _Trial:
         run: the programs' sites at given values.
     """
 
-    def __init__(self, layout: Layout, traced: Sites, run: Callable[[Mapping[str, Tensor]], Sites]) -> None:
+    def __init__(self, layout: Layout, traced: Sites, run: Callable[[Given], Sites]) -> None:
         self.layout, self.run = layout, run
         self.latents = {site["name"]: site for site in (*traced.latent, *traced.drawn.values())}
         self.drawn = {name: site["value"].detach() for name, site in self.latents.items()}
@@ -82,8 +84,8 @@ class _Trial:
         for name, dim in self.layout.dims.items():
             table = values(self.latents[name]["fn"], name)
             table = table[torch.arange(self.size, device=table.device) % len(table)]
-            discrete = {key: self.drawn[key] for key in self.layout.sizes} | {name: spread(table, dim)}
-            found = self._try(name, discrete)
+            discrete = {key: self.drawn[key] for key in self.layout.sizes}
+            found = self._try(name, discrete | {name: partial(spread, table, dim)})
             for site in every(found):
                 if self._shows(name, site):
                     depends.setdefault(site["name"], {})[name] = self.layout.sizes[name]
@@ -107,7 +109,7 @@ class _Trial:
     def _compare(self, name: str, table: Tensor, follow: Mapping[str, Tensor]) -> None:
         """Densities at values of site ``name`` side by side, against those at two of them alone."""
         dim = self.layout.dims[name]
-        together = _densities(self._try(name, self.drawn | follow | {name: spread(table, dim)}))
+        together = _densities(self._try(name, self.drawn | follow | {name: partial(spread, table, dim)}))
         for i in (0, 1):
             alone = _densities(self._try(name, self.drawn | {name: table[i].expand(self.drawn[name].shape)}))
             for key in self.steady:
@@ -116,7 +118,7 @@ class _Trial:
                 if log is None or key not in alone or not _close(log, alone[key]):
                     raise ValueError(self._fails(name, f"at a value of {name}, site {key[0]} changes with the others"))
 
-    def _try(self, name: str, given: Mapping[str, Tensor]) -> Sites:
+    def _try(self, name: str, given: Given) -> Sites:
         try:
             return self.run(given)
         except Exception as error:
@@ -138,15 +140,16 @@ class _Trial:
 
 
 class _Given(Messenger):
-    """Gives latent sites the values it holds."""
+    """Gives latent sites the values it holds, or makes of them."""
 
-    def __init__(self, held: Mapping[str, Tensor]) -> None:
+    def __init__(self, held: Given) -> None:
         super().__init__()
         self.held = held
 
     def _pyro_sample(self, msg: dict[str, Any]) -> None:
         if msg["name"] in self.held and not (msg["done"] or msg["is_observed"]):
-            msg["value"], msg["done"] = self.held[msg["name"]], True
+            given = self.held[msg["name"]]
+            msg["value"], msg["done"] = given if isinstance(given, Tensor) else given(msg), True
 
 
 def _densities(traced: Sites) -> dict[tuple[str, str], Tensor]:

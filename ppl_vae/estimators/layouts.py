@@ -97,13 +97,26 @@ def every(traced: Sites) -> list[Site]:
     return [*traced.model.values(), *traced.guide.values()]
 
 
-def spread(table: Tensor, dim: int) -> Tensor:
-    """Values (N, *event) in a batch dimension of their own, to the left of all others."""
-    return table.reshape(len(table), *(1,) * (-dim - 1), *table.shape[1:])
+def spread(table: Tensor, dim: int, msg: dict[str, Any]) -> Tensor:
+    """A site's values in a batch dimension to the left of all others, of size 1 in its plates.
+
+    Only a plate without a size is written out, as it has that of the values in it.
+
+    Args:
+        table: the values, (N, *event).
+        dim: the dimension, without those of events.
+        msg: the site.
+    """
+    shape, batch = [1] * (-dim - 1), msg["fn"].batch_shape
+    for frame in msg["cond_indep_stack"]:
+        if frame.vectorized and frame.size == -1 and len(batch) >= -frame.dim:
+            shape[frame.dim] = batch[frame.dim]
+    event = table.shape[1:]
+    return table.reshape(-1, *(1,) * len(shape), *event).expand(-1, *shape, *event)
 
 
 class Own(Messenger):
-    """Gives discrete sites all their values in dimensions of their own, of size 1 elsewhere.
+    """Gives discrete sites all their values in dimensions of their own.
 
     Args:
         dims: each site's dimension, without those of events.
@@ -123,7 +136,7 @@ class Own(Messenger):
             return
         table = values(msg["fn"], name)
         self.found[name] = len(table)
-        msg["value"], msg["done"] = spread(table, self.dims[name]), True
+        msg["value"], msg["done"] = spread(table, self.dims[name], msg), True
 
 
 class Listed(Messenger):

@@ -171,6 +171,26 @@ def test_the_layout_follows_the_programs():
             assert torch.equal(estimator.terms(model, guide, X).surrogate, expected), (names, size, plates)
 
 
+def test_plates_without_a_size_have_that_of_their_sites():
+    """The values of a site are written out over them, as its draws are, where its distribution has that size."""
+    a = parameters()
+
+    def of(**size):
+        def model(x):
+            with pyro.plate("data", dim=-1, **size), words(x):
+                observe(a[1] * bit(a[0], "z") + x.mean(0), x)
+
+        def guide(x):
+            with pyro.plate("data", dim=-1, **size), words(x):
+                bit(a[2] * x, "z")
+
+        return model, guide
+
+    (model, guide), sized = of(), of(size=2)
+    assert torch.equal(Enum().terms(model, guide, X).surrogate, Enum().terms(*sized, X).surrogate)
+    refused("site z has one value for all 2 of plate data, which has no size", model, nothing)
+
+
 def test_sites_that_change_from_run_to_run_are_refused():
     runs = []
 
