@@ -1,46 +1,50 @@
-"""The ELBO with its sums over discrete latents done exactly, all their values side by side in the particle plate.
+"""The ELBO with its sums over discrete latents done exactly.
 
     sum_d q(d | x) E_{q(c | d, x)} [log sum_m p(x, c, d, m) - log q(c, d | x)]
 
 over the discrete sites d of guide and model, the discrete sites m of the model alone, which are summed out, and the
 continuous sites c, which are sampled. Gradients need no score function: q(d | x) is differentiated as it stands.
+
+Weights are densities of what is drawn: a mask leaves a site's log-density out of the bound, not out of the weights.
 """
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from typing import Any
 
 import torch
-from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from ..trials import trial
 from .base import Estimator, Terms
-from .site import Program, particles_of
+from .checking import subsampled_inside, uncommon_scale
+from .dimensions import try_layout
+from .elimination import Elimination, as_drawn, score_of_observed, scored, subsampled_in_a_sum
+from .layouts import Layout, changing, layout_of
+from .site import Program
 from .sites import Sites
-
-MOST = 4096  # joint values of all discrete sites
 
 
 class Enum(Estimator):
     """ELBO with an exact sum over discrete latents, those that only the model has included.
 
-    Unbiased, and without variance where all latents are discrete. Costs as many particles as the discrete sites have
-    joint values: 2^D for a vector of D Bernoulli variables. For discrete sites in further plates, or outside the data
-    plate, use pyro.infer.TraceEnum_ELBO.
+    Unbiased, and without variance where all latents are discrete. Sites in the data plate alone cost as many particles
+    as they have joint values: 2^D for a vector of D Bernoulli variables. Sites in further plates, such as the topic of
+    every word, are summed element by element, in programs that take dimensions to the left of all plates.
 
     Args:
         num_particles: K, samples of the continuous sites at each joint value of the discrete ones.
         max_plate_nesting: plates inside one another, particles apart; found by one run where it is None.
 
-    Needs discrete sites with finite support inside one data plate, 4096 joint values at most. Any beta where every
-    latent site of the model is in the guide; 1 otherwise, as beta cannot enter a sum over the model's own sites.
+    Needs discrete sites with finite support inside the data plate, of 4096 joint values at most where one term depends
+    on them; what depends on a site in further plates must be in these plates too. Continuous sites may be outside the
+    data plate. Any beta and any scales where every latent site of the model is in the guide; else beta 1 and one scale
+    for all sites, as they cannot enter the sum over the model's own sites.
 
     Raises:
-        ValueError: when run, a discrete site of another kind, or too many joint values.
+        ValueError: when run, a discrete site of another kind, too many joint values, or a sum that does not factorise.
 
-    Source: Obermeyer et al. 2019, "Tensor variable elimination for plated factor graphs" (the general case).
+    Source: Obermeyer et al. 2019, "Tensor variable elimination for plated factor graphs".
 
     Example:
         >>> from ppl_vae import likelihoods, models, networks, posteriors, priors
@@ -54,106 +58,90 @@ class Enum(Estimator):
         True
     """
 
-    per_datum = True
     own_scales = True
+
+    def __init__(self, num_particles: int = 1, max_plate_nesting: int | None = None) -> None:
+        super().__init__(num_particles, max_plate_nesting)
+        self._layouts: dict[Any, Layout] = {}
 
     def terms(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Terms:
         """Per-datum terms of one batch; exact where all latents are discrete."""
-        sizes, alone = self._sizes(model, guide, args, kwargs)
-        count, summed = self.num_particles * math.prod(sizes.values()), math.prod(sizes[name] for name in alone)
-        draw = _Listed(sizes, summed)
-        traced = self._trace(model, guide, args, kwargs, num_particles=count, draw=draw, marginal=True)
-        weights, log_d = traced.weights(), traced.score()
-        # Particles in the order (samples, values in the guide, values in the model alone).
-        shape = self.num_particles, -1, summed, traced.size
-        q = torch.ones(()) if log_d is None else log_d.reshape(shape)[:, :, 0].exp()
-        log_likelihood, kl = weights.log_likelihood, weights.log_q - weights.log_prior
-        if alone:
+        layout, traced = self._run(model, guide, args, kwargs)
+        if layout.alone:
             refuse_beta(traced)
-            # The prior of the guide's sites may depend on those summed out: it belongs under the sum.
-            own: Any = sum(traced.log_prob(traced.model[name]) for name in alone)
-            joint = (log_likelihood + weights.log_prior + own).reshape(shape)
-            surrogate = elbo = joint.logsumexp(2) - weights.log_q.reshape(shape)[:, :, 0]
-            reconstruction = (joint.softmax(2) * log_likelihood.reshape(shape)).sum(2)
+            _refuse_scales(traced, layout.alone[0])
+        if layout.listed:
+            return _listed_terms(layout, traced, self.num_particles)
+        return Elimination(traced, layout.dims, layout.alone).terms()
+
+    def _run(self, model: Program, guide: Program, args: Any, kwargs: Any) -> tuple[Layout, Sites]:
+        """The sites with all values of the discrete ones, under the layout kept for batches of this kind."""
+        kind = tuple(map(_kind, args)), tuple((name, _kind(kwargs[name])) for name in sorted(kwargs))
+        kept = self._layouts.get(kind)
+        if kept is not None:
+            try:
+                return kept, self._laid_out(kept, model, guide, args, kwargs)
+            except Exception:
+                layout = self._find(model, guide, args, kwargs)
+                if layout == kept:
+                    raise
         else:
-            surrogate, reconstruction, kl = (t.reshape(shape)[:, :, 0] for t in (weights.log_w, log_likelihood, kl))
-            elbo = reconstruction - kl
-        surrogate, elbo, reconstruction = ((q * term).sum(1).mean(0) for term in (surrogate, elbo, reconstruction))
-        return Terms(surrogate, elbo, reconstruction, reconstruction - elbo, traced.scale, traced.subsampling)
+            layout = self._find(model, guide, args, kwargs)
+        self._layouts[kind] = layout
+        return layout, self._laid_out(layout, model, guide, args, kwargs)
 
-    def _sizes(
-        self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any]
-    ) -> tuple[dict[str, int], list[str]]:
-        """How many values every discrete site has, those of the model alone last; and the names of these."""
-        with torch.no_grad():
-            traced = self._trace(model, guide, args, kwargs, num_particles=1, marginal=True)
-        alone = [site for site in traced.latent if site["name"] not in traced.guide]
-        discrete = [site for site in traced.drawn.values() if not site["fn"].has_rsample] + alone
-        sizes = {site["name"]: len(_values(site["fn"], site["name"])) for site in discrete}
-        for site in discrete:
-            if len(site["cond_indep_stack"]) > 1:
-                raise ValueError(
-                    f"site {site['name']} is discrete and in a plate besides {traced.plate.name}; "
-                    "pyro.infer.TraceEnum_ELBO will serve"
-                )
-        if math.prod(sizes.values()) > MOST:
-            raise ValueError(_too_many(" x ".join(f"{size} of {name}" for name, size in sizes.items())))
-        return sizes, [site["name"] for site in alone]
+    def _find(self, model: Program, guide: Program, args: Any, kwargs: Any) -> Layout:
+        """The layout of programs, which are tried with it; leaves nothing behind."""
+        with trial(*args):
+            traced = self._trace(model, guide, args, kwargs, marginal=True)
+            layout = layout_of(traced, self.max_plate_nesting)
+            try_layout(layout, traced, model, guide, args, kwargs)
+        return layout
+
+    def _laid_out(self, layout: Layout, model: Program, guide: Program, args: Any, kwargs: Any) -> Sites:
+        """The sites under a layout; ValueError if it is not that of the programs."""
+        self._found, draw, count = layout.nesting, layout.messenger(), layout.count(self.num_particles)
+        traced = self._trace(model, guide, args, kwargs, num_particles=count, draw=draw, marginal=True)
+        if layout_of(traced, self.max_plate_nesting, draw.found) != layout:
+            raise ValueError(changing(layout))
+        return traced
 
 
-class _Listed(Messenger):
-    """Gives discrete sites all their values in turn along the particle plate, the last site's fastest.
-
-    Args:
-        sizes: how many values each site has.
-        summed: joint values of the sites that only the model has: what the guide samples is the same for all of them.
-    """
-
-    def __init__(self, sizes: Mapping[str, int], summed: int) -> None:
-        super().__init__()
-        self.sizes, self.summed = sizes, summed
-
-    def _pyro_sample(self, msg: dict[str, Any]) -> None:
-        fn, plate = msg["fn"], particles_of(msg)
-        if msg["done"] or msg["is_observed"] or plate is None or type(fn).__name__ == "_Subsample":
-            return
-        count, axis = plate.size, plate.dim - len(fn.event_shape)
-        particle = torch.arange(count)
-        if msg["name"] in self.sizes:
-            names = list(self.sizes)
-            faster = math.prod(self.sizes[name] for name in names[names.index(msg["name"]) + 1 :])
-            table = _values(fn, msg["name"])
-            values = table[(particle // faster % len(table)).to(table.device)]
-            values = values.reshape(count, *(1,) * (-plate.dim - 1), *fn.event_shape)
-            msg["value"], msg["done"] = values.expand(fn.shape()), True
-        elif self.summed > 1:
-            drawn = fn(*msg["args"], **msg["kwargs"])
-            msg["value"] = drawn.index_select(axis, (particle // self.summed * self.summed).to(drawn.device))
-            msg["done"] = True
+def _kind(argument: Any) -> Any:
+    """What of an argument tells apart the batches for which programs have other sites, such as labels or none."""
+    return argument if argument is None or isinstance(argument, bool | str) else "given"
 
 
-def _values(fn: Any, name: str) -> Tensor:
-    """All values of a discrete distribution, (N, *event): of a vector, every combination of its entries' values."""
-    base = fn
-    while type(base).__name__ in ("Independent", "ExpandedDistribution", "MaskedDistribution"):
-        base = base.base_dist
-    try:
-        support = base.enumerate_support(expand=False)
-    except NotImplementedError:
-        raise ValueError(
-            f"site {name} is a {type(base).__name__}, whose values cannot be listed; VIMCO, NVIL, RWS or TraceELBO "
-            "will serve for a site that the guide samples"
-        ) from None
-    support = support.reshape(len(support), *base.event_shape)
-    entries = math.prod(fn.event_shape) // math.prod(base.event_shape)
-    if len(support) ** entries > MOST:
-        raise ValueError(_too_many(f"{len(support)}^{entries} of {name}"))
-    digits = torch.cartesian_prod(*[torch.arange(len(support), device=support.device)] * entries)
-    return support[digits].reshape(-1, *fn.event_shape)
+def _listed_terms(layout: Layout, traced: Sites, num_particles: int) -> Terms:
+    """Terms where the values are listed in the particle plate: (samples, values in guide, values in model alone)."""
+    weights, score = traced.weights(), score_of_observed(traced, {})
+    shape = num_particles, -1, layout.summed, traced.size
+    log_d: Any = sum(_weight(traced, traced.guide[name]) for name in layout.sizes if name not in layout.alone)
+    log_likelihood, kl = weights.log_likelihood, weights.log_q - weights.log_prior
+    q = log_d.reshape(shape)[:, :, 0].exp() if isinstance(log_d, Tensor) else log_likelihood.new_ones(())
+    if layout.alone:
+        inner = subsampled_inside(traced)
+        if inner is not None:
+            raise ValueError(subsampled_in_a_sum(*inner, layout.alone[0]))
+        # The prior of the guide's sites may depend on those summed out: it belongs under the sum.
+        own: Any = sum(_weight(traced, traced.model[name]) for name in layout.alone)
+        joint = (log_likelihood + weights.log_prior + own).reshape(shape)
+        surrogate = elbo = joint.logsumexp(2) - weights.log_q.reshape(shape)[:, :, 0]
+        reconstruction = (joint.softmax(2) * log_likelihood.reshape(shape)).sum(2)
+    else:
+        surrogate, reconstruction, kl = (t.reshape(shape)[:, :, 0] for t in (weights.log_w, log_likelihood, kl))
+        elbo = reconstruction - kl
+    if score is not None:
+        surrogate = scored(surrogate, score.expand_as(log_likelihood).reshape(shape)[:, :, 0])
+    surrogate, elbo, reconstruction = (
+        (q * torch.where(q > 0, term, 0.0)).sum(1).mean(0) for term in (surrogate, elbo, reconstruction)
+    )
+    return Terms(surrogate, elbo, reconstruction, reconstruction - elbo, traced.scale, traced.subsampling)
 
 
-def _too_many(listed: str) -> str:
-    return f"the discrete sites have more than {MOST} joint values ({listed}); VIMCO, NVIL or RWS will serve"
+def _weight(traced: Sites, site: Any) -> Tensor:
+    """Log-density of a site whatever its mask, (K, B)."""
+    return traced.per_datum({**site, "mask": None}, as_drawn(site), shared=False)
 
 
 def refuse_beta(traced: Sites) -> None:
@@ -166,3 +154,12 @@ def refuse_beta(traced: Sites) -> None:
                 f"beta has no meaning for site {alone[0]}, which is summed out of the model alone; leave beta at 1, or "
                 "give the guide that site too"
             )
+
+
+def _refuse_scales(traced: Sites, alone: str) -> None:
+    uncommon = uncommon_scale(traced)
+    if uncommon is not None:
+        raise ValueError(
+            f"{uncommon}, and site {alone} is summed out of the model alone, so that they cannot be multiplied; wrap "
+            f"model and guide whole in one poutine.scale, or give the guide site {alone} too"
+        )

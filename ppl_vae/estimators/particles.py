@@ -41,7 +41,14 @@ def find_nesting(model: Program, guide: Program, args: tuple[Any, ...], num_part
 
 
 def try_particles(
-    model: Program, guide: Program, args: tuple[Any, ...], num_particles: int, nesting: int, size: int, **how: Any
+    model: Program,
+    guide: Program,
+    args: tuple[Any, ...],
+    num_particles: int,
+    nesting: int,
+    size: int,
+    instead: str = "num_particles=1",
+    **how: Any,
 ) -> None:
     """ValueError if programs that run with one particle do not run with ``num_particles``, or misread them.
 
@@ -52,6 +59,7 @@ def try_particles(
         num_particles: K.
         nesting: plates inside one another.
         size: B, the data in the batch.
+        instead: what else to use.
         how: further arguments of ``sites``.
     """
     what = f"{num_particles} particles come in front of the batch"
@@ -59,14 +67,14 @@ def try_particles(
         with _watching(num_particles, size):
             sites(model, guide, args, num_particles, nesting, **how)
     except _Misread as error:
-        raise ValueError(f"{what}, and {error}; use num_particles=1, or ppl_vae.networks, which fold them") from None
+        raise ValueError(f"{what}, and {error}; use {instead}, or ppl_vae.networks, which fold them") from None
     except Exception as error:
         if type(error) is ValueError and "Shape mismatch inside plate" not in str(error):
             raise
         said = str(error).strip().split("\n")[0]
         raise ValueError(
             f"{what}, and the programs, which run without, fail with them ({type(error).__name__}: {said}); let them "
-            "take leading dimensions, as ppl_vae.networks do, or use num_particles=1"
+            f"take leading dimensions, as ppl_vae.networks do, or use {instead}"
         ) from error
 
 

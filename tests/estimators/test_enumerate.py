@@ -1,3 +1,4 @@
+import contextlib
 import math
 
 import numpy as np
@@ -273,9 +274,9 @@ def test_sites_that_cannot_be_listed_are_refused():
 
         return program, lambda x: of(p, False)[0](x) if observed else None
 
-    refused("site z is a Poisson, whose values cannot be listed; VIMCO, NVIL, RWS or", *of(dist.Poisson(2.0)))
+    refused("site z is a Poisson, whose values cannot be listed; use VIMCO, NVIL, RWS or", *of(dist.Poisson(2.0)))
     bits = dist.Bernoulli(torch.full((20,), 0.5)).to_event(1)
-    refused(r"more than 4096 joint values \(2\^20 of z\); VIMCO, NVIL or RWS will serve", *of(bits))
+    refused(r"more than 4096 joint values \(2\^20 of z\); use VIMCO, NVIL or RWS", *of(bits))
 
     def two(x, observed=True):
         with pyro.plate("data", len(x)):
@@ -292,7 +293,7 @@ def test_sites_that_cannot_be_listed_are_refused():
     refused("site c is a Normal, whose values cannot be listed", alone, lambda x: None)
 
 
-def test_discrete_sites_in_other_plates_are_refused():
+def test_sites_that_depend_on_others_from_outside_their_plates_are_refused():
     def nested(x, observed=True):
         with pyro.plate("data", len(x)):
             with pyro.plate("entries", 2):
@@ -301,7 +302,9 @@ def test_discrete_sites_in_other_plates_are_refused():
                 pyro.sample("x", dist.Normal(z.sum(-2), 1.0), obs=x)
 
     refused(
-        "site z is discrete and in a plate besides data; pyro.infer.TraceEnum_ELBO", nested, lambda x: nested(x, False)
+        "the values of site z are in a dimension .* fail with it .*; .* put what depends on z into its plates",
+        nested,
+        lambda x: nested(x, False),
     )
 
     def outside(x, observed=True):
@@ -311,3 +314,63 @@ def test_discrete_sites_in_other_plates_are_refused():
                 pyro.sample("x", dist.Normal(z, 1.0), obs=x)
 
     refused("site z is outside the plate data", outside, lambda x: outside(x, False))
+
+
+def test_values_that_the_guide_never_takes_add_nothing():
+    a = torch.tensor([0.3, -0.4]).double().requires_grad_()
+
+    def program(x, logits, observed=True):
+        with pyro.plate("data", len(x)):
+            z = pyro.sample("z", dist.Categorical(logits=logits))
+            if observed:
+                pyro.sample("x", dist.Normal(z * a[0], 1.0), obs=x)
+
+    never = torch.tensor([0.0, 0.0, -math.inf]).double()
+    terms = Enum().terms(
+        lambda x: program(x, torch.zeros(3).double()), lambda x: program(x, torch.cat([a * 1, never[2:]]), False), X
+    )
+    log_q = a.log_softmax(0)
+    log_x = dist.Normal(torch.arange(2) * a[0], 1.0).log_prob(X[:, None])
+    exact = (log_q.exp() * (log_x - math.log(3) - log_q)).sum(1)
+    assert torch.allclose(terms.surrogate, exact)
+    assert torch.allclose(differentiate(terms.surrogate.sum(), a), differentiate(exact.sum(), a))
+
+
+@pytest.mark.parametrize("guided", [True, False])
+@pytest.mark.parametrize("inner", [True, False])
+def test_continuous_sites_outside_the_data_plate_belong_to_all_data(guided, inner):
+    """A mean shared by six data, of which three are seen, and by their entries; z of each, or of each entry."""
+    a = torch.tensor([0.4, -0.7, 0.5, -0.3, 0.8]).double().requires_grad_()
+    entries = torch.stack([X, -X]) if inner else X
+
+    def plates(x):
+        data = pyro.plate("data", 6, dim=-1, subsample=torch.tensor([0, 1, 2]))
+        return (data, pyro.plate("entries", 2, dim=-2)) if inner else (data, contextlib.nullcontext())
+
+    def model(x):
+        mean = pyro.sample("mean", dist.Normal(0.0, 1.0))
+        data, more = plates(x)
+        with data, more:
+            z = pyro.sample("z", dist.Bernoulli(logits=a[0]))
+            pyro.sample("x", dist.Normal(mean + a[1] * z, 1.0), obs=x)
+
+    def guide(x):
+        pyro.sample("mean", dist.Normal(a[2], a[3].exp()))
+        data, more = plates(x)
+        with data, more:
+            if guided:
+                pyro.sample("z", dist.Bernoulli(logits=a[4] * x))
+
+    noise, weights = (torch.as_tensor(t) for t in np.polynomial.hermite_e.hermegauss(60))
+    means = (a[2] + a[3].exp() * noise).reshape(-1, *(1,) * entries.dim())
+    z = torch.tensor([0.0, 1.0]).double().reshape(2, *(1,) * (1 + entries.dim()))
+    log_p = dist.Bernoulli(logits=a[0]).log_prob(z) + dist.Normal(means + a[1] * z, 1.0).log_prob(entries)
+    log_q = dist.Bernoulli(logits=a[4] * entries).log_prob(z)
+    each = (log_q.exp() * (log_p - log_q)).sum(0) if guided else log_p.logsumexp(0)
+    seen = (weights / math.sqrt(2 * math.pi) * each.reshape(60, -1).sum(1)).sum()
+    exact = 2 * seen - torch.distributions.kl_divergence(dist.Normal(a[2], a[3].exp()), dist.Normal(0.0, 1.0))
+    gradient = differentiate(exact, a)
+    estimator = Enum()
+    draws = [-estimator.differentiable_loss(model, guide, entries) for _ in range(300)]
+    within(torch.stack(draws).detach(), exact.item())
+    within(torch.stack([differentiate(draw, a) for draw in draws]), gradient)
