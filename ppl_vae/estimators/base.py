@@ -152,8 +152,8 @@ class Estimator(Recorded, ELBO):
                 if "does not require grad" not in str(error):
                     raise
                 raise ValueError(
-                    f"a program takes a gradient inside, and {type(self).__name__} cuts the latents from the graph; use "
-                    "TraceELBO, or let the program take it of z.detach().requires_grad_() under torch.enable_grad()"
+                    f"a program takes a gradient inside, and {type(self).__name__} cuts the latents from the graph; "
+                    "use TraceELBO, or let the program take it of z.detach().requires_grad_() under torch.enable_grad()"
                 ) from error
             self._found = None  # by other programs than these
         self._check(traced)

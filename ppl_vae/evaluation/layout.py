@@ -97,7 +97,7 @@ def layout(model: Any, x: Tensor, y: Tensor | None, device: torch.device) -> Lay
     given = len(args[0])
     if plate.name is not None and plate.size != given:
         raise ValueError(
-            f"the plate {plate.name} holds {plate.size} of the {given} examples given; the program must take every "
+            f"the plate {plate.name} holds {plate.size} of the {len(x)} examples given; the program must take every "
             "example it is given, as in pyro.plate('data', N, subsample_size=len(x))"
         )
     held = {frames_of(site)[plate.name].size for site in guide.values() if plate.name in frames_of(site)}
@@ -107,7 +107,7 @@ def layout(model: Any, x: Tensor, y: Tensor | None, device: torch.device) -> Lay
     observed = sum(site["value"].numel() for site in traced.observed if traced.is_local(site))
     nesting = max((-frame.dim for frame in frames), default=0)
     complete = all(site["name"] in guide for site in traced.latent)
-    if complete and own is None:
+    if complete and (own is None or not alone):
         with trial(*every):
             sites(model.model, model.guide, args, 1)  # which says how model and guide differ
     return Layout(
