@@ -70,7 +70,7 @@ class _Trial:
     def __init__(self, layout: Layout, traced: Sites, run: Callable[[Given], Sites]) -> None:
         self.layout, self.run = layout, run
         self.latents = {site["name"]: site for site in (*traced.latent, *traced.drawn.values())}
-        self.drawn = {name: site["value"].detach() for name, site in self.latents.items()}
+        self.drawn = {name: site["value"] for name, site in self.latents.items()}
         taken = {traced.num_particles} | {frame.size for site in every(traced) for frame in frames_of(site).values()}
         self.size = next(n for n in range(2, len(taken) + 3) if n not in taken)
         once, again = (_densities(run(self.drawn)) for _ in range(2))
@@ -106,7 +106,7 @@ class _Trial:
         check_inside(site, self.latents[name], name in self.layout.alone)
         return True
 
-    def _compare(self, name: str, table: Tensor, follow: Mapping[str, Tensor]) -> None:
+    def _compare(self, name: str, table: Tensor, follow: dict[str, Tensor]) -> None:
         """Densities at values of site ``name`` side by side, against those at two of them alone."""
         dim = self.layout.dims[name]
         together = _densities(self._try(name, self.drawn | follow | {name: partial(spread, table, dim)}))

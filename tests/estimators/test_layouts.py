@@ -213,6 +213,19 @@ def test_programs_may_differentiate():
             observe(slope * bit(0.3 * x, "z"), x)
 
     assert Enum().terms(model, nothing, X).surrogate.isfinite().all()
+    a = parameters()
+
+    def force(x):
+        with data(x), words(x):
+            c = pyro.sample("c", dist.Normal(0.0, 1.0).expand(x.shape))
+            slope = torch.autograd.grad(c.square().sum(), c, create_graph=True)[0]
+            observe(slope * bit(0.3 * x, "z"), x)
+
+    def guide(x):
+        with data(x), words(x):
+            pyro.sample("c", dist.Normal(a[0] * x, 1.0))
+
+    assert Enum().terms(force, guide, X).surrogate.isfinite().all()
 
 
 def test_finding_the_layout_leaves_no_trace():

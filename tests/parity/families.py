@@ -134,7 +134,7 @@ def specs():
         "factors and helpers": grid(
             extra=EXTRAS, latent=("normal", "lognormal", "bernoulli", "mixed"), plate=("sized", "given")
         ),
-        "drawn": drawn(140),
+        "drawn": drawn(100),
     }
     return {name: [spec for spec in each if fits(spec)] for name, each in found.items()}
 
