@@ -88,7 +88,8 @@ def fit(
         a ``History``.
 
     Raises:
-        ValueError: arguments or data that cannot be right, in one sentence.
+        ValueError: arguments or data that cannot be right, or batches of a program that needs all data at once, in one
+            sentence.
         Diverged: the loss became NaN or infinite; names step and site.
         KeyboardInterrupt: Ctrl-C, after the run was saved.
 
