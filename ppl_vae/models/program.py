@@ -28,11 +28,12 @@ class Program(Recorded, nn.Module):
     Both are called with the batch, (x,) or (x, y), cut to the arguments they take; a guide of ``*args``, as Pyro's
     autoguides are, takes what the model takes. The parameters they use are found by ``prepare``, which ``fit`` calls
     with the first batch. Latent sites outside the data plate are global: their KL is shared out among the N data of
-    the plate, which is written ``pyro.plate("data", N, subsample_size=len(x))`` where batches are drawn from N. The data
-    plate is the one called ``data``, else the outermost that all observed sites share; a program without plates is one
-    datum. ``poutine.scale`` and ``poutine.mask``, factors, auxiliary sites and plates without a size mean what they mean
-    in Pyro. A program that needs all data at once, or has parameters for each datum, is trained on them in one batch, in
-    their order.
+    the plate, which is written ``pyro.plate("data", N, subsample_size=len(x))`` where batches are drawn from N.
+
+    The data plate is the one called ``data``, else the outermost that all observed sites share; a program without
+    plates is one datum. ``poutine.scale`` and ``poutine.mask``, factors, auxiliary sites and plates without a size mean
+    what they mean in Pyro. A program that needs all data at once, or has parameters for each datum, is trained on them
+    in one batch, in their order.
 
     Args:
         model: Pyro program with a data plate, or a ``PyroModule``.
