@@ -15,7 +15,7 @@ from torch import nn
 from ppl_vae import estimators as E
 
 KINDS = ("rounding", "4 s.e.", "refused", "third thing")
-SEED, ERRORS, PARTICLES = 7, 4.0, 50
+SEED, ERRORS, PARTICLES = 7, 4.0, 100
 DRAWS = (12, 24, 48, 96)  # runs, more where the errors are not yet small
 NAMED = re.compile(r"\b(site|plate|scale|factor|beta|batch)(s|es)?\b")
 
