@@ -99,10 +99,13 @@ ESTIMATORS = {
     "VIMCO": _log(lambda k, c: E.VIMCO(k), references.vimco, LOG, REJECTION, 2),
     # With their own terms at 0 these two are the ELBO.
     "MMD": Entry(
-        lambda k, c: E.MMD(k, weight=0.0, alpha=0.0), trace, HELD | LOG | {"several", "inner", "single"}, PATHWISE
+        lambda k, c: E.MMD(k, weight=0.0, alpha=0.0),
+        trace,
+        HELD | LOG | {"several", "inner", "single", "by datum"},
+        PATHWISE,
     ),
     "FreeBits": Entry(
-        lambda k, c: E.FreeBits(k, nats=0.0), mean_field, HELD | LOG, PATHWISE, frozenset({"sampled kl"})
+        lambda k, c: E.FreeBits(k, nats=0.0), mean_field, HELD | LOG | {"by datum"}, PATHWISE, frozenset({"sampled kl"})
     ),
 }
 MEANS = {trace, mean_field, references.stl, references.scored, exact}  # whose mean does not depend on K

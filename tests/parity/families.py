@@ -33,6 +33,7 @@ def traits(spec):
         # TraceMeanField_ELBO takes the guide's mask for both, and leaves an x that the guide observes out.
         "kl of Pyro's own": spec.mask in ("model z", "fresh") or extra == "guide observes x",
         "fresh": scale.endswith("fresh") or (scale.endswith("datum") and drawn),
+        "by datum": scale.endswith("datum"),
         "beta": scale.startswith("beta"),
         "inner": spec.inner,
         "inner sampled": INNER.get(spec.inner, (0, 1.0))[1] != 1,

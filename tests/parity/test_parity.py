@@ -34,11 +34,21 @@ def found(family, others=None):
     return len(cases), outcomes, time.process_time() - start
 
 
+def third_things(family, others=None):
+    outcomes = found(family, others)[1]
+    return [f"{program} | {name} {k} | {said}" for program, name, k, kind, said in outcomes if kind == KINDS[3]]
+
+
 @pytest.mark.parametrize("family", families.FAMILIES)
 def test_family(family):
-    third = [
-        f"{program} | {name} {k} | {said}" for program, name, k, kind, said in found(family)[1] if kind == KINDS[3]
-    ]
+    third = third_things(family)
+    assert not third, "\n".join(third)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("family", families.FAMILIES)
+def test_every_estimator_on_every_program(family):
+    third = third_things(family, len(OTHERS))
     assert not third, "\n".join(third)
 
 
