@@ -44,7 +44,7 @@ FIGURES = {
 """The columns of figures, and what each is; in the means, "<figure>_stderr" is the standard error over seeds."""
 
 COUNT = "_seeds"
-"""What a figure's name has behind it in the means where fewer seeds than all have it: how many do."""
+"""Text after a figure's name that counts the seeds that have it, where some lack it."""
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""What estimators ask of the sites of a trace: how they are scaled, observed and reparameterised."""
+"""Checks of the sites of a trace that estimators share: scales, observations and reparameterisation."""
 
 from __future__ import annotations
 
@@ -106,7 +106,7 @@ def check_factors(traced: Sites) -> None:
 
 
 def uncommon_scale(traced: Sites) -> str | None:
-    """What tells that the sites do not share one scale besides beta and N/B, a number for each datum; None if they do.
+    """Name two sites whose scales differ, besides beta and N/B, or a scale that varies inside a datum; None if none do.
 
     Tensors are compared by what they are, not by value, which would wait for the device.
     """
@@ -164,7 +164,7 @@ def loose_helper(traced: Sites) -> str | None:
 def subsampled_inside(traced: Sites) -> tuple[str, str] | None:
     """A site and its plate inside the datum that is sub-sampled, or None."""
     for site in (*traced.model.values(), *traced.guide.values()):
-        for frame in site["cond_indep_stack"]:  # those that are run through one after another too
+        for frame in site["cond_indep_stack"]:  # sequential plates too
             if frame.name != traced.plate.name and subsampling_of([frame]) != 1 and traced.is_local(site):
                 return site["name"], frame.name
     return None

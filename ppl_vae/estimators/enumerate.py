@@ -108,7 +108,7 @@ class Enum(Estimator):
 
 
 def _kind(argument: Any) -> Any:
-    """What of an argument tells apart the batches for which programs have other sites, such as labels or none."""
+    """Key of an argument: batches with labels and batches without them may have different sites."""
     return argument if argument is None or isinstance(argument, bool | str) else "given"
 
 

@@ -52,7 +52,7 @@ class Layout:
         return num_particles * math.prod(self.sizes.values()) if self.listed else num_particles
 
     def messenger(self) -> Listed | Own:
-        """What gives the sites their values in one run of guide and model."""
+        """A handler that sets the values of the discrete sites in one run of guide and model."""
         return Listed(self.sizes, self.summed) if self.listed else Own(self.dims)
 
 

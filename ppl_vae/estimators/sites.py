@@ -125,7 +125,7 @@ class Sites:
         return self.plate.name is None or self.plate.name in frames_of(self.model.get(site["name"], site))
 
     def factor(self, site: Site) -> Scale:
-        """What the site's log-density is multiplied by in ``log_w``: its own scale without N/B, or beta alone."""
+        """Factor of the site's log-density in ``log_w``: its own scale without N/B, or beta alone."""
         if not self.own_scales:
             return site["infer"].get("beta", 1.0)
         subsampling = subsampling_of(frames_of(site).values())

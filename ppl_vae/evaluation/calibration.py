@@ -31,7 +31,7 @@ class Khat:
     """How many data's importance weights are not to be trusted.
 
     Attributes:
-        share: of data with k-hat above the threshold, among those that have one.
+        share: fraction of the data with a k-hat that have one above the threshold.
         worst: indices of the data with the largest k-hat above the threshold, worst first.
         undefined: how many data have none (K below 25, weights that are NaN or all 0).
         threshold: above which k-hat is not trusted.
