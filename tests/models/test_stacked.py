@@ -61,8 +61,8 @@ def test_layers_are_trained_in_turn_and_then_all_together():
     trained = []
 
     class Watched(Reconstruction):
-        def stages(self):
-            for layer, epochs in super().stages():
+        def layers(self):
+            for layer, epochs in super().layers():
                 before = [p.detach().clone() for p in ae.parameters()]
                 yield layer, epochs
                 trained.append([not torch.equal(a, b) for a, b in zip(before, ae.parameters(), strict=True)])
