@@ -19,7 +19,7 @@ from torch import Tensor
 from .checks import check_weight
 from .parts import Part
 
-__all__ = ["Gaussian", "Masking", "RelativeGaussian", "SaltAndPepper"]
+__all__ = ["Corruption", "Gaussian", "Masking", "RelativeGaussian", "SaltAndPepper"]
 
 
 class Corruption(Part):

@@ -7,11 +7,22 @@
 An autoencoder takes one or a list of them; their costs are added up.
 """
 
-from .activations import L1, L2, Hidden, KLRate, KSparse
-from .activations import ActivationPenalty as ActivationPenalty
+from .activations import L1, L2, ActivationPenalty, Hidden, KLRate, KSparse
 from .base import Pass as Pass
-from .base import Penalty as Penalty
+from .base import Penalty
 from .jacobians import Contraction, DecoderGradient
 from .weights import DecoderL2, SpectralNorm
 
-__all__ = ["L1", "L2", "Contraction", "DecoderGradient", "DecoderL2", "Hidden", "KLRate", "KSparse", "SpectralNorm"]
+__all__ = [
+    "L1",
+    "L2",
+    "ActivationPenalty",
+    "Contraction",
+    "DecoderGradient",
+    "DecoderL2",
+    "Hidden",
+    "KLRate",
+    "KSparse",
+    "Penalty",
+    "SpectralNorm",
+]

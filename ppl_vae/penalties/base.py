@@ -56,19 +56,21 @@ class Penalty(Part):
 
     Attributes:
         term: name under which a history keeps the cost; costs of one name are added up.
-        jacobian: "encoder" or "decoder" if the call needs ``Pass.pull_code`` or ``Pass.pull_out``.
         squash: activation of the code, or of a hidden layer, that suits the penalty.
         layer: hidden layer of the encoder that ``restrict`` is about, counted from 0; None for the code.
     """
 
     term: str = "penalty"
-    jacobian: Literal["encoder", "decoder"] | None = None
     squash: Literal["identity", "sigmoid", "relu"] = "identity"
     layer: int | None = None
 
     @abstractmethod
     def forward(self, seen: Pass) -> Tensor | None:
         """What is added to the loss, weight included: (B,), a scalar for the batch, or None."""
+
+    def jacobian(self, model: Coder) -> Literal["encoder", "decoder"] | None:
+        """Whose Jacobian the call needs: ``Pass.pull_code`` is the encoder's, ``Pass.pull_out`` the decoder's."""
+        return None
 
     def restrict(self, a: Tensor) -> Tensor:
         """Activations (B, ...) of its layer as the next layer sees them."""

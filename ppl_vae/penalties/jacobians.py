@@ -8,6 +8,7 @@ h = sigmoid(W x + b) it is in closed form sum_j (h_j (1 - h_j))^2 sum_i W_ji^2.
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
@@ -53,7 +54,6 @@ class Contraction(_Jacobian):
     """
 
     term = "contraction"
-    jacobian = "encoder"
     squash = "sigmoid"
 
     def __init__(self, weight: float = 0.1, probes: int | None = None) -> None:
@@ -61,11 +61,17 @@ class Contraction(_Jacobian):
 
     def forward(self, seen: Pass) -> Tensor:
         """Penalty of each example, (B,)."""
-        weights = seen.model.sigmoid_layer if self.probes is None else None
-        if weights is not None:
+        if (weights := self._in_closed_form(seen.model)) is not None:
             slopes = (seen.code * (1 - seen.code)).square()
             return self.weight * (slopes @ weights.square().sum(1))
         return self.weight * squared_norm(seen.pull_code, seen.code, self.probes)
+
+    def jacobian(self, model: Coder) -> Literal["encoder"] | None:
+        """The encoder's, where it is not in closed form."""
+        return "encoder" if self._in_closed_form(model) is None else None
+
+    def _in_closed_form(self, model: Coder) -> Tensor | None:
+        return model.sigmoid_layer if self.probes is None else None
 
     def attach(self, model: Coder) -> None:
         """ValueError if the encoder has batch normalisation."""
@@ -93,7 +99,6 @@ class DecoderGradient(_Jacobian):
     """
 
     term = "gradient"
-    jacobian = "decoder"
 
     def __init__(self, weight: float = 0.01, probes: int | None = 1) -> None:
         super().__init__(weight, probes)
@@ -102,14 +107,16 @@ class DecoderGradient(_Jacobian):
         """Penalty of each example, (B,)."""
         return self.weight * squared_norm(seen.pull_out, seen.out, self.probes)
 
+    def jacobian(self, model: Coder) -> Literal["decoder"]:
+        """The decoder's."""
+        return "decoder"
+
     def attach(self, model: Coder) -> None:
         """ValueError if the decoder has batch normalisation."""
         _check_rows("decoder", model.decoder)
 
 
-def squared_norm(
-    pull: Callable[[Tensor], tuple[Tensor]] | None, values: Tensor, probes: int | None = None
-) -> Tensor:
+def squared_norm(pull: Callable[[Tensor], tuple[Tensor]] | None, values: Tensor, probes: int | None = None) -> Tensor:
     """Squared norms (B,) of the Jacobians of a function, whose rows do not depend on each other.
 
     Args:
