@@ -160,7 +160,7 @@ def check_penalised(model, x):
 
 
 def check_penalty(penalty):
-    """Put on an autoencoder, a penalty keeps activations' shapes, costs what is finite and not negative, and rebuilds."""
+    """On an autoencoder a penalty keeps activations' shapes, and its costs are finite and not negative."""
     encoder, decoder = networks.MLP(SHAPE, (5,), "sigmoid"), networks.MLP(DIM, (5,))
     ae = models.Autoencoder(encoder, decoder, DIM, SHAPE, code="sigmoid", penalty=penalty)
     a = torch.rand(BATCH, 5)

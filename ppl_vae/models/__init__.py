@@ -4,7 +4,8 @@ from ..penalties import L1 as L1
 from ..penalties import L2 as L2
 from ..penalties import KLRate as KLRate
 from ..penalties import KSparse as KSparse
-from .autoencoder import Autoencoder, Reconstructs
+from .autoencoder import Autoencoder
+from .autoencoder import Reconstructs as Reconstructs
 from .deep_belief_net import DeepBeliefNet
 from .presets import (
     ContractiveAutoencoder,
@@ -33,7 +34,6 @@ __all__ = [
     "LatentNoiseAutoencoder",
     "Pair",
     "Program",
-    "Reconstructs",
     "RegularizedAutoencoder",
     "SparseAutoencoder",
     "StackedAutoencoder",

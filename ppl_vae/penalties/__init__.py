@@ -7,7 +7,8 @@
 An autoencoder takes one or a list of them; their costs are added up.
 """
 
-from .activations import L1, L2, ActivationPenalty, Hidden, KLRate, KSparse
+from .activations import L1, L2, Hidden, KLRate, KSparse
+from .activations import ActivationPenalty as ActivationPenalty
 from .base import Pass as Pass
 from .base import Penalty
 from .jacobians import Contraction, DecoderGradient
@@ -16,7 +17,6 @@ from .weights import DecoderL2, SpectralNorm
 __all__ = [
     "L1",
     "L2",
-    "ActivationPenalty",
     "Contraction",
     "DecoderGradient",
     "DecoderL2",

@@ -52,7 +52,11 @@ class SpectralNorm(Penalty):
     """
 
     def forward(self, seen: Pass) -> None:
-        """No cost."""
+        """No cost; in training mode one step of the power iterations."""
+        for module in [*seen.model.decoder.modules(), *seen.model.to_data.modules()]:
+            if isinstance(module, parametrize.ParametrizationList) and isinstance(module[0], _UnitNorm):
+                if module.training:
+                    module[0].step(module.original)
 
     def attach(self, model: Coder) -> None:
         """Put the division before the layers' weights."""
@@ -65,7 +69,7 @@ class SpectralNorm(Penalty):
 class _UnitNorm(nn.Module):
     """A weight divided by its spectral norm, which one power iteration a training step keeps up with.
 
-    torch's own parametrisation cannot be captured as a graph.
+    torch's own parametrisation cannot be captured as a graph, and changes its state where ``torch.func`` forbids it.
     """
 
     u: Tensor
@@ -74,14 +78,19 @@ class _UnitNorm(nn.Module):
         super().__init__()
         self.outputs = outputs
         self.register_buffer("u", F.normalize(torch.randn(weight.shape[outputs]), dim=0))
-        for _ in range(15):
-            self(weight)
+        for _ in range(16):
+            self.step(weight)
 
     def forward(self, weight: Tensor) -> Tensor:
+        matrix, u, v = self._iterated(weight)
+        return weight / (u @ matrix @ v)
+
+    def step(self, weight: Tensor) -> None:
+        self.u.copy_(self._iterated(weight)[1])
+
+    def _iterated(self, weight: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """The weight as a matrix, and its singular vectors after one more power iteration."""
         matrix = weight.movedim(self.outputs, 0).flatten(1)
         with torch.no_grad():
             v = F.normalize(matrix.mT @ self.u, dim=0)
-            u = F.normalize(matrix @ v, dim=0)
-            if self.training:
-                self.u.copy_(u)
-        return weight / (u @ matrix @ v)
+            return matrix, F.normalize(matrix @ v, dim=0), v
