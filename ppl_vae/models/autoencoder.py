@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +19,7 @@ from torch.distributions import constraints
 from ..checks import check_size
 from ..networks import MLP, Head, event_shape, fold
 from ..parts import Part
-from ..penalties import Hidden, KSparse, Pass, Penalty
+from ..penalties import KSparse, Pass, Penalty
 from ..penalties.activations import chain, is_activation
 from .protocols import Codec
 
@@ -117,15 +117,12 @@ class Autoencoder(Part, Reconstructs):
         self.dim, self.shape, self.output = check_size("dim", dim), event_shape("shape", shape), output
         self.code: str = code
         for name, network, takes in (("encoder", encoder, self.shape), ("decoder", decoder, (self.dim,))):
-            if not isinstance(network, nn.Module):
-                raise TypeError(
-                    f"{name} must be a torch.nn.Module, such as networks.MLP(shape, [200]), not {network!r}"
-                )
+            check_module(name, network, "networks.MLP(shape, [200])")
             if tuple(getattr(network, "in_shape", takes)) != takes:
                 raise ValueError(f"the {name} takes {network.in_shape}, where {takes} is needed")
         for name, part in (("corruption", corruption), ("code_corruption", code_corruption)):
-            if part is not None and not isinstance(part, nn.Module):
-                raise TypeError(f"{name} must be a torch.nn.Module, such as corruptions.Masking(0.3), not {part!r}")
+            if part is not None:
+                check_module(name, part, "corruptions.Masking(0.3)")
         self.encoder, self.decoder = encoder, decoder
         self.to_code = Head(encoder, (dim,))
         self.to_data = Head(decoder, self.shape)
@@ -134,7 +131,7 @@ class Autoencoder(Part, Reconstructs):
         for each in penalty if isinstance(penalty, Sequence) else [] if penalty is None else [penalty]:
             check_penalty(each)
             self.penalties.append(each)
-        for each in self.penalties:
+        for each in self._penalties:
             each.attach(self)
 
     @property
@@ -160,10 +157,14 @@ class Autoencoder(Part, Reconstructs):
         return not constrained and narrowest >= math.prod(self.shape)
 
     @property
+    def _penalties(self) -> list[Penalty]:
+        return cast(list[Penalty], [*self.penalties])
+
+    @property
     def sigmoid_layer(self) -> Tensor | None:
         """W (dim, entries) where the code is sigmoid(W x + b), on the entries that k-sparsity keeps; else None."""
         one = isinstance(self.encoder, MLP) and len(self.encoder.layers) == 1  # type: ignore[arg-type]
-        plain = all(isinstance(p, KSparse) or type(p).restrict is Penalty.restrict for p in self.penalties)
+        plain = all(isinstance(p, KSparse) or type(p).restrict is Penalty.restrict for p in self._penalties)
         return self.to_code.layer.weight if one and plain and self.code == "sigmoid" else None
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
@@ -184,9 +185,9 @@ class Autoencoder(Part, Reconstructs):
         if not len(self.penalties):
             return self(x), {}
         x = self._corrupted(self.corruption, x)
-        pull_code, pull_out, needed = None, None, {penalty.jacobian(self) for penalty in self.penalties}
+        pull_code, pull_out, needed = None, None, {penalty.jacobian(self) for penalty in self._penalties}
         if "encoder" in needed:
-            code, pull_code, hidden = torch.func.vjp(self.activations, x, has_aux=True)
+            code, pull_code, hidden = cast(Any, torch.func.vjp(self.activations, x, has_aux=True))
         else:
             code, hidden = self.activations(x)
         z = self._corrupted(self.code_corruption, code)
@@ -196,7 +197,7 @@ class Autoencoder(Part, Reconstructs):
             out = self.decode(z)
         seen = Pass(self, x, code, out, hidden, pull_code, pull_out)
         costs: dict[str, Tensor] = {}
-        for penalty in self.penalties:
+        for penalty in self._penalties:
             if (cost := penalty(seen)) is not None:
                 costs[penalty.term] = costs[penalty.term] + cost if penalty.term in costs else cost
         return out, costs
@@ -207,7 +208,7 @@ class Autoencoder(Part, Reconstructs):
         A subclass with another encoder overrides this, so that ``encode`` and the penalties see the same.
         """
         hidden: list[Tensor] = []
-        if any(isinstance(penalty, Hidden) for penalty in self.penalties):
+        if any(penalty.layer is not None for penalty in self._penalties):
             features = x
             for layer in chain(self.encoder):
                 features = layer(features)
@@ -220,13 +221,19 @@ class Autoencoder(Part, Reconstructs):
         return self._restricted(CODES[self.code][0](code), None), hidden
 
     def _restricted(self, a: Tensor, layer: int | None) -> Tensor:
-        for penalty in self.penalties:
+        for penalty in self._penalties:
             if penalty.layer == layer:
                 a = penalty.restrict(a)
         return a
 
     def _corrupted(self, corruption: nn.Module | None, x: Tensor) -> Tensor:
         return corruption(x) if self.training and corruption is not None else x
+
+
+def check_module(argument: str, value: object, such_as: str) -> None:
+    """TypeError unless ``value`` is a module."""
+    if not isinstance(value, nn.Module):
+        raise TypeError(f"{argument} must be a torch.nn.Module, such as {such_as}, not {value!r}")
 
 
 def check_penalty(value: object) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 from torch import nn
 
@@ -11,7 +11,7 @@ from ..corruptions import RelativeGaussian
 from ..networks import Conv
 from ..penalties import Contraction, Hidden, Penalty
 from ..penalties.activations import chain, is_activation
-from .autoencoder import Autoencoder, check_penalty
+from .autoencoder import Autoencoder, check_module, check_penalty
 
 
 class ConvAutoencoder(Autoencoder):
@@ -81,6 +81,7 @@ class DenoisingAutoencoder(Autoencoder):
         corruption: nn.Module,
         output: Literal["sigmoid", "identity"] = "sigmoid",
     ) -> None:
+        check_module("corruption", corruption, "corruptions.Masking(0.3)")
         super().__init__(encoder, decoder, dim, shape, output, corruption=corruption)
 
 
@@ -201,7 +202,8 @@ class SparseAutoencoder(Autoencoder):
         output: Literal["sigmoid", "identity"] = "sigmoid",
         code: Literal["identity", "sigmoid", "relu"] | None = None,
     ) -> None:
-        *hidden, last = penalty if isinstance(penalty, Sequence) and penalty else [penalty]
+        given: Any = penalty if isinstance(penalty, Sequence) and penalty else [penalty]
+        *hidden, last = given
         for each in (*hidden, last):
             if each is not None or not hidden:
                 check_penalty(each)
@@ -210,7 +212,7 @@ class SparseAutoencoder(Autoencoder):
                 f"penalty must be one, or one for each of the encoder's {layers} hidden layers and the code, not "
                 f"{len(hidden) + 1}"
             )
-        placed = [Hidden(each, layer) for layer, each in enumerate(hidden) if each is not None]
+        placed: list[Penalty] = [Hidden(each, layer) for layer, each in enumerate(hidden) if each is not None]
         suited = "identity" if last is None else last.squash
         every = placed if last is None else [*placed, last]
         super().__init__(encoder, decoder, dim, shape, output, suited if code is None else code, penalty=every)

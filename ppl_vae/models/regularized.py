@@ -8,7 +8,7 @@ After training a density is fitted to the codes, so that the model draws new dat
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -50,7 +50,7 @@ class RegularizedAutoencoder(Autoencoder, Latent):
         torch.Size([5, 6])
     """
 
-    prior: Density
+    prior: Any  # a ``Density``
 
     def __init__(
         self,

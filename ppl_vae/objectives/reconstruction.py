@@ -90,10 +90,11 @@ class Reconstruction(Recorded, Objective):
     @torch.no_grad()
     def diagnose(self, x: Tensor, *_: Tensor) -> str | None:
         """Name of the first of code and reconstruction that is not finite, or None."""
+        out = self.model(x)
         code = self.model.encode(x) if isinstance(self.model, Codec) else x
         if not code.isfinite().all():
             return "the code"
-        return None if self.model(x).isfinite().all() else "the reconstruction"
+        return None if out.isfinite().all() else "the reconstruction"
 
 
 def _stage(layer: Any, loss: str) -> nn.Module:

@@ -197,7 +197,8 @@ class Hidden(Penalty):
         super().__init__()
         if not isinstance(penalty, ActivationPenalty):
             raise TypeError(f"penalty must be one on activations, such as penalties.L1(0.1), not {penalty!r}")
-        self.penalty, self.layer, self.term = penalty, check_size("layer", layer, least=0), penalty.term
+        self.penalty, self.term = penalty, penalty.term
+        self.layer: int = check_size("layer", layer, least=0)
 
     def forward(self, seen: Pass) -> Tensor | None:
         """The cost of the layer's activations."""

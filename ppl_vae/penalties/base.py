@@ -10,6 +10,7 @@ from typing import Literal, Protocol
 from torch import Tensor, nn
 
 from ..checks import check_weight
+from ..networks import Head
 from ..parts import Part
 
 
@@ -18,7 +19,7 @@ class Coder(Protocol):
 
     encoder: nn.Module
     decoder: nn.Module
-    to_data: nn.Module
+    to_data: Head
     dim: int
     shape: tuple[int, ...]
     code: str

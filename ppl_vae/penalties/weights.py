@@ -54,9 +54,10 @@ class SpectralNorm(Penalty):
     def forward(self, seen: Pass) -> None:
         """No cost; in training mode one step of the power iterations."""
         for module in [*seen.model.decoder.modules(), *seen.model.to_data.modules()]:
-            if isinstance(module, parametrize.ParametrizationList) and isinstance(module[0], _UnitNorm):
-                if module.training:
-                    module[0].step(module.original)
+            if isinstance(module, parametrize.ParametrizationList) and module.training:
+                for part in module:
+                    if isinstance(part, _UnitNorm):
+                        part.step(module.original)
 
     def attach(self, model: Coder) -> None:
         """Put the division before the layers' weights."""
