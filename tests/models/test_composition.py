@@ -214,6 +214,23 @@ def test_spectral_norm_stands_beside_others_and_trains():
         assert torch.linalg.matrix_norm(layer.weight, 2).item() == pytest.approx(1.0, rel=0.02)
 
 
+def test_spectral_norm_follows_the_weights_in_training_only():
+    ae = autoencoder(SpectralNorm())
+    layer = ae.decoder.layers[1]
+    with torch.no_grad():
+        layer.parametrizations.weight.original.copy_(torch.diag(torch.tensor([1.0, 2, 3, 4, 9]))[[4, 0, 1, 2, 3, 3]])
+    ae.eval()
+    off = layer.weight.clone()
+    for _ in range(3):
+        ae.penalised(X)
+    assert torch.equal(layer.weight, off)
+    ae.train()
+    for _ in range(20):
+        ae.penalised(X)
+    assert torch.linalg.matrix_norm(layer.weight, 2).item() == pytest.approx(1.0, rel=1e-4)
+    assert torch.linalg.matrix_norm(off, 2).item() > 1.01
+
+
 def test_a_penalty_or_a_corruption_keeps_from_the_identity():
     wide = {"dim": 16, "hidden": (20,)}
     assert autoencoder(**wide).overcomplete
