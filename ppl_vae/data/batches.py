@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from ..checks import check_size
-from .noise import seed_of
+from ..randomness import seed_of
 from .splits import Split, as_split
 
 _ORDER, _NOISE, _ITEMS = 1, 2, 3  # which randomness a key is for

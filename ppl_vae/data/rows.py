@@ -16,8 +16,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..randomness import seed_all, unchanged
 from .checks import check_unit
-from .noise import Noise, hashed, own_randomness, seed_globals
+from .noise import Noise, hashed
 
 _BLOCK = 2**24  # elements read at a time when everything is read: 64 MiB as float32
 
@@ -131,7 +132,7 @@ class Items:
 
     def __init__(self, dataset: Any) -> None:
         self.dataset = dataset
-        with own_randomness():
+        with unchanged():
             first, label = self._one(0, (0,))
         self.shape, self.dtype, self.labelled = tuple(first.shape), first.dtype, label is not None
         self._label = label
@@ -140,7 +141,7 @@ class Items:
         return len(self.dataset)
 
     def _one(self, row: int, key: tuple[int, ...]) -> tuple[Tensor, Tensor | None]:
-        seed_globals(int(hashed(key, np.array([row]))[0]))
+        seed_all(int(hashed(key, np.array([row]))[0]))
         item = self.dataset[row]
         x, *y = item if isinstance(item, tuple | list) else (item,)
         if len(y) > 1:
@@ -150,7 +151,7 @@ class Items:
 
     def read(self, index: np.ndarray, key: tuple[int, ...] = ()) -> tuple[Tensor, Tensor | None]:
         """Rows ``index``: x of shape (B, *shape), and the labels if there are any."""
-        with own_randomness():
+        with unchanged():
             pairs: list[tuple[Tensor, Any]] = [self._one(int(row), key) for row in index]
         for row, (x, _) in zip(index, pairs, strict=True):
             if tuple(x.shape) != self.shape:

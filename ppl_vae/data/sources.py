@@ -20,8 +20,8 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from ..checks import check_size, nearest
+from ..randomness import seed_of, unchanged
 from .files import Source, from_array, open_path
-from .noise import own_randomness, seed_of
 from .rows import Array, Pictures, Rows, to_labels
 from .splits import MODES, Split
 
@@ -153,7 +153,7 @@ def load(
         )
     size = cast(tuple[int, int], tuple(size)) if isinstance(size, list | tuple) else size  # JSON gives a list
     name, where = os.fspath(name), os.fspath(name)
-    with own_randomness():  # importing scikit-learn draws from Python's random numbers
+    with unchanged():  # importing scikit-learn draws from Python's random numbers
         source = _open(name, Path(root).expanduser(), download, labels, size, kinds)
     levels = source.levels if scale == "auto" else None
     if dequantize and levels is None:
