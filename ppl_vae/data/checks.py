@@ -13,13 +13,6 @@ from .. import supports
 from .kinds import Table
 
 
-def elementwise(support: Any) -> Any:
-    """The constraint on single elements inside ``independent`` ones and ``or_missing``; None stays None."""
-    while isinstance(support, constraints.independent):
-        support = support.base_constraint
-    return support
-
-
 def is_binary(x: Tensor) -> bool:
     """Whether x is 0, 1 or NaN throughout; the first row settles most cases."""
     return all(bool(((part == 0) | (part == 1) | part.isnan()).all()) for part in (x[:1], x))
@@ -58,7 +51,7 @@ def check_event(model: Any, shape: torch.Size, dtype: torch.dtype, where: str) -
 
 def check_drawn(levels: int | None, where: str, support: Any) -> None:
     """Raise unless the support holds what noise makes: 0 and 1, or numbers between if there are ``levels``."""
-    base, probe = elementwise(support), [0.0, 1.0] if levels is None else [0.4321]  # no grey level
+    base, probe = supports.entry(support), [0.0, 1.0] if levels is None else [0.4321]  # no grey level
     if base is not None and not base.check(torch.tensor(probe)).all():
         what = "binarized to 0 and 1" if levels is None else "dequantized to (0, 1)"
         fix = "binarize='none'" if levels is None else "dequantize=False"
@@ -100,7 +93,7 @@ def check_values(
                 f"{where} holds {int(bad.sum())} values that are NaN or infinite, the first in row "
                 f"{_row(first[0], rows, index)}, {spot}; remove them, or use a model of missing entries"
             )
-    base = elementwise(support)
+    base = supports.entry(support)
     if base is None or base is constraints.real or (base is constraints.boolean and is_binary(x)):
         return
     if isinstance(base, Table):

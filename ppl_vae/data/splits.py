@@ -17,8 +17,8 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from ..checks import check_size, nearest
-from ..supports import allows_missing
-from .checks import check_drawn, check_unit, check_values, elementwise, is_binary
+from ..supports import allows_missing, entry
+from .checks import check_drawn, check_unit, check_values, is_binary
 from .noise import PARTS, Noise
 from .rows import Items, Labels, Rows, positions, to_float, to_labels
 
@@ -224,7 +224,7 @@ class Split:
         if self.binarize != "auto":
             return self
         split = copy.copy(self)
-        dynamic = elementwise(support) is constraints.boolean and self.levels is None
+        dynamic = entry(support) is constraints.boolean and self.levels is None
         split.binarize = "dynamic" if dynamic else "none"
         split.config = None if self.config is None else self.config | {"binarize": split.binarize}
         if dynamic:

@@ -239,9 +239,9 @@ class Family:
 
 
 def _words(limit: Any) -> str:
-    return {"the positive numbers": "positive", "the reals": "finite", "the unit interval": "between 0 and 1"}.get(
-        supports.name(limit), f"in {supports.name(limit)}"
-    )
+    space = supports.of(limit)
+    words = {supports.POSITIVE: "positive", supports.REALS: "finite", supports.UNIT_INTERVAL: "between 0 and 1"}
+    return words.get(space, f"in {space.name}")
 
 
 def _brief(error: Exception) -> str:
