@@ -9,6 +9,7 @@ process would get, with the noise those rows would have had.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -17,7 +18,8 @@ from torch import Tensor
 
 from ..checks import check_size
 from ..randomness import seed_of
-from .splits import Split, as_split
+from .given import as_split
+from .splits import Split
 
 _ORDER, _NOISE, _ITEMS = 1, 2, 3  # which randomness a key is for
 
@@ -40,7 +42,8 @@ class Batches:
         workers: number of reading processes for a streamed split.
 
     Raises:
-        ValueError: a batch size larger than the split, sizes that are not whole positive numbers.
+        ValueError: a batch size larger than the split, sizes that are not whole positive numbers, a split that
+            ``resolve`` has yet to decide about.
 
     Example:
         >>> batches = Batches(torch.arange(10.0).view(5, 2), batch_size=2, shuffle=False)
@@ -60,6 +63,7 @@ class Batches:
         workers: int = 0,
     ) -> None:
         self.split: Split = as_split(split)
+        self.split.check_resolved()
         part = {"train": "training", "valid": "validation", "test": "test"}[self.split.part]
         if len(self.split) == 0:
             raise ValueError(f"{self.split.where} is empty")
@@ -129,24 +133,20 @@ class Batches:
                 num_workers=self.workers,
                 pin_memory=pinned,
                 generator=torch.Generator().manual_seed(0),
-                collate_fn=_as_is,
             )
         for parts in read:
             yield tuple(part.to(self.device, non_blocking=pinned) for part in parts)
 
 
-class _Reader(torch.utils.data.Dataset[tuple[Tensor, ...]]):
+@dataclass
+class _Reader:
     """What a reading process holds: ``reader[rows]`` is a batch without its fresh noise."""
 
-    def __init__(self, split: Split, key: tuple[int, ...]) -> None:
-        self.split, self.key = split, key
+    split: Split
+    key: tuple[int, ...]
 
     def __getitem__(self, rows: np.ndarray) -> tuple[Tensor, ...]:
         return self.split.fetch(rows, self.key)
-
-
-def _as_is(batch: Any) -> Any:
-    return batch
 
 
 def _fits(held: list[Tensor], device: torch.device) -> bool:

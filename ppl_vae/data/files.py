@@ -12,6 +12,7 @@ from __future__ import annotations
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,8 @@ from torch import Tensor
 
 from ..checks import nearest
 from .kinds import find_kinds
-from .rows import Array, Pictures, to_labels
+from .labels import to_labels
+from .rows import Array, Pictures
 from .tables import is_number, is_whole, read_csv
 
 FORMATS = (".csv", ".npy", ".npz")
@@ -141,22 +143,15 @@ def _csv(path: Path, labels: str | None, kinds: Any = None) -> Source:
     return source
 
 
-class OpenImage:
-    """Opens image number i of a list of files."""
+def _open_image(paths: list[Path], row: int) -> Any:
+    from PIL import Image
 
-    def __init__(self, paths: list[Path]) -> None:
-        self.paths = paths
-
-    def __call__(self, row: int) -> Any:
-        """The decoded PIL image."""
-        from PIL import Image
-
-        try:
-            with Image.open(self.paths[row]) as picture:
-                picture.load()
-                return picture
-        except (OSError, SyntaxError) as error:
-            raise ValueError(f"{self.paths[row]} is not a readable image: {error}") from None
+    try:
+        with Image.open(paths[row]) as picture:
+            picture.load()
+            return picture
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"{paths[row]} is not a readable image: {error}") from None
 
 
 def _folder(path: Path, size: int | tuple[int, int] | None) -> Source:
@@ -171,7 +166,7 @@ def _folder(path: Path, size: int | tuple[int, int] | None) -> Source:
     y = None if classes == ("",) else to_labels([classes.index(top) for top in tops])
     height, width = (size, size) if isinstance(size, int) else size or shapes[0]
     mode = "L" if modes <= {"1", "L", "LA"} else "RGB"
-    pictures = Pictures(OpenImage(found), len(found), mode, (height, width), resize=size is not None)
+    pictures = Pictures(partial(_open_image, found), len(found), mode, (height, width), resize=size is not None)
     return Source((pictures, y), divisor=255.0, levels=256, classes=None if y is None else classes)
 
 

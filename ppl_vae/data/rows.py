@@ -8,19 +8,31 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from ..randomness import seed_all, unchanged
 from .checks import check_unit
-from .noise import Noise, hashed
+from .noise import Noise
 
-_BLOCK = 2**24  # elements read at a time when everything is read: 64 MiB as float32
+BLOCK = 2**24  # elements read at a time when everything is read: 64 MiB as float32
+
+
+class Reader(Protocol):
+    """What reads rows of one source: ``len`` of them, each of shape ``shape`` and of type ``dtype``."""
+
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: np.ndarray, key: tuple[int, ...] = ()) -> tuple[Tensor, Tensor | None]:
+        """Rows ``index`` (B, *shape), and their labels if the source gives them."""
+        ...
 
 
 class Array:
@@ -32,6 +44,8 @@ class Array:
         path: the .npy file behind a memory map: a worker process maps it again instead of being sent a copy, and after
             ``stream`` rows are read from it.
     """
+
+    dtype = torch.float32
 
     def __init__(self, array: np.ndarray, path: Path | None = None) -> None:
         self.array, self.path = array, path
@@ -91,6 +105,8 @@ class Pictures:
         resize: whether pictures are brought to ``size``; without it, another size is an error.
     """
 
+    dtype = torch.float32
+
     def __init__(
         self, open_picture: Callable[[int], Any], count: int, mode: str, size: tuple[int, int], resize: bool
     ) -> None:
@@ -123,45 +139,6 @@ class Pictures:
         return torch.stack([self._one(int(row)) for row in index]).float(), None
 
 
-class Items:
-    """Reader of a torch Dataset whose items are x, (x,) or (x, y); items are asked for anew each time.
-
-    A Dataset that augments draws from the global random states; each item is given states seeded by (key, row), put
-    back afterwards, so that an item depends on the seed, the epoch and its row, not on the order or on the workers.
-    """
-
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
-        with unchanged():
-            first, label = self._one(0, (0,))
-        self.shape, self.dtype, self.labelled = tuple(first.shape), first.dtype, label is not None
-        self._label = label
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def _one(self, row: int, key: tuple[int, ...]) -> tuple[Tensor, Tensor | None]:
-        seed_all(int(hashed(key, np.array([row]))[0]))
-        item = self.dataset[row]
-        x, *y = item if isinstance(item, tuple | list) else (item,)
-        if len(y) > 1:
-            raise ValueError(f"an item of the data set must be x, (x,) or (x, y), not {len(y) + 1} things")
-        label = to_labels(y[0]) if y and y[0] is not None else None
-        return to_float(x, "an item of the data set"), label
-
-    def read(self, index: np.ndarray, key: tuple[int, ...] = ()) -> tuple[Tensor, Tensor | None]:
-        """Rows ``index``: x of shape (B, *shape), and the labels if there are any."""
-        with unchanged():
-            pairs: list[tuple[Tensor, Any]] = [self._one(int(row), key) for row in index]
-        for row, (x, _) in zip(index, pairs, strict=True):
-            if tuple(x.shape) != self.shape:
-                raise ValueError(f"item {row} of the data set has shape {tuple(x.shape)} and the first {self.shape}")
-        if not pairs:
-            none = torch.zeros(0, *self.shape, dtype=self.dtype)
-            return none, None if self._label is None else self._label.new_zeros(0, *self._label.shape)
-        return torch.stack([x for x, _ in pairs]), torch.stack([y for _, y in pairs]) if self.labelled else None
-
-
 class Rows:
     """The rows ``index`` of a reader as float tensors, read when indexed.
 
@@ -180,7 +157,7 @@ class Rows:
 
     def __init__(
         self,
-        reader: Array | Pictures | Items,
+        reader: Reader,
         index: np.ndarray | None = None,
         scale: tuple[Any, Any, bool] = (0.0, 1.0, False),
         noise: Noise | None = None,
@@ -197,7 +174,7 @@ class Rows:
     @property
     def dtype(self) -> torch.dtype:
         """float32, but for a torch Dataset that gives another floating type."""
-        return getattr(self.reader, "dtype", torch.float32)
+        return self.reader.dtype
 
     def __len__(self) -> int:
         return len(self.index)
@@ -224,34 +201,33 @@ class Rows:
             x = self.noise.fixed(x, rows)
         return x, y
 
-    def blocks(self, rows: np.ndarray | None = None) -> Any:
-        """(positions, x) block by block, 64 MiB at a time."""
-        rows = np.arange(len(self)) if rows is None else rows
-        step = max(1, _BLOCK // max(1, int(np.prod(self.reader.shape))))
-        for start in range(0, len(rows), step):
-            yield rows[start : start + step], self.read(rows[start : start + step])[0]
-
     def load(self) -> Tensor:
         """Everything, as one float32 tensor."""
         x = torch.empty(self.shape, dtype=torch.float32)
-        for rows, block in self.blocks():
+        for rows, block in blocks(self):
             x[int(rows[0]) : int(rows[0]) + len(rows)] = block
         return x
 
 
-class Labels:
-    """The labels of a streamed torch Dataset, read when indexed: int64 or float tensors."""
+def blocks(x: Tensor | Rows, rows: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, Tensor]]:
+    """(positions, x there) block by block, 64 MiB at a time: of the given rows, or of all."""
+    count, step = len(x) if rows is None else len(rows), max(1, BLOCK // max(1, x.shape[1:].numel()))
+    for start in range(0, count, step):
+        stop = min(start + step, count)
+        at = np.arange(start, stop) if rows is None else rows[start:stop]
+        yield at, x[start:stop] if rows is None else x[at]
 
-    def __init__(self, rows: Rows) -> None:
-        self.rows = rows
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, which: int | slice | Sequence[int] | np.ndarray | Tensor) -> Tensor:
-        y = self.rows.read(positions(which, len(self)))[1]
-        assert y is not None  # there are Labels only where items have them
-        return y[0] if isinstance(which, int | np.integer) else y
+def moments(found: Iterable[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, standard deviation and count of the entries of blocks (B, ...) that are not NaN: float64 (...)."""
+    total = squares = count = torch.zeros((), dtype=torch.float64)
+    for block in found:
+        block = block.cpu().double()
+        total = total + block.nansum(0)
+        squares = squares + block.square().nansum(0)
+        count = count + (~block.isnan()).sum(0)
+    mean = total / count.clamp(min=1)
+    return mean, (squares / count.clamp(min=1) - mean.square()).clamp(min=0).sqrt(), count
 
 
 def positions(which: int | slice | Sequence[int] | np.ndarray | Tensor, count: int) -> np.ndarray:
@@ -293,18 +269,3 @@ def to_float(value: Any, where: str) -> Tensor:
             "or say that they are counts with x.float()"
         )
     return torch.from_numpy(array.astype(np.float32))
-
-
-def to_labels(value: Any) -> Tensor:
-    """Labels as a tensor, by their dtype and never by their values: floats become float32, integers and bools int64.
-
-    Example:
-        >>> to_labels([1.0, 3.0]).dtype, to_labels([1, 3]).dtype
-        (torch.float32, torch.int64)
-    """
-    if isinstance(value, Tensor) and value.is_floating_point():
-        return value.detach().cpu().float()
-    array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"labels y must be numbers, not {array.dtype}")
-    return torch.from_numpy(array.astype(np.float32 if array.dtype.kind == "f" else np.int64))
