@@ -19,7 +19,7 @@ from torch.distributions import constraints
 
 from ..checks import check_size, nearest
 from ..randomness import seed_of, unchanged
-from .files import Source, open_path
+from .files import Source, open_file, open_folder
 from .labels import Labels
 from .named import NAMES, SIZES, open_named
 from .noise import PARTS
@@ -75,11 +75,11 @@ class Data:
 
     def resolve(self, support: constraints.Constraint | None) -> Data:
         """Every split resolved, see ``Split.resolve``."""
-        splits = {part: getattr(self, part).resolve(support) for part in PARTS}
-        return replace(self, config=splits["train"].config, **splits)
+        train, valid, test = (split.resolve(support) for split in (self.train, self.valid, self.test))
+        return replace(self, train=train, valid=valid, test=test, config=train.config)
 
     def __repr__(self) -> str:
-        sizes = ", ".join(f"{len(getattr(self, part))} {part}" for part in PARTS)
+        sizes = ", ".join(f"{len(split)} {split.part}" for split in (self.train, self.valid, self.test))
         return f"Data({self.name}: {sizes}, shape {tuple(self.shape)})"
 
 
@@ -151,8 +151,6 @@ def load(
     levels = source.levels if scale == "auto" else None
     if dequantize and levels is None:
         raise ValueError(f"dequantize=True needs grey levels and scale='auto': {name} has none with scale={scale!r}")
-    if dequantize and binarize in ("static", "dynamic"):
-        raise ValueError(f"dequantize=True with binarize={binarize!r} would be noise on 0 and 1: choose one of the two")
     left_out = [without] if isinstance(without, int) else None if without is None else [*without]
     parts = _leave_out(_cut(source, seed, valid, name), left_out, name)
     total = sum(Rows(reader, index).shape.numel() for reader, _, index in parts.values())
@@ -169,7 +167,7 @@ def load(
     if not held and isinstance(source.train[0], Array):
         source.train[0].stream()
     ys = [y for _, y, _ in parts.values() if y is not None]
-    labels = Labels.of(torch.cat(ys), source.classes) if ys else None
+    what = Labels.of(torch.cat(ys), source.classes) if ys else None
     splits = {}
     for part, (reader, y, index) in parts.items():
         rows = Rows(reader, index, by, where=f"x of the {part} split of {where}")
@@ -177,51 +175,52 @@ def load(
             rows.load() if held else rows,
             None if y is None else y[torch.from_numpy(index)],
             part=part, binarize=binarize, levels=levels if dequantize else None, seed=seed, config=config, name=where,
-            index=index, labels=labels,
+            index=index, labels=what,
         )  # fmt: skip
     return Data(name=name, levels=levels, config=config, columns=source.columns, **splits)
 
 
-def _open(
-    name: str, root: Path, download: bool, labels: str | None, size: int | tuple[int, int] | None, kinds: Any
-) -> Source:
+def _open(name: str, root: Path, download: bool, labels: str | None, size: Any, kinds: Any) -> Source:
+    path, takes = Path(name).expanduser(), {"labels", "kinds"}
     if name in NAMES:
-        if kinds is not None:
-            raise ValueError(f"kinds are for tables in files, not for {name}")
-        if labels is not None:
-            raise ValueError(f"labels={labels!r} is for files: {name} has its own labels")
-        if size is not None and name not in SIZES:
-            raise ValueError(f"size={size!r} is for folders of images and for {', '.join(SIZES)}, not for {name}")
-        return open_named(name, root, download, size)
-    path = Path(name).expanduser()
-    if not path.exists() and path.name == name and not path.suffix:
+        takes = {"size"} if name in SIZES else set()
+    elif path.is_dir():
+        takes = {"size"}
+    elif not path.exists() and path.name == name and not path.suffix:
         raise ValueError(f"unknown data {name!r}: {nearest(name, NAMES)}, or give the path of a file or folder")
-    return open_path(path, labels, size, kinds)
+    elif not path.exists():
+        raise ValueError(f"no such file or folder: {path}")
+    owners = {"labels": "files", "size": f"folders of images, {' and '.join(SIZES)}", "kinds": "tables in files"}
+    for argument, value in (("labels", labels), ("size", size), ("kinds", kinds)):
+        if value is not None and argument not in takes:
+            raise ValueError(f"{argument}={value!r} is for {owners[argument]}, not for {name}")
+    if name in NAMES:
+        return open_named(name, root, download, size)
+    return open_folder(path, size) if path.is_dir() else open_file(path, labels, kinds)
 
 
 def _cut(source: Source, seed: int, valid: int | None, name: str) -> dict[str, tuple[Any, Tensor | None, np.ndarray]]:
     """Reader, labels and row numbers of each part; the rows are in the drawn order."""
-    reader, y = source.train
-    count = len(reader)
+    given = dict(zip(PARTS, (source.train, source.valid, source.test), strict=True))
+    own = {part: (*found, np.arange(len(found[0]), dtype=np.int64)) for part, found in given.items() if found}
     if valid is not None:
         check_size("valid", valid)
-        if source.valid is not None:
+    if "valid" in own:
+        if valid is not None:
             raise ValueError(f"valid={valid} cannot be had: {name} has its own validation split")
-    if source.valid is not None and source.test is not None:
-        return {
-            part: (*given, np.arange(len(given[0]), dtype=np.int64))
-            for part, given in (("train", source.train), ("valid", source.valid), ("test", source.test))
-        }
-    tests = 0 if source.test is not None else max(1, count // 10)
-    valids = valid or max(1, count // (12 if source.test is not None else 10))
-    if count - tests - valids < 1:
+        return own
+    reader, y, rows = own["train"]
+    tests = 0 if "test" in own else max(1, len(rows) // 10)
+    valids = valid or max(1, len(rows) // (12 if "test" in own else 10))
+    if len(rows) - tests - valids < 1:
         raise ValueError(
-            f"{name} has {count} rows, too few for {valids} of validation, {tests} of test and at least 1 of training"
+            f"{name} has {len(rows)} rows, too few for {valids} of validation, {tests} of test and at least 1 of "
+            "training"
         )
-    order = np.random.default_rng(seed_of(seed)).permutation(count)
-    train, held, tested = np.split(order, [count - valids - tests, count - tests])
-    test = (*source.test, np.arange(len(source.test[0]), dtype=np.int64)) if source.test else (reader, y, tested)
-    return {"train": (reader, y, train), "valid": (reader, y, held), "test": test}
+    order = np.random.default_rng(seed_of(seed)).permutation(len(rows))
+    cuts = np.split(order, [len(rows) - valids - tests, len(rows) - tests])
+    drawn = {part: (reader, y, index) for part, index in zip(PARTS, cuts, strict=True)}
+    return drawn | {part: found for part, found in own.items() if part != "train"}
 
 
 def _leave_out(parts: dict[str, Any], without: list[int] | None, name: str) -> dict[str, Any]:
