@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from .rows import Rows, positions
+from .rows import Rows, as_numbers, positions
 
 
 @dataclass(frozen=True)
@@ -72,7 +72,5 @@ def to_labels(value: Any) -> Tensor:
     """
     if isinstance(value, Tensor) and value.is_floating_point():
         return value.detach().cpu().float()
-    array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"labels y must be numbers, not {array.dtype}")
+    array = as_numbers(value, "labels y")
     return torch.from_numpy(array.astype(np.float32 if array.dtype.kind == "f" else np.int64))

@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -25,8 +26,10 @@ BLOCK = 2**24  # elements read at a time when everything is read: 64 MiB as floa
 class Reader(Protocol):
     """What reads rows of one source: ``len`` of them, each of shape ``shape`` and of type ``dtype``."""
 
-    shape: tuple[int, ...]
     dtype: torch.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...  # noqa: D102
 
     def __len__(self) -> int: ...
 
@@ -51,10 +54,10 @@ class Array:
         self.array, self.path = array, path
         self._file: int | None = None
         shape = tuple(array.shape[1:])
-        self._grey = array.dtype == np.uint8 and array.ndim == 3
-        last = array.dtype == np.uint8 and array.ndim == 4 and shape[-1] in (1, 3, 4) and shape[0] not in (1, 3, 4)
-        self._last = last
-        self.shape = (1, *shape) if self._grey else (shape[2], *shape[:2]) if last else shape
+        picture = shape if array.dtype == np.uint8 else ()
+        self._grey = len(picture) == 2
+        self._last = len(picture) == 3 and shape[-1] in (1, 3, 4) and shape[0] not in (1, 3, 4)
+        self.shape = (1, *shape) if self._grey else (shape[2], *shape[:2]) if self._last else shape
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | ({"array": None, "_file": None} if self.path else {})
@@ -94,6 +97,7 @@ class Array:
         return out
 
 
+@dataclass
 class Pictures:
     """Reader of N pictures that are decoded when read.
 
@@ -105,13 +109,17 @@ class Pictures:
         resize: whether pictures are brought to ``size``; without it, another size is an error.
     """
 
-    dtype = torch.float32
+    open_picture: Callable[[int], Any]
+    count: int
+    mode: str
+    size: tuple[int, int]
+    resize: bool
+    dtype: torch.dtype = torch.float32
 
-    def __init__(
-        self, open_picture: Callable[[int], Any], count: int, mode: str, size: tuple[int, int], resize: bool
-    ) -> None:
-        self.open_picture, self.count, self.mode, self.size, self.resize = open_picture, count, mode, size, resize
-        self.shape = (1 if mode == "L" else 3, *size)
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(channels, H, W)."""
+        return (1 if self.mode == "L" else 3, *self.size)
 
     def __len__(self) -> int:
         return self.count
@@ -123,8 +131,8 @@ class Pictures:
         height, width = self.size
         if self.resize and picture.size != (width, height):
             if height == width:
-                side, (w, h) = min(picture.size), picture.size
-                left, top = (w - side) // 2, (h - side) // 2
+                side = min(picture.size)
+                left, top = ((length - side) // 2 for length in picture.size)
                 picture = picture.crop((left, top, left + side, top + side))
             picture = picture.resize((width, height), Image.Resampling.BILINEAR)
         if picture.size != (width, height):
@@ -260,12 +268,18 @@ def to_float(value: Any, where: str) -> Tensor:
         raise TypeError(f"{where} must be a tensor or an array of numbers, not {type(value).__name__}{hint}")
     if isinstance(value, Tensor) and value.is_floating_point():
         return value.detach()
-    array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{where} must be real numbers, not {array.dtype}")
+    array = as_numbers(value, where)
     if array.dtype == np.uint8 and array.size and array.max() > 1:
         raise ValueError(
             f"{where} holds uint8 values up to {array.max()}; scale pictures to [0, 1] with x / 255, "
             "or say that they are counts with x.float()"
         )
     return torch.from_numpy(array.astype(np.float32))
+
+
+def as_numbers(value: Any, where: str) -> np.ndarray:
+    """An array of integers, booleans or floats; a TypeError for anything else."""
+    array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
+    if array.dtype.kind not in "fiub":
+        raise TypeError(f"{where} must be numbers, not {array.dtype}")
+    return array
