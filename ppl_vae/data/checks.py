@@ -1,4 +1,4 @@
-"""Checks of values against what a likelihood can emit: each error names the worst value, its row, what would serve."""
+"""Checks of values against what a likelihood can emit: each error names the worst value, its row, and what to use."""
 
 from __future__ import annotations
 
@@ -65,18 +65,12 @@ def check_values(
     missing: bool = False,
     ours: bool = False,
 ) -> None:
-    """Raise unless x is finite and inside the support.
+    """Raise unless x (B, ...), rows ``rows`` of the split that ``where`` names, is finite and inside the support.
 
     Args:
-        x: (B, ...) values.
-        rows: (B,) the numbers by which errors call them.
-        where: words that name the split.
         support: the likelihood's support, or None for any real number.
         missing: whether NaN is let through.
         ours: whether the data came from ``load``, for the advice.
-
-    Raises:
-        ValueError: NaN or infinity, or a value outside the support.
     """
     if x.numel() == 0:
         return

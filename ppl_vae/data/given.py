@@ -28,7 +28,11 @@ class Items:
         self.dataset = dataset
         with unchanged():
             first, self.label = self._one(0, (0,))
-        self.shape, self.dtype = tuple(first.shape), first.dtype
+        self.shape, self.dtype, self.labels = tuple(first.shape), first.dtype, None
+        if self.label is not None:
+            names = getattr(dataset, "classes", None)  # as torchvision has them
+            found = Labels.of(self.label[None], names)
+            self.labels = found if names else Labels(None, found.shape, found.dtype)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -54,14 +58,6 @@ class Items:
             return x, None
         y: list[Any] = [y for _, y in pairs]
         return x, torch.stack(y) if y else self.label.new_zeros(0, *self.label.shape)
-
-    def labels(self) -> Labels | None:
-        """What the labels are, from the first item and the Dataset's ``classes``, as torchvision has them."""
-        if self.label is None:
-            return None
-        names = getattr(self.dataset, "classes", None)
-        found = Labels.of(self.label[None], names)
-        return found if names else Labels(None, found.shape, found.dtype)
 
 
 def as_split(
@@ -112,8 +108,8 @@ def as_split(
         if len(train) == 0:
             raise ValueError("the data set is empty")
         items = Items(train)
-        rows, labels = Rows(items, where=f"x of the {part} split of {name}"), items.labels()
-        split = Split(rows, None if labels is None else ReadLabels(rows), labels=labels, **options)
+        rows = Rows(items, where=f"x of the {part} split of {name}")
+        split = Split(rows, None if items.labels is None else ReadLabels(rows), labels=items.labels, **options)
     else:
         raise TypeError(
             "data must be a split of data.load, a tensor, a tuple (x,) or (x, y), or a torch Dataset with a length, "

@@ -98,8 +98,15 @@ def parse_kinds(kinds: Any, names: Sequence[str] | int) -> tuple[Column, ...]:
             )
         names = [str(i) for i in range(names)] if numbers else [str(key) for key in mapping]
     columns = [Column(name) for name in names]
+    places: dict[Any, int] = {key: i for i in range(len(names)) for key in (i, str(i))}
+    places |= {name: i for i, name in reversed([*enumerate(names)])}
     for key, kind in mapping.items():
-        at = _position(key, names)
+        at = None if isinstance(key, bool) else places.get(key)
+        if at is None:
+            raise ValueError(
+                f"kinds names column {key!r}, which the table does not have; {nearest(str(key), names)}, or give a "
+                f"number from 0 to {len(names) - 1}"
+            )
         columns[at] = _column(names[at], kind)
     return tuple(columns)
 
@@ -137,19 +144,6 @@ def _number(key: Any) -> int | None:
     if isinstance(key, int) and not isinstance(key, bool):
         return key
     return int(key) if isinstance(key, str) and key.isdecimal() else None
-
-
-def _position(key: Any, names: Sequence[str]) -> int:
-    if key in names:
-        return list(names).index(key)
-    number = _number(key)
-    if number is None:
-        raise ValueError(f"kinds names {key!r}, which is no column of the table; {nearest(str(key), names)}")
-    if not 0 <= number < len(names):
-        raise ValueError(
-            f"kinds names column {number}, but the table has {len(names)}: choose from 0 to {len(names) - 1}"
-        )
-    return number
 
 
 def _column(name: str, spelled: Any) -> Column:

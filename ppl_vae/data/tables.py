@@ -24,14 +24,7 @@ from .kinds import Column, complete, mapping_of, parse_kinds
 
 @dataclass
 class CSV:
-    """The contents of a .csv file.
-
-    Attributes:
-        names: of the columns of ``x``.
-        x: (N, D) float64, NaN where missing.
-        marks: the cells of the label column, or None.
-        kinds: every column's kind, by name, or None if none were asked for.
-    """
+    """Columns ``names`` of x (N, D), NaN where missing; ``marks``, the cells of the label column; kinds by name."""
 
     names: list[str]
     x: np.ndarray
