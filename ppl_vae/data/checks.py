@@ -65,9 +65,12 @@ def check_values(
     missing: bool = False,
     ours: bool = False,
 ) -> None:
-    """Raise unless x (B, ...), rows ``rows`` of the split that ``where`` names, is finite and inside the support.
+    """ValueError unless x is finite and inside the support.
 
     Args:
+        x: (B, ...) values.
+        rows: (B,) the numbers by which errors call them.
+        where: words that name the split.
         support: the likelihood's support, or None for any real number.
         missing: whether NaN is let through.
         ours: whether the data came from ``load``, for the advice.
