@@ -12,18 +12,21 @@ import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from pickle import PicklingError
 from typing import Any
 
 import joblib
 
+from ..checks import nearest
 from .cells import Cell
 
 Outcome = dict[str, Any]
 Work = Callable[[Cell, int], Outcome]
-"""What is done with a cell and a number of threads, in another process: a function that can be pickled."""
+"""What is done with a cell and a number of threads, in another process; both are pickled by cloudpickle."""
 
 _MODULES = {"dask": "distributed", "ray": "ray.util.joblib"}
-DIED = "the process that trained it died, which is mostly for want of memory; fewer --jobs or a smaller batch may serve"
+DIED = "the process that trained it died, mostly because memory ran out; use fewer jobs or a smaller batch"
+UNSENT = "it cannot be sent to another process, because it holds what cannot be pickled; use jobs=1"
 
 
 def outcomes(cells: Sequence[Cell], work: Work, jobs: int, backend: str = "loky") -> Iterator[tuple[Cell, Outcome]]:
@@ -39,24 +42,28 @@ def outcomes(cells: Sequence[Cell], work: Work, jobs: int, backend: str = "loky"
     waiting = {cell.name: cell for cell in cells}
     with _engine(backend, jobs):
         try:
-            for cell, outcome in _run([*waiting.values()], work, threads, jobs, backend):
-                del waiting[cell.name]
-                yield cell, outcome
-        except died:
+            for name, outcome in _run(cells, work, threads, jobs, backend):
+                yield waiting.pop(name), outcome
+        except (*died, PicklingError):
             pass
-        for cell in [*waiting.values()]:
+        for cell in waiting.values():
             try:
-                yield from list(_run([cell], work, threads, max(jobs, 2), backend))
+                ((_, outcome),) = _run([cell], work, threads, max(jobs, 2), backend)
             except died:
-                yield cell, {"error": DIED}
+                outcome = {"error": DIED}
+            except PicklingError:
+                outcome = {"error": UNSENT}
+            yield cell, outcome
 
 
 def check_backend(backend: str) -> None:
-    """Refuse a backend that is not installed.
+    """Refuse a backend that is unknown or not installed.
 
     Raises:
-        ValueError: it is not.
+        ValueError: it is.
     """
+    if backend not in ("loky", *_MODULES):
+        raise ValueError(f"backend {backend!r} is unknown; {nearest(str(backend), ('loky', *_MODULES))}")
     if backend in _MODULES:
         _installed(backend)
 
@@ -81,7 +88,7 @@ def limited(threads: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _run(cells: Sequence[Cell], work: Work, threads: int, jobs: int, backend: str) -> Iterator[tuple[Cell, Outcome]]:
+def _run(cells: Sequence[Cell], work: Work, threads: int, jobs: int, backend: str) -> Iterator[tuple[str, Outcome]]:
     do = joblib.delayed(_one)
     if backend == "ray":  # whose joblib backend gives nothing back before all is done: in rounds
         with joblib.Parallel(n_jobs=jobs) as parallel:
@@ -100,9 +107,9 @@ def _run(cells: Sequence[Cell], work: Work, threads: int, jobs: int, backend: st
             found.close()
 
 
-def _one(work: Work, cell: Cell, threads: int) -> tuple[Cell, Outcome]:
+def _one(work: Work, cell: Cell, threads: int) -> tuple[str, Outcome]:
     with limited(threads):
-        return cell, work(cell, threads)
+        return cell.name, work(cell, threads)
 
 
 @contextlib.contextmanager
