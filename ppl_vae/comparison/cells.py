@@ -43,7 +43,9 @@ class Parts:
             raise ValueError("data has no training part; give a Data, (train, valid, test) or training data alone")
         for split in (valid, test):
             if split is not None and split.shape != train.shape:
-                raise ValueError(f"{split.where} has shape {tuple(split.shape)}, but training data {tuple(train.shape)}")
+                raise ValueError(
+                    f"{split.where} has shape {tuple(split.shape)}, but training data {tuple(train.shape)}"
+                )
         return cls(train, valid, test, data.name if whole else None)
 
     @property

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..checks import check_size, nearest
 from .cells import Cell, Parts, folder_name, identity, places
-from .table import Table, row_of
+from .table import UNBOUNDED, Table, row_of
 from .work import Work
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ Build = Callable[..., "nn.Module"]
 
 
 def _or_words(of_objects: Callable[..., Table]) -> Callable[..., Table]:
-    """The function, which passes a call with a data set's name in place of the mapping on to the shell's ``compare``."""
+    """The function, but a call with the name of a data set in place of the mapping goes to the shell's ``compare``."""
 
     @functools.wraps(of_objects)
     def compare(*args: Any, **named: Any) -> Table:
@@ -129,14 +129,7 @@ def run(
     progress: bool,
     command: str | None = None,
 ) -> Table:
-    """Train and measure cells, and keep the table and the report up to date.
-
-    Args:
-        cells: what to train, one or more; see ``compare`` for the other arguments.
-        data: what the report says it was.
-        out: folder of the comparison.
-        command: what to type in a shell to do it again; None if it was not made in one.
-    """
+    """Train and measure cells, and keep the table and the report up to date: what is common to Python and the shell."""
     if out.exists() and not out.is_dir():
         raise ValueError(f"out is {out}, which is a file; name a folder")
     work = Work(out, places(out, cells), num_particles, limit)
@@ -149,7 +142,9 @@ def run(
         return Table(rows, tuple(cells[0].axes), out)
 
     try:
-        for cell, outcome in _outcomes([cell for cell in cells if cell.name not in found], work, jobs, backend, progress):
+        for cell, outcome in _outcomes(
+            [cell for cell in cells if cell.name not in found], work, jobs, backend, progress
+        ):
             found[cell.name] = outcome
             report.write(table())
     finally:
@@ -251,8 +246,10 @@ def _headline(outcome: Mapping[str, Any]) -> str:
     """The first figure that a cell has."""
     from ..evaluation.figures import FIGURES
 
-    known = [FIGURES[name] for name in ("log_likelihood", "reconstruction_error", "loss") if outcome.get(name) is not None]
-    return f"test {known[0].title} {outcome[known[0].name]:.2f} {known[0].unit}".strip() if known else "done"
+    for name in ("log_likelihood", *UNBOUNDED):
+        if outcome.get(name) is not None:
+            return f"test {FIGURES[name].title} {outcome[name]:.2f} {FIGURES[name].unit}".rstrip()
+    return "done"
 
 
 class _Report:

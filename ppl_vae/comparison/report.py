@@ -7,15 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup
-
 from .. import evaluation
 from ..reporting.embed import embed
 from ..reporting.page import page
+from ..reporting.section import Section
 from ..training.checkpoint import write_atomically
 from . import plots
+from .cells import Parts
 from .figures import LAST_REPEATS, PARTICLES, WATCHED
-from .table import Table, of_seeds
+from .table import UNBOUNDED, Table, of_seeds
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,7 @@ COLUMNS = (
     Column("gap", "Gap", "nats"),
     Column("kl", "KL", "nats"),
     Column("reconstruction_error", "Squared error", "", digits=3),
+    Column("loss", "Loss", "", digits=3),
     Column("snr_encoder", "Encoder", "SNR"),
     Column("snr_decoder", "Decoder", "SNR"),
     Column("seconds_per_step", "Step", "ms", 1000.0, 1),
@@ -49,30 +50,19 @@ COURSES = {
 }
 
 
-@dataclass(frozen=True)
-class Section:
-    """A part of the page: what is shown, in plain words, and its figures."""
-
-    id: str
-    title: str
-    text: str
-    figures: tuple[Markup, ...]
-    legend: bool = False
-
-
-def write(table: Table, data: Any, total: int, command: str) -> Path:
+def write(table: Table, data: Parts, total: int, command: str | None) -> Path:
     """Write ``report.html`` beside the table; the file appears whole or not at all.
 
     Args:
         table: what is there so far.
-        data: the `Data` that was trained on.
+        data: what was trained on.
         total: cells that there will be.
-        command: what to type to do it again.
+        command: what to type in a shell to do it again; None if it was not made in one.
     """
     path, means = table.path / "report.html", table.means
     html = page(
         "ppl_vae.comparison",
-        title=f"Comparison on {data.name}" if getattr(data, "name", None) else "Comparison",
+        title=f"Comparison on {data.name}" if data.name else "Comparison",
         run=table.path.resolve().name,
         facts=list(_facts(table, data, total)),
         lead=_lead(means),
@@ -88,7 +78,7 @@ def write(table: Table, data: Any, total: int, command: str) -> Path:
     return path
 
 
-def _facts(table: Table, data: Any, total: int) -> Iterator[str]:
+def _facts(table: Table, data: Parts, total: int) -> Iterator[str]:
     seeds = {row["seed"] for row in table.rows}
     settings = {row["setting"] for row in table.rows}
     yield f"{len(settings)} settings, {len(seeds)} seed{'s' * (len(seeds) != 1)}"
@@ -99,8 +89,7 @@ def _facts(table: Table, data: Any, total: int) -> Iterator[str]:
         yield f"{done} of {total} runs done, {', '.join(parts)}"
     else:
         yield f"{total} runs"
-    if getattr(data, "train", None) is not None:
-        yield f"{len(data.train):,} training examples of shape {' × '.join(map(str, data.shape))}"
+    yield f"{len(data.train):,} training examples of shape {' × '.join(map(str, data.train.shape))}"
     epochs = {row["epochs"] for row in table.rows if row.get("epochs")}
     if len(epochs) == 1:
         count = epochs.pop()
@@ -116,10 +105,9 @@ def _lead(means: Sequence[Mapping[str, Any]]) -> str:
     return what
 
 
-def _note(table: Table, data: Any) -> str:
+def _note(table: Table, data: Parts) -> str:
     row = next((row for row in table.rows if not row["error"]), {})
-    split = next((name for name in ("test", "valid", "train") if len(getattr(data, name, ()))), "test")
-    where = {"test": "test", "valid": "validation", "train": "training"}[split]
+    where = {"test": "test", "valid": "validation", "train": "training"}[data.measured.part]
     said = [f"On {row.get('n', 0):,} {where} examples."]
     if row.get("num_particles"):
         said.append(
@@ -161,10 +149,10 @@ def _failed(table: Table) -> list[dict[str, Any]]:
 
 
 def _columns(means: Sequence[Mapping[str, Any]]) -> list[Column]:
-    """Those that some setting has; the squared error, where only autoencoders are compared, is all there is."""
+    """Those that some setting has; of squared error and loss only where some setting has no ELBO."""
     found = [column for column in COLUMNS if any(mean.get(column.figure) is not None for mean in means)]
     bound = all(mean.get("elbo") is not None for mean in means)
-    return [column for column in found if not (bound and column.figure == "reconstruction_error")]
+    return [column for column in found if not (bound and column.figure in UNBOUNDED)]
 
 
 def _settings(means: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
@@ -199,7 +187,7 @@ def _sections(table: Table, means: Sequence[Mapping[str, Any]]) -> Iterator[Sect
             f"On at most {WATCHED} test examples, with {PARTICLES} importance samples each: every figure against "
             "seconds of training and against optimizer steps. A band is one standard error over seeds to each side."
         )
-        yield Section("courses", "Along the way", text, tuple(figures), legend=True)
+        yield Section("courses", "Along the way", text, tuple(figures))
     took = [Column("seconds_per_step", "Milliseconds a step", "", 1000.0), Column("memory_mib", "Peak memory, MiB", "")]
     drawn = [embed(_bars(column, means), f"Bars of {column.name}") for column in took if _known(column, means)]
     if drawn:

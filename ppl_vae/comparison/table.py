@@ -18,30 +18,15 @@ from typing import Any
 
 from .cells import Cell
 
-FIGURES = {
-    "log_likelihood": "nats per example, by importance sampling; higher is better",
-    "log_likelihood_mc_error": "standard error of it from the importance sampling alone, where error_unknown is 0",
-    "error_unknown": "share of the test examples whose k-hat, above 0.5, says that their sampling error is not known",
-    "elbo": "nats per example",
-    "gap": "log_likelihood - elbo, nats per example",
-    "reconstruction": "E_q log p(x | z), nats per example",
-    "kl": "KL(q || p), nats per example",
-    "snr_encoder": "signal-to-noise ratio of the encoder's gradient",
-    "snr_decoder": "signal-to-noise ratio of the decoder's gradient",
-    "reconstruction_error": "squared error of an example",
-    "active_units": "latent dimensions in use",
-    "khat": "median Pareto k-hat; above min(1 - 1/log10(num_particles), 0.7) the log-likelihood is not to be trusted",
-    "seconds_per_step": "of training only",
-    "seconds": "of training only",
-    "memory_mib": "peak of training above what the process held before, MiB",
-    "steps": "optimizer steps",
-    "epochs": "passes over the training data",
-    "parameters": "numbers trained",
-    "n": "test examples",
-    "num_particles": "importance samples an example",
-    "threads": "of the process that trained it",
-}
-"""The columns of figures, and what each is; in the means, "<figure>_stderr" is the standard error over seeds."""
+COLUMNS = (
+    *("log_likelihood", "log_likelihood_mc_error", "error_unknown", "elbo", "gap", "reconstruction", "kl"),
+    *("snr_encoder", "snr_decoder", "reconstruction_error", "loss", "active_units", "khat"),
+    *("seconds_per_step", "seconds", "memory_mib", "steps", "epochs", "parameters", "n", "num_particles", "threads"),
+)
+"""The figures of a row; in the means, "<figure>_stderr" is the standard error over seeds."""
+
+UNBOUNDED = {"reconstruction_error": "squared error", "loss": "loss"}
+"""Figures that are shown where a setting has no ELBO."""
 
 COUNT = "_seeds"
 """Text after a figure's name that counts the seeds that have it, where some lack it."""
@@ -83,7 +68,7 @@ class Table:
     def _mean(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         out: dict[str, Any] = {"setting": rows[0]["setting"], "seeds": len(rows)}
         out |= {axis: rows[0][axis] for axis in self.axes if axis != "seed"}
-        for name in FIGURES:
+        for name in COLUMNS:
             values = [row.get(name) for row in rows]
             if any(value is not None for value in values):
                 out[name], out[f"{name}_stderr"] = mean_and_error(values)
@@ -93,16 +78,18 @@ class Table:
 
     def write(self) -> None:
         """Write table.csv and table.json, each whole or not at all."""
+        from ..evaluation.figures import FIGURES
         from ..training.checkpoint import write_atomically
 
         write_atomically(self.path / "table.csv", self.csv().encode())
-        content = {"axes": list(self.axes), "cells": self.rows, "means": self.means, "figures": FIGURES}
+        told = {name: FIGURES[name].told() for name in COLUMNS}
+        content = {"axes": list(self.axes), "cells": self.rows, "means": self.means, "figures": told}
         write_atomically(self.path / "table.json", (json.dumps(defined(content), indent=1) + "\n").encode())
 
     def csv(self) -> str:
         """One line a cell; a figure that is not defined is empty."""
         file = io.StringIO()
-        columns = ["cell", "setting", *self.axes, *FIGURES, "error"]
+        columns = ["cell", "setting", *self.axes, *COLUMNS, "error"]
         writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         for row in self.rows:
@@ -111,10 +98,10 @@ class Table:
 
     def __str__(self) -> str:
         """The means as lines of text."""
-        shown = {"log_likelihood": "log p(x)", "elbo": "ELBO", "gap": "gap", "reconstruction_error": "squared error"}
+        shown = {"log_likelihood": "log p(x)", "elbo": "ELBO", "gap": "gap", **UNBOUNDED}
         shown = {name: head for name, head in shown.items() if any(name in mean for mean in self.means)}
         if all("elbo" in mean for mean in self.means):
-            shown.pop("reconstruction_error", None)
+            shown = {name: head for name, head in shown.items() if name not in UNBOUNDED}
         lines = [["", *shown.values(), "ms/step"]]
         for mean in self.means:
             figures = [spoken(mean.get(name), mean.get(f"{name}_stderr")) + of_seeds(mean, name) for name in shown]

@@ -11,7 +11,7 @@ from ppl_vae.comparison.engine import DIED, check_backend, outcomes, share_of_th
 
 
 def cells(count):
-    return [Cell(f"c{i}", f"c{i}", {"seed": i}, i) for i in range(count)]
+    return [Cell(f"c{i}", f"c{i}", {"seed": i}, None, {}, "comparison", None) for i in range(count)]
 
 
 def threads_of(cell, threads):
@@ -19,10 +19,10 @@ def threads_of(cell, threads):
 
 
 def dies_at_1(cell, threads):
-    if cell.settings == 1:
+    if cell.axes["seed"] == 1:
         time.sleep(0.3)
         os._exit(9)
-    return {"fine": cell.settings}
+    return {"fine": cell.axes["seed"]}
 
 
 def test_one_job_stays_in_this_process_and_leaves_its_threads_alone():
