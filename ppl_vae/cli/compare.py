@@ -59,13 +59,10 @@ def compare(
         ValueError: an unknown flag or value, before anything is trained; or a cell's folder that holds other settings.
 
     Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     table = compare(
-        ...         out=folder, axes={"prior": ["normal", "laplace"]}, hidden=8, epochs=1, limit=20, progress=False
-        ...     )
-        >>> len(table.rows), sorted(mean["prior"] for mean in table.means), table.failed
-        (2, ['laplace', 'normal'], [])
+        >>> compare("digits", out="runs/grid", prior=["normal", "laplace"], jobs=0)
+        Traceback (most recent call last):
+        ...
+        ValueError: --jobs must be a whole number of at least 1, not 0
     """
     given = {"data": data, **{name.replace("_", "-"): value for name, value in flags.items()}, **(axes or {})}
     known = {*compare_flags(), *option_flags()} - {*OWN}

@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -33,20 +33,17 @@ class Parts:
         """The parts of a ``Data``, of a tuple (train, valid, test), or of training data alone."""
         from ..data import Data, as_split
 
-        whole = isinstance(data, Data)
-        given = (data.train, data.valid, data.test) if whole else data if _is_three(data) else (data, None, None)
-        train, valid, test = (
-            None if one is None or (whole and not len(one)) else as_split(one, part=part)
-            for one, part in zip(given, ("train", "valid", "test"), strict=True)
-        )
-        if train is None:
+        name, given = None, data if isinstance(data, tuple) and len(data) == 3 else (data, None, None)
+        if isinstance(data, Data):
+            name, given = data.name, [split if len(split) else None for split in (data.train, data.valid, data.test)]
+        if given[0] is None:
             raise ValueError("data has no training part; give a Data, (train, valid, test) or training data alone")
-        for split in (valid, test):
-            if split is not None and split.shape != train.shape:
-                raise ValueError(
-                    f"{split.where} has shape {tuple(split.shape)}, but training data {tuple(train.shape)}"
-                )
-        return cls(train, valid, test, data.name if whole else None)
+        parts = zip(given, ("train", "valid", "test"), strict=True)
+        splits = [None if one is None else as_split(one, part=part) for one, part in parts]
+        shapes = [tuple(split.shape) for split in splits if split is not None]
+        if len({*shapes}) > 1:
+            raise ValueError(f"the parts of data have different shapes: {', '.join(map(str, shapes))}")
+        return cls(*splits, name=name)
 
     @property
     def measured(self) -> Split:
@@ -59,13 +56,14 @@ class Cell:
     """One training run of a comparison.
 
     Attributes:
-        name: of its folder.
+        name: of its folder, where there is none with its record.
         label: its setting in words, the seed left out: what the table and the plots call it.
         axes: value of every axis, the seed among them; None where an axis does not apply to the cell.
         make: gives a fresh objective and its data; called in the process that trains them.
         fit: further arguments of ``fit``.
         section: name of the section of config.json that keeps the record.
         record: the cell's configuration, JSON-able; None where it cannot be found out.
+        folder: where it is kept.
     """
 
     name: str
@@ -75,27 +73,26 @@ class Cell:
     fit: dict[str, Any]
     section: str
     record: Mapping[str, Any] | None
+    folder: Path = Path()
 
 
-def places(out: Path, cells: Sequence[Cell]) -> dict[str, str]:
-    """The folder of every cell below ``out``: the one that was made with its record, else a new one of its name.
+def placed(cells: Sequence[Cell], folder: Path) -> list[Cell]:
+    """The cells, each with the folder below this one that was made with its record, else one of its name.
 
     Raises:
         ValueError: the folder of that name was made with another record.
     """
-    made: dict[str, str] = {}
-    for file in sorted((out / "cells").glob("*/config.json")):
-        found = read_json(file) or {}
-        made |= {identity(found[section]): file.parent.name for section in {c.section for c in cells} & found.keys()}
-    chosen: dict[str, str] = {}
+    records = {
+        file.parent: (read_json(file) or {}).get(cells[0].section) for file in sorted(folder.glob("*/config.json"))
+    }
+    made, found = {identity(record): place for place, record in records.items() if record}, []
     for cell in cells:
-        place = f"cells/{cell.name}" if cell.record is None else f"cells/{made.get(identity(cell.record), cell.name)}"
-        before = (read_json(out / place / "config.json") or {}).get(cell.section)
-        odd = None if before is None or cell.record is None else difference(before, cell.record)
+        place = made.get(identity(cell.record or {}), folder / cell.name)
+        odd = cell.record and records.get(place) and difference(records[place] or {}, cell.record)
         if odd:
-            raise ValueError(f"{odd} in the cell {out / place}; give the same to go on, or name a new --out (out=)")
-        chosen[cell.name] = place
-    return chosen
+            raise ValueError(f"{odd} in the cell {place}; give the same to go on, or name a new --out (out=)")
+        found.append(replace(cell, folder=place))
+    return found
 
 
 def identity(record: Mapping[str, Any]) -> str:
@@ -138,8 +135,9 @@ def folder_name(pieces: Sequence[str], text: str, taken: Container[str]) -> str:
         'k-5_seed-0'
     """
     name = "_".join(re.sub(r"[^A-Za-z0-9.+-]+", "-", piece).strip("-.") for piece in pieces)
-    name = name if len(name) <= 120 else f"{name[:100]}_{_digest(name)}"
-    return f"{name}_{_digest(text)}" if name in taken else name
+    digests = [hashlib.sha256(words.encode()).hexdigest()[:8] for words in (name, text)]
+    name = name if len(name) <= 120 else f"{name[:100]}_{digests[0]}"
+    return f"{name}_{digests[1]}" if name in taken else name
 
 
 def read_json(file: Path) -> dict[str, Any] | None:
@@ -151,17 +149,8 @@ def read_json(file: Path) -> dict[str, Any] | None:
     return found if isinstance(found, dict) else None
 
 
-def _is_three(data: Any) -> bool:
-    return isinstance(data, tuple) and len(data) == 3
-
-
-def _digest(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()[:8]
-
-
 def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, item in value.items() if isinstance(value, dict) else ():
+        yield from _flat(item, f"{prefix}.{key}" if prefix else str(key))
     if not isinstance(value, dict):
         yield prefix, value
-        return
-    for key, item in value.items():
-        yield from _flat(item, f"{prefix}.{key}" if prefix else str(key))

@@ -9,15 +9,15 @@ import math
 import os
 import time
 import weakref
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..checks import check_size, nearest
-from .cells import Cell, Parts, folder_name, identity, places
-from .table import UNBOUNDED, Table, row_of
-from .work import Work
+from . import work
+from .cells import Cell, Parts, folder_name, identity, placed
+from .table import Table, heading, row_of, shown, words
 
 if TYPE_CHECKING:
     from torch import nn
@@ -91,16 +91,14 @@ def compare(
 
     Example:
         >>> import tempfile, torch
-        >>> from ppl_vae import SVI, estimators, likelihoods, models, networks, posteriors, priors
-        >>> def vae():
-        ...     q = posteriors.Normal(networks.MLP(6, [8]), 2)
-        ...     return models.VAE(priors.Normal(2), q, likelihoods.Bernoulli(networks.MLP(2, [8]), 6))
-        >>> cells = {"vae": lambda: SVI(vae()), "iwae": lambda: SVI(vae(), estimators.IWAE(num_particles=5))}
-        >>> x = (torch.rand(60, 6) > 0.5).float()
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     table = compare(cells, (x[:40], None, x[40:]), seeds=[0], epochs=1, out=folder, progress=False)
-        >>> sorted(mean["setting"] for mean in table.means), table.failed
-        (['iwae', 'vae'], [])
+        >>> from ppl_vae import Reconstruction, models, networks
+        >>> def build(hidden):
+        ...     return Reconstruction(models.Autoencoder(networks.MLP(6, [hidden]), networks.MLP(2, [hidden]), 2, 6))
+        >>> cells = {f"hidden {hidden}": lambda hidden=hidden: build(hidden) for hidden in (4, 8)}
+        >>> with tempfile.TemporaryDirectory() as out:
+        ...     table = compare(cells, torch.rand(60, 6), seeds=[0], epochs=1, out=out, progress=False)
+        >>> [row["setting"] for row in table.rows], table.failed
+        (['hidden 4', 'hidden 8'], [])
     """
     from ..training.settings import Settings
     from .engine import check_backend
@@ -130,26 +128,42 @@ def run(
     command: str | None = None,
 ) -> Table:
     """Train and measure cells, and keep the table and the report up to date: what is common to Python and the shell."""
+    from tqdm import tqdm
+
+    from . import report
+    from .engine import outcomes
+
     if out.exists() and not out.is_dir():
         raise ValueError(f"out is {out}, which is a file; name a folder")
-    work = Work(out, places(out, cells), num_particles, limit)
+    cells, asked = placed(cells, out / "cells"), {"num_particles": num_particles, "limit": limit}
     (out / "cells").mkdir(parents=True, exist_ok=True)
-    found = {cell.name: outcome for cell in cells if (outcome := work.finished(cell)) is not None}
-    report = _Report(data, len(cells), command)
+    found = {cell.name: outcome for cell in cells if (outcome := work.finished(cell, asked)) is not None}
+    left, attempt = [cell for cell in cells if cell.name not in found], functools.partial(work.attempt, asked=asked)
+    drawn, took = -math.inf, 0.0
 
-    def table() -> Table:
+    def table(last: bool = True) -> Table:
+        """The table so far, written; the report, which takes seconds to draw, a twentieth of the time."""
+        nonlocal drawn, took
         rows = [row_of(cell, found[cell.name]) for cell in cells if cell.name in found]
-        return Table(rows, tuple(cells[0].axes), out)
+        made, began = Table(rows, tuple(cells[0].axes), out), time.monotonic()
+        made.write()
+        if last or began - drawn > 20 * took:
+            report.write(made, data, total=len(cells), command=command)
+            drawn, took = time.monotonic(), time.monotonic() - began
+        return made
 
+    bar = tqdm(total=len(cells), initial=len(found), unit="cell", disable=not (progress and left), dynamic_ncols=True)
     try:
-        for cell, outcome in _outcomes(
-            [cell for cell in cells if cell.name not in found], work, jobs, backend, progress
-        ):
-            found[cell.name] = outcome
-            report.write(table())
+        with bar:
+            for cell, outcome in outcomes(left, attempt, jobs, backend) if left else ():
+                if progress:
+                    bar.write(f"{cell.label}, seed {cell.axes['seed']}: {outcome.get('error') or _headline(outcome)}")
+                bar.update()
+                found[cell.name] = outcome
+                table(last=False)
     finally:
-        report.write(table(), last=True)
-    return table()
+        made = table()
+    return made
 
 
 def _cells(cells: Mapping[str, Build], data: Parts, seeds: Sequence[int], given: dict[str, Any]) -> list[Cell]:
@@ -222,48 +236,7 @@ def _make(build: Build, seed: int, data: Parts) -> tuple[nn.Module, Parts]:
         return build(seed) if takes else build(), data
 
 
-def _outcomes(
-    left: list[Cell], work: Work, jobs: int, backend: str, progress: bool
-) -> Iterator[tuple[Cell, dict[str, Any]]]:
-    """The outcomes as they come, with a bar of cells."""
-    from tqdm import tqdm
-
-    from .engine import outcomes
-
-    total = len(work.places)
-    if not left:
-        return
-    with tqdm(total=total, initial=total - len(left), unit="cell", disable=not progress, dynamic_ncols=True) as bar:
-        bar.refresh()
-        for cell, outcome in outcomes(left, work, jobs, backend):
-            if progress:
-                bar.write(f"{cell.label}, seed {cell.axes['seed']}: {outcome.get('error') or _headline(outcome)}")
-            bar.update()
-            yield cell, outcome
-
-
 def _headline(outcome: Mapping[str, Any]) -> str:
-    """The first figure that a cell has."""
-    from ..evaluation.figures import FIGURES
-
-    for name in ("log_likelihood", *UNBOUNDED):
-        if outcome.get(name) is not None:
-            return f"test {FIGURES[name].title} {outcome[name]:.2f} {FIGURES[name].unit}".rstrip()
-    return "done"
-
-
-class _Report:
-    """Writes the table's files, and the report, which takes seconds to draw, for a twentieth of the time."""
-
-    def __init__(self, data: Parts, total: int, command: str | None) -> None:
-        self.data, self.total, self.command = data, total, command
-        self.drawn, self.took = -math.inf, 0.0
-
-    def write(self, table: Table, last: bool = False) -> None:
-        table.write()
-        began = time.monotonic()
-        if last or began - self.drawn > 20 * self.took:
-            from . import report
-
-            report.write(table, self.data, total=self.total, command=self.command)
-            self.drawn, self.took = time.monotonic(), time.monotonic() - began
+    """The first figure of a cell."""
+    name = shown([outcome])[0]
+    return f"test {heading(name)[0]} {words(outcome, name)[0]} {heading(name)[1]}".rstrip()

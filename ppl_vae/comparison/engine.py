@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import itertools
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
@@ -57,11 +58,7 @@ def outcomes(cells: Sequence[Cell], work: Work, jobs: int, backend: str = "loky"
 
 
 def check_backend(backend: str) -> None:
-    """Refuse a backend that is unknown or not installed.
-
-    Raises:
-        ValueError: it is.
-    """
+    """ValueError for a backend that is unknown or not installed."""
     if backend not in ("loky", *_MODULES):
         raise ValueError(f"backend {backend!r} is unknown; {nearest(str(backend), ('loky', *_MODULES))}")
     if backend in _MODULES:
@@ -75,30 +72,15 @@ def share_of_threads(jobs: int) -> int:
     return max(1, min(torch.get_num_threads(), joblib.cpu_count() // jobs))
 
 
-@contextlib.contextmanager
-def limited(threads: int) -> Iterator[None]:
-    """torch with so many threads."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
 def _run(cells: Sequence[Cell], work: Work, threads: int, jobs: int, backend: str) -> Iterator[tuple[str, Outcome]]:
-    do = joblib.delayed(_one)
+    tasks = (joblib.delayed(_one)(work, cell, threads) for cell in cells)
     if backend == "ray":  # whose joblib backend gives nothing back before all is done: in rounds
         with joblib.Parallel(n_jobs=jobs) as parallel:
-            for i in range(0, len(cells), jobs):
-                done: Any = parallel(do(work, cell, threads) for cell in cells[i : i + jobs])
-                yield from done
+            while few := [*itertools.islice(tasks, jobs)]:
+                yield from parallel(few)  # type: ignore[misc]
         return
     one_by_one: dict[str, Any] = {"return_as": "generator_unordered", "pre_dispatch": jobs, "batch_size": 1}
-    parallel = joblib.Parallel(n_jobs=jobs, **one_by_one)
-    found: Any = parallel(do(work, cell, threads) for cell in cells)
+    found: Any = joblib.Parallel(n_jobs=jobs, **one_by_one)(tasks)
     try:
         yield from found
     finally:
@@ -108,8 +90,14 @@ def _run(cells: Sequence[Cell], work: Work, threads: int, jobs: int, backend: st
 
 
 def _one(work: Work, cell: Cell, threads: int) -> tuple[str, Outcome]:
-    with limited(threads):
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
         return cell.name, work(cell, threads)
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextlib.contextmanager
@@ -117,45 +105,34 @@ def _engine(backend: str, jobs: int) -> Iterator[None]:
     """joblib with a backend, started if it has to be."""
     with contextlib.ExitStack() as stack:
         if backend == "dask":
-            stack.enter_context(_dask(jobs))
+            _enter_dask(stack, jobs)
         elif backend == "ray":
             _installed("ray").register_ray()
         stack.enter_context(joblib.parallel_config(backend=backend))
         yield
 
 
-@contextlib.contextmanager
-def _dask(jobs: int) -> Iterator[None]:
+def _enter_dask(stack: contextlib.ExitStack, jobs: int) -> None:
     """The Dask client of this process, that of the scheduler which Dask is configured for, or one of our own."""
     distributed = _installed("dask")
     try:
         distributed.get_client()
     except ValueError:
-        address = importlib.import_module("dask").config.get("scheduler-address", None) or os.environ.get(
-            "DASK_SCHEDULER_ADDRESS"
-        )
+        configured = importlib.import_module("dask").config.get("scheduler-address", None)
+        address = configured or os.environ.get("DASK_SCHEDULER_ADDRESS")
         local: dict[str, Any] = {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": None}
-        with distributed.Client(address) if address else distributed.Client(**local):
-            yield
-    else:
-        yield
+        stack.enter_context(distributed.Client(address) if address else distributed.Client(**local))
 
 
 def _deaths(backend: str) -> tuple[type[BaseException], ...]:
     """What is raised here when a process of the backend dies there."""
     if backend == "dask":
         return (_installed("dask").KilledWorker,)
-    if backend == "ray":
-        return (importlib.import_module("ray.exceptions").RayError,)
-    return (BrokenProcessPool,)
+    return (importlib.import_module("ray.exceptions").RayError if backend == "ray" else BrokenProcessPool,)
 
 
 def _installed(backend: str) -> Any:
-    """The module behind a cluster's backend.
-
-    Raises:
-        ValueError: it is not installed.
-    """
+    """The module behind a cluster's backend."""
     try:
         return importlib.import_module(_MODULES[backend])
     except ImportError:

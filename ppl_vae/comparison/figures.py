@@ -36,7 +36,7 @@ PIECE = 1000
 
 def final(objective: Objective, split: Split, num_particles: int, limit: int) -> dict[str, Any]:
     """Everything about a trained model, on the first ``limit`` examples; of a model of no known kind its loss."""
-    model, split = objective.model.eval(), split.resolve(objective.support)
+    model = objective.model.eval()
     if isinstance(model, Pair | Codec):
         found = evaluation.evaluate(model, split, num_particles=num_particles, limit=limit)
     else:
@@ -88,7 +88,7 @@ class Watch:
     """
 
     def __init__(self, objective: Objective, split: Split, epochs: int, memory: PeakMemory) -> None:
-        self.objective, self.split, self.memory = objective, split.resolve(objective.support), memory
+        self.objective, self.split, self.memory = objective, split, memory
         self.epochs = {math.ceil(epochs * (i + 1) / TIMES) for i in range(TIMES)}
 
     def __call__(self, row: dict[str, Any]) -> None:
