@@ -17,7 +17,8 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from .. import supports
-from ..checks import check_size
+from ..checks import check_event, check_size
+from ..distributions.means import mean_of
 from ..handlers import register
 from ..likelihoods import Likelihood
 from ..networks import MLP, fold
@@ -86,6 +87,16 @@ class VAE(Part):
     def support(self) -> constraints.Constraint:  # noqa: D102
         return self.likelihood.support
 
+    @property
+    def code_shape(self) -> tuple[int, ...]:
+        """Shape of one code, (dim,)."""
+        return (self.dim,)
+
+    @property
+    def code_support(self) -> constraints.Constraint:
+        """Constraint on one code: the prior's support."""
+        return self.prior.support
+
     def model(self, x: Tensor | None = None, y: Tensor | None = None, n: int | None = None) -> Tensor:
         """p(z | y) p(x | z, y): scores x (B, *shape), or draws it when it is left out.
 
@@ -107,6 +118,27 @@ class VAE(Part):
         self._register("posterior" if x is not None else "prior")
         with pyro.plate("data", _size(x, y, n)):
             return pyro.sample("z", self.prior(y) if x is None else self.posterior(x, y))
+
+    def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Codes (B, dim) of x (B, *shape): the means of q(z | x, y), of 256 draws where it knows none."""
+        return mean_of(self.posterior(x, y))
+
+    def decode(self, z: Tensor, y: Tensor | None = None, *, like: Tensor | None = None) -> Tensor:
+        """Pictures (..., *shape) of codes z (..., dim): the means of p(x | z, y).
+
+        Codes off the prior's support, as averages and lines between codes are on a sphere or among discrete codes, are
+        first brought onto it: the decoder has seen no others.
+
+        Args:
+            z: codes (..., dim).
+            y: labels (..., *event) for each code, for parts that use them.
+            like: data (..., *shape) whose totals the pictures take, where the likelihood is given them (Multinomial).
+
+        Raises:
+            ValueError: codes of another size.
+        """
+        check_event("z", z.shape, self.dim)
+        return mean_of(self.likelihood(supports.onto(self.prior.support, z), y), like)
 
     def _register(self, *parts: str) -> None:
         for part in parts:
@@ -174,7 +206,7 @@ class VAE(Part):
     def _fills_missing(self, x: Tensor) -> bool:
         """Whether the encoder of a model of missing entries turns NaN into finite features."""
         network = getattr(self.posterior, "network", None)
-        if not self.likelihood.missing or network is None:
+        if not supports.allows_missing(self.likelihood.support) or network is None:
             return True
         return bool(fold(network, torch.full_like(x, torch.nan), len(self.shape)).isfinite().all())
 
