@@ -10,7 +10,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from ..networks import Head, event_shape, fold
+from ..networks import Conditioned, Head, event_shape, fold
 from ..parts import Part
 
 
@@ -47,15 +47,19 @@ class Likelihood(Part):
 
     @abstractmethod
     def forward(self, z: Tensor, y: Tensor | None = None) -> TorchDistribution:
-        """Distribution of batch shape z.shape[:-1] and event shape ``shape`` from codes z (..., dim)."""
+        """Distribution of batch shape (...) and event shape ``shape`` from codes z (..., dim) and y."""
 
-    def parameters_of(self, z: Tensor) -> tuple[Tensor, ...]:
-        """The head's tensors (..., *shape) at z (..., dim)."""
-        return self.head(fold(self.network, z, 1))
+    def features(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """The network's features of z (..., dim), and of y where it is ``networks.Conditioned``."""
+        return self.network(z, y) if isinstance(self.network, Conditioned) else fold(self.network, z, 1)
 
-    def stacked_parameters_of(self, z: Tensor) -> Tensor:
+    def parameters_of(self, z: Tensor, y: Tensor | None = None) -> tuple[Tensor, ...]:
+        """The head's tensors (..., *shape) at z (..., dim) and y."""
+        return self.head(self.features(z, y))
+
+    def stacked_parameters_of(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """The same as one tensor (..., *shape, parameters), for likelihoods with many."""
-        return self.head.stacked(fold(self.network, z, 1)).movedim(-1 - len(self.shape), -1)
+        return self.head.stacked(self.features(z, y)).movedim(-1 - len(self.shape), -1)
 
     @torch.no_grad()
     def start_at(self, mean: Tensor, std: Tensor | None = None) -> Likelihood:

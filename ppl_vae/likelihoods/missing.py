@@ -67,7 +67,7 @@ class Missing(Likelihood):
         return self.likelihood.head
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> MissingEntries:
-        """Distribution of batch shape z.shape[:-1] and event shape ``shape`` that takes NaN."""
+        """Distribution of batch shape (...) and event shape ``shape`` that takes NaN."""
         p = self.likelihood(z, y)
         return p if isinstance(p, MissingEntries) else MissingEntries(p)
 

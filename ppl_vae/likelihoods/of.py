@@ -47,9 +47,9 @@ class FamilyLikelihood(Likelihood):
         self.register_buffer("_offset", family.unconstrain(**(start or {})), persistent=False)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> TorchDistribution:
-        """Distribution of batch shape z.shape[:-1] and event shape ``shape``."""
-        parts = self.parameters_of(z)
-        raw = torch.cat([part.flatten(z.dim() - 1) for part in parts], -1)
+        """Distribution of batch shape (...) and event shape ``shape``."""
+        parts = self.parameters_of(z, y)
+        raw = torch.cat([part.flatten(-len(self.head.shape)) for part in parts], -1)
         return self.family(raw + self._offset)
 
 

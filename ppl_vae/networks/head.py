@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .base import fold, full_precision
+from .base import fold, full_precision, stated
 
 
 class Head(nn.Module):
@@ -33,7 +33,7 @@ class Head(nn.Module):
     def __init__(self, network: nn.Module, shape: Sequence[int], parameters: int = 1) -> None:
         super().__init__()
         self.shape, self.parameters_per_event = tuple(shape), parameters
-        features = getattr(network, "out_shape", None)
+        features = stated(network, "out_shape")
         self.spatial = (
             features is not None and len(features) == 3 and len(self.shape) == 3 and features[1:] == self.shape[1:]
         )
