@@ -27,12 +27,12 @@ from ..parts import Part
 from ..posteriors import Posterior, natural
 from ..posteriors.natural import BY_SUPPORT
 from ..priors import Prior
-from .protocols import Latent, Pair
+from .protocols import Codec, Latent, Pair
 
 _numbers = itertools.count()
 
 
-class VAE(Part, Pair, Latent):
+class VAE(Part, Codec, Latent, Pair):
     """A prior, a posterior and a likelihood, and the Pyro ``model`` and ``guide`` they make.
 
     ``pyro.infer.SVI(vae.model, vae.guide, ...)`` works for any number of instances in a process: each registers its
@@ -214,9 +214,13 @@ class VAE(Part, Pair, Latent):
             y = None if self.condition is None else self.condition.example(2, x)
             q, fills = self.posterior(x, y), self._fills_missing(x, y)
             p = self.likelihood(torch.zeros(2, self.dim, dtype=like.dtype, device=like.device), y)
+            tried = [("posterior", q, (self.dim,)), ("likelihood", p, self.shape)]
+            if y is not None:
+                prior = self.prior(y)
+                tried.append(("prior", prior if prior.batch_shape else prior.expand((2,)), (self.dim,)))
         for module, mode in modes:
             module.training = mode
-        for name, part, expected in (("posterior", q, (self.dim,)), ("likelihood", p, self.shape)):
+        for name, part, expected in tried:
             if part.batch_shape != (2,) or part.event_shape != tuple(expected):
                 raise ValueError(
                     f"{name} gave batch shape {tuple(part.batch_shape)} and event shape {tuple(part.event_shape)} for "

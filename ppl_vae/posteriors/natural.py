@@ -6,6 +6,7 @@ import importlib
 from typing import Any
 
 from .. import supports
+from ..priors import Given
 
 # By support, for priors without a posterior family of their own name. On the reals a Normal serves every prior: the
 # exact posterior of a smooth likelihood is near one.
@@ -34,7 +35,8 @@ def natural(prior: Any = None) -> type[Any]:
     posteriors = importlib.import_module("ppl_vae.posteriors")
     if prior is None:
         return posteriors.Normal
-    support, own = supports.name(prior.support), type(prior).__name__
+    named = prior.prior if isinstance(prior, Given) else prior
+    support, own = supports.name(prior.support), type(named).__name__
     name = own if support != "the reals" and own in posteriors.__all__ and own != "Of" else BY_SUPPORT.get(support)
     if name is None:
         raise ValueError(

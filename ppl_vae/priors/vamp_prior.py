@@ -1,6 +1,6 @@
 """VampPrior: the posterior averaged over learned pseudo-inputs u_c in the data's space.
 
-p(z) = 1/C sum_c q(z | u_c).
+p(z) = 1/C sum_c q(z | u_c), or p(z | y) = 1/C sum_c q(z | u_c, y) under a posterior that is conditional on y.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch.distributions import constraints, transform_to
 
 from ..checks import check_size, nearest
 from ..distributions.gaussian_mixture import GaussianMixture
-from ..networks import event_shape
+from ..networks import condition_of, event_shape, stated
 from .base import Prior
 
 Inputs = Literal["unit-interval", "positive", "real"]
@@ -71,7 +71,8 @@ class VampPrior(Prior):
         self.posterior = posterior
         self.support = given.support
         self.components, self.inputs = check_size("components", components), inputs
-        self.shape = _shape(getattr(posterior, "network", None), shape)
+        self.shape = _shape(stated(getattr(posterior, "network", None), "in_shape"), shape)
+        self._condition = (condition_of(posterior),)  # in a tuple, which does not register it a second time
         self.raw = nn.Parameter(torch.randn(components, *self.shape))
 
     @property
@@ -80,12 +81,12 @@ class VampPrior(Prior):
         return transform_to(_LIVE_ON[self.inputs])(self.raw)
 
     def forward(self, y: Tensor | None = None) -> Any:
-        """The mixture, event shape (dim,); ``y`` is not used."""
-        return self._mixture()[0]
+        """The mixture, event shape (dim,); batch shape (B,) where the posterior is conditional on y (B, ...)."""
+        return self._mixture(y)[0]
 
-    def responsibilities(self, z: Tensor) -> Tensor:
+    def responsibilities(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """p(c | z) of codes z (..., dim): (..., components), which sum to 1."""
-        return self._mixture()[1](z)
+        return self._mixture(y)[1](z)
 
     def start_at(self, x: Tensor) -> VampPrior:
         """Start the pseudo-inputs at data: at rows spread evenly over x (N, *shape), N >= components; gives self.
@@ -107,26 +108,30 @@ class VampPrior(Prior):
             self.raw.copy_(transform_to(support).inv(rows))
         return self
 
-    def _mixture(self) -> tuple[Any, Callable[[Tensor], Tensor]]:
+    def _mixture(self, y: Tensor | None) -> tuple[Any, Callable[[Tensor], Tensor]]:
         """The distribution, and the responsibilities under it."""
-        q = self.posterior(self.pseudo_inputs)
+        (condition,) = self._condition
+        if condition is None:
+            q = self.posterior(self.pseudo_inputs)
+        else:  # every y with every pseudo-input
+            y = condition.needed(y)
+            q = self.posterior(self.pseudo_inputs, y.unsqueeze(y.dim() - len(condition.event)))
         if isinstance(q, dist.Independent) and isinstance(q.base_dist, dist.Normal):
             p = GaussianMixture(q.base_dist.loc.new_zeros(self.components), q.base_dist.loc, q.base_dist.scale)
             return p, p.responsibilities
-        equal = dist.Categorical(logits=self.raw.new_zeros(self.components))
+        equal = dist.Categorical(logits=self.raw.new_zeros(q.batch_shape))
         return dist.MixtureSameFamily(equal, q), lambda z: q.log_prob(z.unsqueeze(-2)).softmax(-1)
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"dim={self.dim}, components={self.components}, shape={self.shape}, inputs={self.inputs!r}"
 
 
-def _shape(network: Any, given: int | Sequence[int] | None) -> tuple[int, ...]:
-    takes = getattr(network, "in_shape", None)
+def _shape(takes: tuple[int, ...] | None, given: int | Sequence[int] | None) -> tuple[int, ...]:
     if given is None:
         if takes is None:
             raise ValueError("shape is needed, since the posterior's network does not state its in_shape")
-        return tuple(takes)
+        return takes
     shape = event_shape("shape", given)
-    if takes is not None and tuple(takes) != shape:
-        raise ValueError(f"shape is {shape}, but the posterior's network takes {tuple(takes)}")
+    if takes is not None and takes != shape:
+        raise ValueError(f"shape is {shape}, but the posterior's network takes {takes}")
     return shape
