@@ -76,6 +76,6 @@ class Missing(Likelihood):
         self.likelihood.start_at(mean, std)
         return self
 
-    def unconstrain(self, mean: Tensor) -> Tensor:
+    def unconstrain(self, mean: Tensor) -> Tensor | None:
         """That of the likelihood inside."""
         return self.likelihood.unconstrain(mean)

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
+import numpy as np
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
@@ -17,7 +18,11 @@ from torch.distributions import constraints, transform_to
 from ..checks import check_size, nearest
 from ..distributions.gaussian_mixture import GaussianMixture
 from ..networks import condition_of, event_shape, stated
+from ..parts import digest
 from .base import Prior
+
+if TYPE_CHECKING:
+    from ..data import Split
 
 Inputs = Literal["unit-interval", "positive", "real"]
 _LIVE_ON = {
@@ -74,6 +79,7 @@ class VampPrior(Prior):
         self.shape = _shape(stated(getattr(posterior, "network", None), "in_shape"), shape)
         self._condition = (condition_of(posterior),)  # in a tuple, which does not register it a second time
         self.raw = nn.Parameter(torch.randn(components, *self.shape))
+        self._built = digest(self.raw)
 
     @property
     def pseudo_inputs(self) -> Tensor:
@@ -87,6 +93,18 @@ class VampPrior(Prior):
     def responsibilities(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """p(c | z) of codes z (..., dim): (..., components), which sum to 1."""
         return self._mixture(y)[1](z)
+
+    def start(self, train: Split) -> None:
+        """Start the pseudo-inputs at the first training rows, missing entries at the mean, if there are enough rows.
+
+        Rows that are drawn anew in every batch are taken as they were before the draw.
+        """
+        super().start(train)
+        if len(train) < self.components or digest(self.raw) != self._built:
+            return
+        first = range(self.components)
+        (x, *_) = train.fetch(np.array(first)) if train.binarize == "dynamic" else train.take(first)
+        self.start_at(torch.where(x.isnan(), train.mean().to(x), x))
 
     def start_at(self, x: Tensor) -> VampPrior:
         """Start the pseudo-inputs at data: at rows spread evenly over x (N, *shape), N >= components; gives self.
