@@ -98,7 +98,8 @@ class Abstract:
         own = {name for name, value in vars(cls).items() if _is_abstract(value)} | {*vars(cls).get("_needs", ())}
         inherited = {name for base in cls.__bases__ for name in getattr(base, "__abstractmethods__", ())}
         annotated = {name for base in cls.__mro__ for name in vars(base).get("__annotations__", ())}
-        missing = {n for n in inherited if _is_abstract(getattr(cls, n, None)) or not hasattr(cls, n)} - annotated
+        there = {name for name in inherited if name in annotated or hasattr(cls, name)}
+        missing = {name for name in inherited if name not in there or _is_abstract(getattr(cls, name, None))}
         cls.__abstractmethods__ = frozenset(own | missing)  # type: ignore[attr-defined]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -89,6 +89,7 @@ class Network(Part):
         pictures: whether events must be pictures (channels, height, width).
     """
 
+    _needs: ClassVar[tuple[str, ...]] = ("layers",)
     pictures = False
     in_shape: tuple[int, ...]
     out_shape: tuple[int, ...]
