@@ -95,16 +95,19 @@ class VampPrior(Prior):
         return self._mixture(y)[1](z)
 
     def start(self, train: Split) -> None:
-        """Start the pseudo-inputs at the first training rows, missing entries at the mean, if there are enough rows.
+        """Start the pseudo-inputs at the first training rows, missing entries at the mean.
 
-        Rows that are drawn anew in every batch are taken as they were before the draw.
+        Rows that are drawn anew in every batch are taken as they were before the draw. The pseudo-inputs stay as they
+        were drawn where there are fewer rows than components, or rows that do not lie where ``inputs`` says.
         """
         super().start(train)
         if len(train) < self.components or digest(self.raw) != self._built:
             return
-        first = range(self.components)
-        (x, *_) = train.fetch(np.array(first)) if train.binarize == "dynamic" else train.take(first)
-        self.start_at(torch.where(x.isnan(), train.mean().to(x), x))
+        first = np.arange(self.components)
+        (x, *_) = train.fetch(first) if train.binarize == "dynamic" else train.take(first)
+        x = torch.where(x.isnan(), train.mean().to(x), x)
+        if self._holds(x):
+            self.start_at(x)
 
     def start_at(self, x: Tensor) -> VampPrior:
         """Start the pseudo-inputs at data: at rows spread evenly over x (N, *shape), N >= components; gives self.
@@ -117,14 +120,17 @@ class VampPrior(Prior):
                 f"x must hold at least {self.components} examples of shape {self.shape}, not a tensor {tuple(x.shape)}"
             )
         rows = x[torch.arange(self.components, device=x.device) * len(x) // self.components].to(self.raw)
-        support = _LIVE_ON[self.inputs]
-        if not ((rows >= 0) if self.inputs == "positive" else support.check(rows)).all():
+        if not self._holds(rows):
             raise ValueError(f"x holds values that are not {self.inputs}; choose another inputs=")
         if self.inputs != "real":
             rows = rows.clamp(EDGE, 1 - EDGE if self.inputs == "unit-interval" else math.inf)
         with torch.no_grad():
-            self.raw.copy_(transform_to(support).inv(rows))
+            self.raw.copy_(transform_to(_LIVE_ON[self.inputs]).inv(rows))
         return self
+
+    def _holds(self, rows: Tensor) -> bool:
+        """Whether all rows lie where the pseudo-inputs do, or at an end of it."""
+        return bool(((rows >= 0) if self.inputs == "positive" else _LIVE_ON[self.inputs].check(rows)).all())
 
     def _mixture(self, y: Tensor | None) -> tuple[Any, Callable[[Tensor], Tensor]]:
         """The distribution, and the responsibilities under it."""
