@@ -21,6 +21,7 @@ FLOWS = {"coupling": 0.1, "autoregressive": 0.1, "spline": 0.02}  # kinds, and h
 
 SPECIAL = {
     "networks.MLP": lambda: [networks.MLP(SHAPE, [5]), networks.MLP(DIM, [5, 4], "tanh"), networks.MLP(SHAPE, [])],
+    **{f"networks.{name}": list for name in ("Conditioned", "Label", "Picture", "Vector")},  # test_conditioned.py
     "networks.ConvTranspose": lambda: [networks.ConvTranspose(DIM, [3, 2], (1, 5, 4))],
     "networks.ResNetTranspose": lambda: [networks.ResNetTranspose(DIM, [3, 2], (1, 5, 4))],
     "priors.Normal": lambda: [priors.Normal(DIM), priors.Normal(DIM, learned=True)],
@@ -51,6 +52,7 @@ SPECIAL = {
         + [likelihoods.Normal(networks.Conv.decoder(DIM, [3], SHAPE), SHAPE, scale="network")]
     ),
     "priors.Flow": lambda: [shaken(priors.Flow(DIM, kind), by) for kind, by in FLOWS.items()],
+    "priors.Given": list,  # of y: tests/priors/test_given.py
     "priors.Hierarchical": lambda: [priors.Hierarchical(DIM), priors.Hierarchical(DIM, [1, 1], [5, 4])],
     "priors.Laplace": lambda: [priors.Laplace(DIM), priors.Laplace(DIM, 0.1, 2.0, learned=True)],
     "priors.Logistic": lambda: [priors.Logistic(DIM), priors.Logistic(DIM, 0.1, 2.0, learned=True)],
