@@ -432,7 +432,7 @@ def test_a_beta_without_meaning_is_refused_when_built():
         estimator = instance("estimators", (name, 0))
         if estimator.unit_beta:
             for beta in (2.0, lambda step: 1.0, torch.tensor(1.0)):
-                with pytest.raises(ValueError, match=f"{name} has a meaning only at beta = 1"):
+                with pytest.raises(ValueError, match=f"{name} is defined only at beta = 1"):
                     SVI(twin(priors.Normal(2)), estimator, beta)
 
 

@@ -372,7 +372,7 @@ def test_a_tensor_beta_is_a_number(case, beta):
 @pytest.mark.parametrize("beta", [0.0, 0.5, torch.tensor(0.5)], ids=str)
 def test_where_beta_has_no_meaning_it_is_refused(case, beta):
     pair, estimator = make(case)
-    with pytest.raises(ValueError, match=f"but {type(estimator).__name__} has a meaning only at beta = 1: ") as error:
+    with pytest.raises(ValueError, match=f"but {type(estimator).__name__} is defined only at beta = 1: ") as error:
         run(estimator, pair, X, *scaled(pair, beta))
     assert "\n" not in str(error.value)
 
