@@ -451,7 +451,7 @@ def test_a_site_summed_out_of_the_model_alone_has_no_beta():
     pair = SimpleNamespace(model=model, guide=lambda x: None)
     for estimator in (pyro.infer.TraceEnum_ELBO(max_plate_nesting=1), estimators.Enum()):
         assert SVI(programs(pair), estimator)(X[:, 0]).value.isfinite()
-        with pytest.raises(ValueError, match="beta has no meaning for site z"):
+        with pytest.raises(ValueError, match="beta is not defined for site z"):
             SVI(programs(pair), estimator, beta=2.0)(X[:, 0])
 
 

@@ -168,7 +168,7 @@ class Estimator(Recorded, ELBO):
         for key, site in traced.guide.items():
             if self.pathwise_only and not site["fn"].has_rsample:
                 raise ValueError(
-                    f"site {key} of the guide is a {family(site)}, which has no reparameterised samples, but {name} "
+                    f"site {key} of the guide is a {family(site)}, which has no reparameterised samples, and {name} "
                     "needs them; use VIMCO, NVIL, RWS or TraceELBO"
                 )
             if not self.partly_pathwise and reparameterised_in_part(site["fn"]):
@@ -187,7 +187,7 @@ class Estimator(Recorded, ELBO):
         for key, site in {**traced.guide, **traced.model}.items():
             if self.per_datum and not traced.is_local(site):
                 raise ValueError(
-                    f"site {key} is outside the plate {traced.plate.name}, but {name} weights the samples of each "
+                    f"site {key} is outside the plate {traced.plate.name}, and {name} weights the samples of each "
                     "datum separately; use TraceELBO, MeanFieldELBO or STL"
                 )
         if not self.own_scales:
