@@ -301,7 +301,7 @@ def test_other_settings_in_the_same_place_are_refused(tmp_path, capsys):
 
 
 def test_a_defect_of_ours_is_a_failed_cell_too(tmp_path, capsys, monkeypatch):
-    def broken(*_):
+    def broken(*_, **__):
         return {}["no such key"]
 
     monkeypatch.setattr("ppl_vae.comparison.figures.final", broken)
