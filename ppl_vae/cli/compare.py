@@ -48,11 +48,11 @@ def compare(
         data: a named data set, a file or a folder.
         out: folder of the comparison.
         axes: flags by their names in the shell, ``{"estimator.num-particles": [1, 5]}``.
-        jobs: this and the following as in ``ppl_vae.compare``.
-        backend: see there.
-        num_particles: see there.
-        limit: see there.
-        progress: see there.
+        jobs: as for ``ppl_vae.compare``.
+        backend: as for ``ppl_vae.compare``.
+        num_particles: as for ``ppl_vae.compare``.
+        limit: as for ``ppl_vae.compare``.
+        progress: as for ``ppl_vae.compare``.
         **flags: flags whose names have underscores for hyphens, ``latent_dim=8``.
 
     Returns:

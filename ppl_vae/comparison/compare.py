@@ -171,6 +171,7 @@ def _cells(cells: Mapping[str, Build], data: Parts, seeds: Sequence[int], given:
     """Every function with every seed; all of them are built once here, to know their configurations."""
     from torch import nn
 
+    from ..parts import describe
     from ..training.fit import default_settings
 
     if not (isinstance(cells, Mapping) and cells and all(isinstance(key, str) for key in cells)):
@@ -193,7 +194,7 @@ def _cells(cells: Mapping[str, Build], data: Parts, seeds: Sequence[int], given:
         for seed in dict.fromkeys(check_size("seeds", seed, 0) for seed in seeds):
             record = _record(f"{key!r}, seed {seed}", build, seed, data, seen)
             if record is not None:
-                record = {"cell": key, "seed": seed, **record, **_plain(given)}
+                record = {"cell": key, "seed": seed, **record, **describe(given)}
             name = folder_name([key, f"seed-{seed}"], identity(record or {"cell": key, "seed": seed}), made)
             make = functools.partial(_make, build, seed, data)
             made[name] = Cell(name, key, {"seed": seed}, make, {**given, "seed": seed}, "comparison", record)
@@ -205,6 +206,7 @@ def _record(
 ) -> dict[str, Any] | None:
     """Model, objective and data as far as they can be described; None where building fails, as it will again."""
     from ..objectives.objective import as_objective
+    from ..parts import describe
 
     try:
         objective = as_objective(_make(build, seed, data)[0])
@@ -215,17 +217,11 @@ def _record(
         if other() is parameter:
             raise ValueError(f"cells {owner} and {name} share parameters; build the model inside the function")
         seen[id(parameter)] = weakref.ref(parameter), name
-    own = _plain(objective.itself)
+    own = describe(objective.itself)
     own.pop("model", None)
     config = data.train.config or {"rows": len(data.train), "shape": list(data.train.shape)}
     kept = {name: value for name, value in config.items() if name not in ("root", "download")}
-    return {"model": _plain(objective.model), "objective": own, "data": kept}
-
-
-def _plain(value: Any) -> Any:
-    from ..parts import describe
-
-    return describe(value)
+    return {"model": describe(objective.model), "objective": own, "data": kept}
 
 
 def _make(build: Build, seed: int, data: Parts) -> tuple[nn.Module, Parts]:

@@ -132,9 +132,10 @@ def _sections(table: Table, means: Sequence[Mapping[str, Any]]) -> Iterator[dict
     drawn = []
     for cost in COSTS:
         known = [mean for mean in means if mean.get(cost) is not None]
-        values = zip(*(scaled(mean, cost) for mean in known), strict=True)
-        bars = plots.bars([mean["setting"] for mean in known], *values, _title(cost)) if known else None
-        drawn += [embed(bars, f"Bars of {_title(cost)}")] if known else []
+        if known:
+            values, errors = zip(*(scaled(mean, cost) for mean in known), strict=True)
+            bars = plots.bars([mean["setting"] for mean in known], values, errors, _title(cost))
+            drawn.append(embed(bars, f"Bars of {_title(cost)}"))
     if drawn:
         text = "Time of training only, without evaluation; memory above what the process held before."
         yield {"id": "cost", "title": "What it took", "text": text, "figures": drawn}

@@ -209,7 +209,7 @@ SHARED = vae()
     (CELLS, {"backend": "slurm"}, ValueError, "backend 'slurm' is unknown; choose from dask, loky, ray"),
     (CELLS, {"epochs": 0}, ValueError, "epochs must be a whole number of at least 1, not 0"),
     (CELLS, {"lr": -1}, ValueError, "lr must be a positive number, not -1"),
-    (CELLS, {"data": (X, X[:, :5], None)}, ValueError, "the parts of data have different shapes: (6,), (5,)"),
+    (CELLS, {"data": (X, X[:, :5], None)}, ValueError, "has shape (5,), that of train (6,)"),
     (CELLS, {"data": (None, X, X)}, ValueError, "no training part"),
 ])  # fmt: skip
 def test_mistakes_are_one_sentence_before_anything_is_done(cells, more, error, words, tmp_path):
