@@ -143,7 +143,7 @@ def open_folder(path: Path, size: int | tuple[int, int] | None) -> Source:
     y = None if classes == ("",) else to_labels([classes.index(top) for top in tops])
     shape = (size, size) if isinstance(size, int) else size or sound[paths[0]][0]
     mode = "L" if {mode for _, mode in sound.values()} <= {"1", "L", "LA"} else "RGB"
-    pictures = Pictures(partial(_open_image, paths), len(paths), mode, shape)
+    pictures = Pictures(partial(_open_image, paths), len(paths), mode, shape, resize=size is not None)
     return Source((pictures, y), divisor=255.0, levels=256, classes=None if y is None else classes)
 
 

@@ -80,7 +80,7 @@ def _pictures(name: str, part: Any, size: int | tuple[int, int]) -> tuple[Pictur
     y = part.attr if name == "celeba" else [label for _, label in part._flat_character_images]
     mode = "RGB" if name == "celeba" else "L"
     shape = (size, size) if isinstance(size, int) else size
-    return Pictures(partial(_item, part), len(part), mode, shape), to_labels(y)
+    return Pictures(partial(_item, part), len(part), mode, shape, resize=True), to_labels(y)
 
 
 def _item(part: Any, row: int) -> Any:

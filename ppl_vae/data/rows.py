@@ -105,13 +105,15 @@ class Pictures:
         open_picture: function of a row number that returns a PIL image.
         count: N.
         mode: PIL mode, "L" (one channel) or "RGB".
-        size: (H, W) that pictures are brought to: a square is cut from the middle, another shape stretched.
+        size: (H, W) of the pictures, or of what they become; a square is cut from the middle, another shape stretched.
+        resize: whether pictures are brought to ``size``; without it, another size is an error.
     """
 
     open_picture: Callable[[int], Any]
     count: int
     mode: str
     size: tuple[int, int]
+    resize: bool
     dtype: torch.dtype = torch.float32
 
     @property
@@ -127,12 +129,17 @@ class Pictures:
 
         picture = self.open_picture(row).convert(self.mode)
         height, width = self.size
-        if picture.size != (width, height):
+        if self.resize and picture.size != (width, height):
             if height == width:
                 side = min(picture.size)
                 left, top = ((length - side) // 2 for length in picture.size)
                 picture = picture.crop((left, top, left + side, top + side))
             picture = picture.resize((width, height), Image.Resampling.BILINEAR)
+        if picture.size != (width, height):
+            raise ValueError(
+                f"picture {row} is {picture.size[1]} x {picture.size[0]} pixels and the first {height} x {width}; "
+                "say size= to bring all to one size"
+            )
         return torch.from_numpy(np.array(picture)).view(height, width, -1).movedim(-1, 0)
 
     def read(self, index: np.ndarray, key: tuple[int, ...] = ()) -> tuple[Tensor, None]:
@@ -191,7 +198,10 @@ class Rows:
         """x of shape (B, *event shape) at positions ``rows`` of this part, and labels if the source gives them."""
         x, y = self.reader.read(self.index[rows], key)
         shift, divisor, clip = self.scale
-        x = (x - shift) / divisor
+        if isinstance(shift, Tensor) or shift:
+            x = x - shift
+        if isinstance(divisor, Tensor) or divisor != 1:
+            x = x / divisor
         if clip:
             x = x.clamp(0, 1)
         if self.noise is not None:
