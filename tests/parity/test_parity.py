@@ -26,7 +26,7 @@ def comparisons(cases, others):
 
 @functools.cache
 def found(family, others):
-    """Outcomes of a family: (program, estimator, K, kind, what was said). ``others`` None: as many as it has by default."""
+    """Outcomes of a family: (program, estimator, K, kind, what was said); its own number of others for None."""
     start = time.process_time()
     cases = families.FAMILIES[family]()
     compared = comparisons(cases, others or MORE.get(family, 3))

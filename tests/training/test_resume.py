@@ -1,5 +1,6 @@
 """A run killed at any moment and resumed ends with the bits of one never killed."""
 
+import contextlib
 import json
 import os
 import signal
@@ -7,19 +8,20 @@ import subprocess
 import sys
 import time
 
+import forked
 import pytest
 import torch
 
 from ppl_vae import Reconstruction, fit, load, models, networks
+from ppl_vae.cli import main
 from ppl_vae.training.checkpoint import MAGIC, load_checkpoint, save_checkpoint
 
 TRAIN = [
-    sys.executable, "-m", "ppl_vae", "train", "--data", "digits", "--network", "resnet", "--hidden", "4", "8",
+    "train", "--data", "digits", "--network", "resnet", "--hidden", "4", "8",
     "--latent-dim", "3", "--estimator.num-particles", "2", "--schedule", "cosine", "--warmup", "10", "--clip", "5",
     "--beta", "linear", "--beta.steps", "50", "--epochs", "4", "--batch-size", "100", "--checkpoint-every", "3",
-    "--seed", "5", "--no-progress",
+    "--seed", "5", "--no-progress", "--no-report",
 ]  # fmt: skip
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
 
 def weights(folder):
@@ -27,27 +29,38 @@ def weights(folder):
 
 
 def run(folder, *flags):
-    done = subprocess.run([*TRAIN, "--out", str(folder), *flags], env=ENVIRONMENT, capture_output=True, text=True)
-    assert done.returncode == 0, done.stderr
-    return done
+    code, error = ended(forked.start([*TRAIN, "--out", folder, *flags], error_of(folder)), folder)
+    assert code == 0, error
+
+
+def error_of(folder):
+    """The file of what a command says on standard error."""
+    return folder.with_name("error.txt")
+
+
+def ended(process, folder):
+    process.join(300)
+    return process.exitcode, error_of(folder).read_text()
 
 
 def start_and_signal(folder, number, ready):
-    process = subprocess.Popen(
-        [*TRAIN, "--out", str(folder), "--resume"], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
-    )
+    process = forked.start([*TRAIN, "--out", folder, "--resume"], error_of(folder))
     deadline = time.monotonic() + 60
-    while not ready() and process.poll() is None and time.monotonic() < deadline:
+    while not ready() and process.is_alive() and time.monotonic() < deadline:
         time.sleep(0.002)
-    process.send_signal(number)
-    error = process.communicate()[1]
-    return process.returncode, error
+    with contextlib.suppress(ProcessLookupError):  # it has ended
+        os.kill(process.pid, number)
+    return ended(process, folder)
 
 
 @pytest.fixture(scope="module")
 def never_killed(tmp_path_factory):
+    """A run of a new interpreter."""
     folder = tmp_path_factory.mktemp("whole") / "run"
-    run(folder)
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    words = [sys.executable, "-m", "ppl_vae", *TRAIN, "--out", str(folder)]
+    done = subprocess.run(words, env=environment, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
     return folder
 
 
@@ -91,23 +104,9 @@ def test_killed_again_and_again(tmp_path, never_killed):
 def test_killed_in_the_middle_of_a_checkpoint(tmp_path, never_killed):
     """The process dies between the temporary file and the rename, for each of the first saves."""
     folder = tmp_path / "run"
-    code = (
-        "import os, sys\n"
-        "replace, count = os.replace, [0]\n"
-        "def dying(a, b):\n"
-        "    count[0] += 1\n"
-        "    if count[0] == DIES_AT: os._exit(9)\n"
-        "    replace(a, b)\n"
-        "os.replace = dying\n"
-        "from ppl_vae.cli import main\n"
-        "sys.exit(main(sys.argv[1:]))\n"
-    )
     for n in (1, 2, 3, 4, 6):
-        program = code.replace("DIES_AT", str(n))
-        done = subprocess.run(
-            [sys.executable, "-c", program, *TRAIN[3:], "--out", str(folder), "--resume"], env=ENVIRONMENT
-        )
-        assert done.returncode == 9
+        process = forked.start([*TRAIN, "--out", folder, "--resume"], error_of(folder), forked.DiesAt(n))
+        assert ended(process, folder)[0] == 9
     run(folder, "--resume")
     assert weights(folder) == weights(never_killed)
 
@@ -122,15 +121,14 @@ def test_ctrl_c_saves_and_says_how_to_go_on(tmp_path, never_killed):
     assert weights(folder) == weights(never_killed)
 
 
-def test_a_finished_run_resumes_to_nothing_and_another_run_is_refused(tmp_path, never_killed):
+def test_a_finished_run_resumes_to_nothing_and_another_run_is_refused(never_killed, capsys):
     before = weights(never_killed)
-    assert run(never_killed, "--resume").returncode == 0
+    run(never_killed, "--resume")
     assert weights(never_killed) == before
     for flags, word in (([], "another run"), (["--resume", "--lr", "0.01"], "lr")):
-        done = subprocess.run(
-            [*TRAIN, "--out", str(never_killed), *flags], env=ENVIRONMENT, capture_output=True, text=True
-        )
-        assert done.returncode == 2 and word in done.stderr and done.stderr.count("\n") == 1
+        assert main([*TRAIN, "--out", str(never_killed), *flags]) == 2
+        error = capsys.readouterr().err
+        assert word in error and error.count("\n") == 1
     assert weights(never_killed) == before
 
 
