@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyro
 import torch
@@ -18,12 +18,17 @@ from ..estimators.compatibility import check_estimator, check_programs
 from ..estimators.plates import codes_of_single_data
 from ..estimators.tracing import sites
 from ..handlers import Beta, LocalParameters, check_beta, scale_latents
+from ..models.protocols import Pair, is_pair
 from ..parts import Recorded
 from ..trials import trial
 from .loss import Loss
+from .objective import Objective
+
+if TYPE_CHECKING:
+    from ..models.protocols import PairModule
 
 
-class SVI(Recorded, nn.Module):
+class SVI(Recorded, Objective):
     """The objective of a Pyro model and guide under an estimator.
 
     Args:
@@ -55,18 +60,19 @@ class SVI(Recorded, nn.Module):
         (torch.Size([]), torch.Size([5]))
     """
 
+    model: PairModule
     _beta: Tensor
 
     def __init__(self, model: nn.Module, estimator: ELBO | None = None, beta: Beta = 1.0) -> None:
         super().__init__()
-        if not all(callable(getattr(model, name, None)) for name in ("model", "guide")):
+        if not is_pair(model):
             raise TypeError(
                 f"model must have Pyro programs model and guide, as models.VAE and models.Program do, not {model!r}"
             )
         estimator = MeanFieldELBO() if estimator is None else estimator
         check_beta(beta.item() if isinstance(beta, Tensor) and beta.numel() == 1 else beta)
         check_estimator(estimator, beta)
-        self.model: Any = model
+        self.model = model
         self.estimator: Any = estimator
         self.beta: Beta = beta
         self.register_buffer("_beta", torch.tensor(float("nan")), persistent=False)
@@ -83,20 +89,20 @@ class SVI(Recorded, nn.Module):
         return getattr(self.model, "support", None)
 
     @property
-    def monitor(self) -> str:
-        """What early stopping watches: the loss, or the ELBO while a schedule keeps changing the loss's meaning."""
-        return "elbo" if callable(self.beta) else "loss"
+    def watch(self) -> tuple[str, str]:  # type: ignore[override]
+        """The loss, or the ELBO while a schedule keeps changing the loss's meaning."""
+        return ("elbo", "max") if callable(self.beta) else ("loss", "min")
 
-    def at_step(self, step: int) -> float:
+    def at_step(self, step: int) -> dict[str, float]:
         """Set a scheduled beta, and what the model's parts schedule, for an optimizer step; gives the beta in force."""
         for part in self._scheduled:
             part.at_step(step)
         if not callable(self.beta):
-            return float(self.beta)
+            return {"beta": float(self.beta)}
         beta = self.beta(step)
         check_beta(beta)
         self._beta.fill_(beta)
-        return float(beta)
+        return {"beta": float(beta)}
 
     def prepare(self, *batch: Tensor) -> None:
         """Let a model or estimator that finds its parameters by running do so, and refuse what does not go together.
@@ -109,7 +115,7 @@ class SVI(Recorded, nn.Module):
         self._validated = False
         try:
             for part in (self.model, self.estimator):
-                if hasattr(part, "prepare"):
+                if isinstance(part, Pair | Estimator):
                     with LocalParameters(), torch.random.fork_rng(devices=[]):
                         part.prepare(*batch)
             self._find_scheduled()
@@ -190,7 +196,7 @@ class SVI(Recorded, nn.Module):
                 return Loss(value, {name: term.detach() for name, term in reported.items()})
             counted = _Counted(self._plate)
             if self._messenger:  # which runs the model's observations in the guide; Pyro finds it only bare
-                guide = block(guide, hide_fn=lambda msg: msg["type"] == "sample" and msg["is_observed"])
+                guide = block(guide, hide_fn=lambda msg: msg.get("type") == "sample" and bool(msg.get("is_observed")))
             value = self.estimator.differentiable_loss(counted(model), guide, *batch)
             return Loss(value / counted.n, {})
 
