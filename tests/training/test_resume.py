@@ -28,29 +28,25 @@ def weights(folder):
     return (folder / "weights.safetensors").read_bytes()
 
 
+def started(folder, *flags, before=None):
+    """A process that trains into the folder, and the file of what it says on standard error."""
+    error = folder.with_name("error.txt")
+    return forked.shell([*TRAIN, "--out", folder, *flags], error, before), error
+
+
 def run(folder, *flags):
-    code, error = ended(forked.start([*TRAIN, "--out", folder, *flags], error_of(folder)), folder)
+    code, error = forked.ended(*started(folder, *flags))
     assert code == 0, error
 
 
-def error_of(folder):
-    """The file of what a command says on standard error."""
-    return folder.with_name("error.txt")
-
-
-def ended(process, folder):
-    process.join(300)
-    return process.exitcode, error_of(folder).read_text()
-
-
 def start_and_signal(folder, number, ready):
-    process = forked.start([*TRAIN, "--out", folder, "--resume"], error_of(folder))
+    process, error = started(folder, "--resume")
     deadline = time.monotonic() + 60
     while not ready() and process.is_alive() and time.monotonic() < deadline:
         time.sleep(0.002)
     with contextlib.suppress(ProcessLookupError):  # it has ended
         os.kill(process.pid, number)
-    return ended(process, folder)
+    return forked.ended(process, error)
 
 
 @pytest.fixture(scope="module")
@@ -105,8 +101,8 @@ def test_killed_in_the_middle_of_a_checkpoint(tmp_path, never_killed):
     """The process dies between the temporary file and the rename, for each of the first saves."""
     folder = tmp_path / "run"
     for n in (1, 2, 3, 4, 6):
-        process = forked.start([*TRAIN, "--out", folder, "--resume"], error_of(folder), forked.DiesAt(n))
-        assert ended(process, folder)[0] == 9
+        process, error = started(folder, "--resume", before=forked.DiesAt(n))
+        assert forked.ended(process, error)[0] == 9
     run(folder, "--resume")
     assert weights(folder) == weights(never_killed)
 
