@@ -1,4 +1,4 @@
-"""Anomaly detection: one digit is left out of the training data; its images tend to have the largest reconstruction errors.
+"""Anomaly detection: one digit is not in the training data, so its images have large reconstruction errors.
 
 python examples/anomaly.py
 """

@@ -74,7 +74,7 @@ def layout_of(traced: Sites, nesting: int | None, sizes: Mapping[str, int] | Non
     for name, site in discrete.items():
         if not traced.is_local(site):
             raise ValueError(
-                f"site {name} is discrete and outside the plate {traced.plate.name}, but Enum sums over the sites of "
+                f"site {name} is outside the plate {traced.plate.name} and discrete, but Enum sums over the sites of "
                 "each datum separately; use pyro.infer.TraceEnum_ELBO, with infer={'enumerate': 'parallel'} there"
             )
     if sizes is None:
