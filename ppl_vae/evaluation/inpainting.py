@@ -17,29 +17,32 @@ from torch import Tensor
 
 from ..checks import check_size
 from ..data.checks import check_values
-from .importance import check_shape, evaluating
-from .imputation import Imputation, _levels, _moments
-from .terms import PIECE
+from ..models import VAE, Codec
+from .coding import check_codec
+from .doors import PIECE, batches, check_data, evaluating
+from .imputation import DRAWS, Imputation, filled, levels_of
+from .moments import mean_and_variance
 
 
 def inpaint(
-    model: Any,
+    model: Codec,
     x: Tensor,
+    y: Tensor | None = None,
+    *,
     start: Tensor | float = 0.0,
     num_samples: int = 100,
     seed: int = 0,
-    y: Tensor | None = None,
 ) -> Imputation:
     """Fill in the entries of x that are NaN, with a model that knows no missing entries.
 
     Args:
         model: an autoencoder or a VAE; ``impute`` is for VAEs whose likelihood takes missing entries.
         x: data (B, *shape), NaN where missing.
+        y: labels (B, ...), or None.
         start: what missing entries hold at first, a number or (*shape): such as the mean of the training data, or 0
             for a denoising autoencoder trained with masking.
         num_samples: steps, each with one code for every example.
         seed: of a VAE's draws.
-        y: labels (B, ...), or None.
 
     Returns:
         an ``Imputation`` on the CPU: for a VAE means (for binary entries the more probable value) and standard
@@ -47,8 +50,8 @@ def inpaint(
         known: NaN.
 
     Raises:
-        TypeError: a model without codes.
-        ValueError: no data, or given entries outside the model's support.
+        TypeError: a model without encoder and decoder, or a number in the place of y.
+        ValueError: no data, given entries outside the model's support, or labels that do not fit.
 
     Source: Rezende, Mohamed and Wierstra 2014, "Stochastic backpropagation", section 5 and appendix F.
 
@@ -59,45 +62,38 @@ def inpaint(
         tensor([[False,  True, False]])
     """
     check_size("num_samples", num_samples)
-    generative = hasattr(model, "likelihood") and hasattr(model, "posterior")
-    if not generative and not (hasattr(model, "encode") and hasattr(model, "decode")):
-        raise TypeError(f"model must be a VAE or have encode and decode to inpaint; {type(model).__name__} does not")
-    x, support = check_shape(model, x), getattr(model, "support", None)
-    if support is not None:
-        check_values(x, np.arange(len(x)), "x", support, missing=True, ours=True)
-    missing, pieces = x.isnan(), []
+    x, y = check_data(check_codec(model), x, y, values=False, third="start")
+    if model.support is not None:
+        check_values(x, np.arange(len(x)), "x", model.support, missing=True, ours=True)
+    step: Any = _chain if isinstance(model, VAE) else _iterated
     with evaluating(model, seed) as device:
         first = torch.as_tensor(start, dtype=x.dtype, device=device)
-        for i in range(0, len(x), PIECE):
-            part, labels = x[i : i + PIECE].to(device), None if y is None else y[i : i + PIECE].to(device)
-            step = _chain if generative else _iterated
-            pieces.append([found.cpu() for found in step(model, part, labels, first, num_samples)])
-    best, spread = (torch.cat(column) for column in zip(*pieces, strict=True))
-    missing, x = missing.cpu(), x.cpu()
-    return Imputation(torch.where(missing, best, x), torch.where(missing, spread, torch.zeros_like(x)), missing)
+        return filled(x, [step(model, first, num_samples, *batch) for batch in batches(device, PIECE, x, y)])
 
 
-def _iterated(model: Any, x: Tensor, y: Tensor | None, start: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+def _iterated(
+    model: Codec, start: Tensor, steps: int, x: Tensor, y: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """An autoencoder's last guess of every entry, and an uncertainty that is not known."""
     missing = x.isnan()
     guess = torch.where(missing, start, x)
     for _ in range(steps):
-        guess = torch.where(missing, model.decode(model.encode(guess)), x)
+        guess = torch.where(missing, model.decode(model.encode(guess, y), y, like=guess), x)
     return guess, torch.full_like(guess, torch.nan)
 
 
-def _chain(model: Any, x: Tensor, y: Tensor | None, start: Tensor, steps: int) -> tuple[Tensor, Tensor]:
+def _chain(model: VAE, start: Tensor, steps: int, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Best guess and uncertainty of every entry, over the second half of a chain of codes and entries."""
     missing, kept = x.isnan(), range(steps // 2, steps)
     guess, total, square = torch.where(missing, start, x), torch.zeros_like(x), torch.zeros_like(x)
     for step in range(steps):
         p = model.likelihood(model.posterior(guess, y).sample(), y)
         if step in kept:
-            mean, variance = _moments(p)
+            mean, variance = mean_and_variance(p, DRAWS)
             total, square = total + mean, square + variance + mean.square()
         guess = torch.where(missing, p.sample(), x)
     mean = total / len(kept)
     spread = (square / len(kept) - mean.square()).clamp(min=0).sqrt()
-    levels = _levels(model.likelihood, tuple(x.shape[1:])).to(x.device)
+    levels = levels_of(model.likelihood, tuple(x.shape[1:])).to(x.device)
     best = torch.where(levels == 0, mean, mean.round())
     return best, torch.where(levels == 2, torch.minimum(mean, 1 - mean), spread)
