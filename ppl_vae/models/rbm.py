@@ -21,12 +21,13 @@ from torch.distributions import constraints
 from ..checks import check_size
 from ..networks import event_shape, full_precision
 from ..parts import Part
+from .protocols import Codec
 from .partition import annealed, enumerated
 
 UNITS = ("bernoulli", "gaussian")
 
 
-class RBM(Part):
+class RBM(Part, Codec):
     """A restricted Boltzmann machine, trained by ``objectives.ContrastiveDivergence`` under ``fit``.
 
     ``encode`` and ``decode`` give means, so that it can stand where an autoencoder stands; ``draw_code`` and
@@ -99,12 +100,18 @@ class RBM(Part):
 
     # Conditionals
 
-    def encode(self, x: Tensor) -> Tensor:
+    code_support = constraints.independent(constraints.real, 1)
+
+    @property
+    def code_shape(self) -> tuple[int, ...]:  # noqa: D102
+        return (self.dim,)
+
+    def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Means (..., dim) of the codes given x (..., *shape)."""
         a = self._code_inputs(self._flat(x))
         return a if self.code == "gaussian" else torch.sigmoid(a)
 
-    def decode(self, z: Tensor) -> Tensor:
+    def decode(self, z: Tensor, y: Tensor | None = None, *, like: Tensor | None = None) -> Tensor:
         """Means (..., *shape) of the data given codes z (..., dim)."""
         a = self._data_inputs(z)
         return (a if self.visible == "gaussian" else torch.sigmoid(a)).unflatten(-1, self.shape)
