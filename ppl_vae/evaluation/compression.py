@@ -8,6 +8,7 @@ the distortion is |x - d(rounded z)|^2.
 from __future__ import annotations
 
 from dataclasses import dataclass
+
 import torch
 from torch import Tensor
 

@@ -79,8 +79,9 @@ def _labels(y: Any, third: str | None) -> Tensor | None:
     if y is None:
         return None
     if isinstance(y, str | int | float) or (isinstance(y, Tensor | np.ndarray | np.generic) and not y.shape):
-        given = repr(y) if isinstance(y, str | int | float) else f"{y.item()!r}"
-        raise TypeError(f"y must be labels (B, ...) or None, not {given}" + (f"; write {third}={given}" if third else ""))
+        given = repr(y if isinstance(y, str | int | float) else y.item())
+        advice = f"; write {third}={given}" if third else ""
+        raise TypeError(f"y must be labels (B, ...) or None, not {given}{advice}")
     return y if isinstance(y, Tensor) else to_labels(y)
 
 

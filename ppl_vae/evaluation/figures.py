@@ -37,6 +37,10 @@ class Figure:
     words: str
     threshold: Callable[[Results], float] | None = None
 
+    def limit(self, results: Results) -> float:
+        """The threshold in force for these results; NaN where there is none."""
+        return self.threshold(results) if self.threshold else math.nan
+
     def told(self, results: Results | None = None) -> str:
         """The words with the threshold of these results, and which way is better.
 
@@ -44,7 +48,7 @@ class Figure:
             >>> FIGURES["elbo"].told()
             'lower bound on the log-likelihood: reconstruction minus KL; higher is better'
         """
-        most = self.threshold(results or {}) if self.threshold else math.nan
+        most = self.limit(results or {})
         words = self.words.format(threshold="its threshold" if math.isnan(most) else f"{most:.2g}")
         return words + (f"; {self.better} is better" if self.better else "")
 

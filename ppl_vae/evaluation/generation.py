@@ -1,7 +1,7 @@
 """Generation: pictures of random codes, and whether they pass for data.
 
-    completeness  share of the pictures of random codes that pass a test which 95 % of held-out data pass: of being
-                  near to the training data, or of being recognised by a classifier that learned from them
+completeness  share of the pictures of random codes that pass a test which 95 % of held-out data pass: of being
+near to the training data, or of being recognised by a classifier that learned from them
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import math
 import warnings
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from ..checks import check_size
@@ -41,6 +40,7 @@ def random_codes(
         ValueError: n below 1, no data, data of another shape, or labels that do not fit.
 
     Example:
+        >>> import torch
         >>> from ppl_vae import models, networks
         >>> ae = models.Autoencoder(networks.MLP(6, [8]), networks.MLP(2, [8]), 2, 6)
         >>> random_codes(ae, 5, x=torch.rand(50, 6)).shape
@@ -53,7 +53,7 @@ def random_codes(
             prior = model.prior(None if y is None else y.to(device))
             return prior.sample(() if prior.batch_shape else (n,)).cpu()
     if x is None:
-        raise TypeError(f"a {type(model).__name__} has no prior to draw from; give x, whose codes a Normal is fitted to")
+        raise TypeError(f"a {type(model).__name__} has no prior to draw from; give x, data to fit a Normal to in codes")
     z = check_codes(codes(model, x), "x")
     with own_randomness():  # importing scikit-learn draws from Python's random numbers
         density = Density(z[0].numel(), 1).fit(z.flatten(1))
@@ -112,6 +112,7 @@ def near_data(draws: Tensor, x: Tensor, held_out: Tensor, quantile: float = 0.95
         ValueError: data of other shapes, that are NaN or infinite, or a quantile outside [0, 1].
 
     Example:
+        >>> import torch
         >>> x = torch.arange(10.0)[:, None]
         >>> near_data(torch.tensor([[3.2], [20.0]]), x, x + 0.5)
         0.5

@@ -96,8 +96,8 @@ def _weights(model: Any, nesting: int, batch: tuple[Tensor, ...], num_particles:
     traced = sites(model.model, model.guide, batch, num_particles, nesting)
     if traced.plate.name is not None and traced.size != len(batch[0]):
         raise ValueError(
-            f"the plate {traced.plate.name} holds {traced.size} of the {len(batch[0])} examples given; the program must "
-            "take every example it is given, as in pyro.plate('data', N, subsample_size=len(x))"
+            f"the plate {traced.plate.name} holds {traced.size} of the {len(batch[0])} examples given; the program "
+            "must take every example it is given, as in pyro.plate('data', N, subsample_size=len(x))"
         )
     total: Any = sum(traced.log_prob(site) for site in traced.model.values() if traced.is_local(site))
     total = total - sum(traced.log_prob(site) for site in traced.drawn.values() if traced.is_local(site))

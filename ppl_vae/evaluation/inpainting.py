@@ -71,9 +71,7 @@ def inpaint(
         return filled(x, [step(model, first, num_samples, *batch) for batch in batches(device, PIECE, x, y)])
 
 
-def _iterated(
-    model: Codec, start: Tensor, steps: int, x: Tensor, y: Tensor | None = None
-) -> tuple[Tensor, Tensor]:
+def _iterated(model: Codec, start: Tensor, steps: int, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """An autoencoder's last guess of every entry, and an uncertainty that is not known."""
     missing = x.isnan()
     guess = torch.where(missing, start, x)

@@ -22,6 +22,7 @@ from ..estimators.site import Site, frames_of
 from ..estimators.sites import Sites
 from ..estimators.tracing import sites
 from ..trials import trial
+from .doors import prepare
 
 FEW = 2  # data of the run
 
@@ -82,8 +83,7 @@ def layout(model: Any, x: Tensor, y: Tensor | None, device: torch.device) -> Lay
         ValueError: programs that run on neither, or take only a part of what they are given.
     """
     every = tuple(t.to(device) for t in (x, y) if t is not None)
-    if not getattr(model, "prepared", True):
-        model.prepare(*every)
+    prepare(model, *every)
     args = tuple(t[:FEW] for t in every)
     with trial(*every):
         try:

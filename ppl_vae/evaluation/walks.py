@@ -1,7 +1,7 @@
 """Walks through the space of codes: lines between examples, one entry at a time, and the whole plane, as pictures.
 
-    continuity of a line, decoded in T even steps d_t = |d(z_{t+1}) - d(z_t)|:
-        max d_t / mean d_t, 1 where the picture changes evenly, T where it jumps at one place
+continuity of a line, decoded in T even steps d_t = |d(z_{t+1}) - d(z_t)|:
+max d_t / mean d_t, 1 where the picture changes evenly, T where it jumps at one place
 """
 
 from __future__ import annotations

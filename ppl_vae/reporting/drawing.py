@@ -18,6 +18,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 from numpy.typing import NDArray
+from torch import Tensor
 
 from ..training.checkpoint import write_atomically
 
@@ -54,7 +55,7 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
 
 def as_array(name: str, values: Any) -> NDArray[np.floating]:
     """A float array from numbers, an array or a tensor on any device."""
-    values = values.detach().cpu() if hasattr(values, "detach") else values
+    values = values.detach().cpu() if isinstance(values, Tensor) else values
     try:
         return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):

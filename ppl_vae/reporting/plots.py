@@ -1,4 +1,4 @@
-"""Plots: arrays in, a matplotlib ``Figure`` out; ``pictures`` makes the arrays from a trained model.
+"""Plots: arrays in, a matplotlib ``Figure`` out; ``evaluation`` makes the arrays from a trained model.
 
 Every function takes numpy arrays or tensors and builds a bare ``matplotlib.figure.Figure``: no pyplot, no window, no
 global state. An example is an image, ``(C, H, W)`` with C of 1, 3 or 4, or a vector ``(D,)``. Images are tiles; vectors
