@@ -15,6 +15,7 @@ from torch import Tensor
 
 from ..checks import nearest
 from ..models import Codec, Pair
+from ..models.protocols import is_pair
 from .coding import reconstruction_error
 from .doors import check_data, check_share
 from .importance import log_likelihood
@@ -57,9 +58,9 @@ def anomaly_scores(
     if score not in SCORES:
         raise ValueError(f"score {score!r} is unknown; {nearest(str(score), SCORES)}")
     check_data(model, x, y, values=False, third="score")
-    if score == "log-likelihood" and not isinstance(model, Pair):
+    if score == "log-likelihood" and not is_pair(model):
         raise TypeError(f"{type(model).__name__} has no log-likelihood; use score 'reconstruction'")
-    if isinstance(model, Pair) and score != "reconstruction":
+    if is_pair(model) and score != "reconstruction":
         return -log_likelihood(model, x, y, num_particles=num_particles, seed=seed).value
     return reconstruction_error(model, x, y)
 

@@ -19,6 +19,7 @@ from torch import Tensor
 
 from ..checks import check_size
 from ..models import Codec, Pair
+from ..models.protocols import is_pair
 from .doors import check_data, check_labels, evaluating
 from .draws import entry_names, looks, per_datum, run, simulate, structure
 from .ranks import SBC, VSBC, Coverage
@@ -79,7 +80,7 @@ def sbc(
         >>> result.ranks.shape, result.names, result.histogram(bins=10).sum(0).tolist()
         (torch.Size([100, 2]), ('z[0]', 'z[1]'), [100, 100])
     """
-    if not isinstance(model, Pair):
+    if not is_pair(model):
         raise TypeError(f"model must be a models.Pair, with Pyro programs model and guide, not {type(model).__name__}")
     check_size("num_draws", num_draws)
     n = None if num_datasets is None else check_size("num_datasets", num_datasets, least=2)

@@ -39,7 +39,7 @@ class Weigher:
     def __call__(self, batch: tuple[Tensor, ...], num_particles: int) -> Tensor:
         """Log-weights (K, B) of a batch of B examples."""
         if self.compile and (num_particles, len(batch[0])) == self.full:
-            self.run = self.run or self._compiled(batch)
+            self.run = self._compiled(batch) if self.run is None else self.run
             if self.run is not None:
                 return self.run(*batch)[0]
         return self.weigh(batch, num_particles)

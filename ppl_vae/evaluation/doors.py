@@ -20,7 +20,7 @@ from .. import randomness, supports
 from ..data.checks import check_event, check_values
 from ..data.rows import to_float, to_labels
 from ..handlers import LocalParameters
-from ..models import Codec, Program
+from ..models import Codec, Pair
 
 PIECE = 1000  # examples at a time
 
@@ -130,7 +130,7 @@ def evaluating(model: nn.Module, seed: int) -> Iterator[torch.device]:
 
 def prepare(model: Any, *batch: Tensor) -> None:
     """Let a program that has not been run find its parameters on the batch."""
-    if isinstance(model, Program) and not model.prepared:
+    if isinstance(model, Pair) and not model.prepared:
         model.prepare(*batch)
 
 

@@ -11,7 +11,8 @@ from torch import Tensor
 from ..checks import check_size
 from ..data import as_split
 from ..likelihoods import Likelihood
-from ..models import VAE, Codec, Pair, Program
+from ..models import VAE, Codec, Pair
+from ..models.protocols import is_pair
 from .coding import codes, error_at
 from .doors import PIECE, check_data, evaluating
 from .importance import log_likelihood
@@ -54,7 +55,7 @@ def evaluate(
         ValueError: no data, a limit below 1, data outside the likelihood's support, labels that do not fit, or a
             parameter that holds NaN.
     """
-    if not isinstance(model, Codec | Pair):
+    if not (isinstance(model, Codec) or is_pair(model)):
         raise TypeError(f"model must be a models.Codec or a models.Pair to be evaluated, not {type(model).__name__}")
     data = as_split(data, part="test")
     n = len(data) if limit is None else min(check_size("limit", limit), len(data))
@@ -66,7 +67,7 @@ def evaluate(
     joined = {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
     mean = {name: column.double().mean().item() for name, column in joined.items() if column.dim() == 1}
     out: dict[str, Any] = {}
-    if isinstance(model, Pair):
+    if is_pair(model):
         out = {name: mean[name] for name in ("log_likelihood", "elbo", "reconstruction", "kl")}
         stderr = joined["variance"].double().sum().sqrt().item() / n
         estimate = (joined[name] for name in ("log_likelihood", "stderr", "ess", "khat"))
@@ -87,9 +88,9 @@ def evaluate(
 
 def _piece(model: Any, data: Any, n: int) -> tuple[int, Layout | None]:
     """Examples to evaluate at a time, and the layout of a model that is no VAE."""
-    if not isinstance(model, Pair) or isinstance(model, VAE):
+    if not is_pair(model) or isinstance(model, VAE):
         return PIECE, None
-    ready = not isinstance(model, Program) or model.prepared
+    ready = not isinstance(model, Pair) or model.prepared
     x, *y = data.take(slice(0, 1 if ready else n))
     with evaluating(model, 0) as device:
         found = layout(model, x, y[0] if y else None, device)
@@ -113,7 +114,7 @@ def _columns(model: Any, batch: tuple[Tensor, ...], num_particles: int, seed: in
         x, y = check_data(model, *batch, values=False, third=None)
         out["codes"] = codes(model, x, y)
         out["reconstruction_error"] = error_at(model, x, y, out["codes"])
-    if isinstance(model, Pair):
+    if is_pair(model):
         terms = elbo(model, *batch, seed=seed)
         likelihood = log_likelihood(model, *batch, num_particles=num_particles, seed=seed, memory=memory)
         out |= {"elbo": terms.elbo, "reconstruction": terms.reconstruction, "kl": terms.kl}

@@ -21,8 +21,8 @@ from torch.distributions import constraints
 from ..checks import check_size
 from ..networks import event_shape, full_precision
 from ..parts import Part
-from .protocols import Codec
 from .partition import annealed, enumerated
+from .protocols import Codec
 
 UNITS = ("bernoulli", "gaussian")
 

@@ -10,7 +10,7 @@ from typing import Any
 
 from torch import nn
 
-from ..data.sources import Data
+from ..data import Data
 from ..evaluation.figures import FIGURES, error, median_khat, why_unknown
 from ..models import Codec
 

@@ -20,9 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from .. import evaluation
-from ..data.sources import Data
+from ..data import Data
 from ..evaluation.figures import FIGURES
-from ..models import VAE, Codec, Latent, Pair
+from ..models import VAE, Codec, Latent
+from ..models.protocols import is_pair
 from ..training.checkpoint import write_atomically
 from . import plots, trust
 from .embed import embed
@@ -85,7 +86,7 @@ def _sections(model: Any, data: Data | None, rows: Sequence[Mapping[str, Any]], 
         if x is not None:
             yield from _walks(model, x, y)
             yield from _codes(model, x, y, data.classes if data is not None else None)
-    if x is not None and isinstance(model, Pair):
+    if x is not None and is_pair(model):
         yield trust.calibrated(model, x, y)
         if "log_likelihood" in results or trust.is_vector(results.get("khat")):
             yield trust.weights(model, x, y, results)
@@ -119,7 +120,8 @@ def _curves(rows: Sequence[Mapping[str, Any]]) -> Iterator[Section]:
 def _reconstructions(model: Codec, x: Tensor, y: Tensor | None) -> Section:
     count = _count(model, PAIRS, 9)
     x, y = x[:count], trust.first(y, count)
-    figure = plots.reconstructions(_drawable(model, x), _drawable(model, evaluation.reconstruct(model, x, y)))
+    means = evaluation.reconstruct(model, x, y)
+    figure = plots.reconstructions(_drawable(model, x), _drawable(model, means))
     text = (
         "Test examples the model never trained on, squeezed into a code of "
         f"{counted(math.prod(model.code_shape), 'number')} and drawn again from the code alone."

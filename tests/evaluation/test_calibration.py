@@ -331,7 +331,7 @@ def test_khat_is_summarised():
     assert math.isnan(calibration.khat(torch.full((3,), math.nan)).share)
     none = calibration.khat(torch.zeros(4))
     assert none.share == 0 and none.worst == ()
-    estimate = evaluation.log_likelihood(Guided(widen=0.3), torch.randn(20, 3), 200)
+    estimate = evaluation.log_likelihood(Guided(widen=0.3), torch.randn(20, 3), num_particles=200)
     assert estimate.threshold == pytest.approx(1 - 1 / math.log10(200)) and estimate.threshold < 0.6
     found = calibration.khat(estimate)
     assert found.share == (estimate.khat > estimate.threshold).double().mean() > (estimate.khat > 0.7).double().mean()
