@@ -118,31 +118,6 @@ def test_draws_come_from_the_pictures_of_the_same_seed():
     assert errors.std().item() == pytest.approx(scale, rel=0.05)
 
 
-def test_a_posterior_without_a_mean_is_averaged():
-    vae = VAE(
-        priors.LogNormal(2),
-        posteriors.Gamma(networks.MLP(SHAPE, [16]), 2),
-        likelihoods.Bernoulli(networks.MLP(2, [16]), SHAPE),
-    )
-    q = vae.posterior(X)
-    vae.posterior.register_forward_hook(lambda *call: Meanless(call[2]))
-    found = evaluation.codes(vae, X)
-    assert ((found - q.mean).abs() < 5 * q.variance.sqrt() / 16).all()  # 256 draws
-    assert torch.equal(found, evaluation.codes(vae, X)) and not torch.equal(found, evaluation.codes(vae, X, seed=1))
-
-
-class Meanless:
-    """A distribution that does not know its mean."""
-
-    def __init__(self, base):
-        self.base = base
-
-    def __getattr__(self, name):
-        if name in ("mean", "variance"):
-            raise NotImplementedError
-        return getattr(self.base, name)
-
-
 def test_projection_keeps_two_dimensions_and_finds_the_widest():
     codes = torch.randn(50, 2)
     assert torch.equal(evaluation.project(codes), codes)
