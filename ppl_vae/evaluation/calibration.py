@@ -100,15 +100,7 @@ def sbc(
     return SBC(ranks, num_draws, names, jitter)
 
 
-def vsbc(
-    model: Pair,
-    x: Tensor | int,
-    y: Tensor | None = None,
-    *,
-    num_datasets: int | None = None,
-    num_draws: int = 99,
-    seed: int = 0,
-) -> VSBC:
+def vsbc(model: Pair, x: Tensor | int, y: Tensor | None = None, **more: int) -> VSBC:
     """Variational simulation-based calibration: is the guide biased, whatever its width? Arguments as of ``sbc``.
 
     Source: Yao, Vehtari, Simpson and Gelman 2018, "Yes, but did it work? Evaluating variational inference".
@@ -119,7 +111,7 @@ def vsbc(
         >>> vsbc(vae, 100).p_values.shape
         torch.Size([2])
     """
-    return sbc(model, x, y, num_datasets=num_datasets, num_draws=num_draws, seed=seed).vsbc()
+    return sbc(model, x, y, **more).vsbc()
 
 
 def coverage(
@@ -128,9 +120,7 @@ def coverage(
     y: Tensor | None = None,
     *,
     levels: Sequence[float] = (0.5, 0.8, 0.9, 0.95),
-    num_datasets: int | None = None,
-    num_draws: int = 99,
-    seed: int = 0,
+    **more: int,
 ) -> Coverage:
     """How often central intervals of the guide, at nominal ``levels``, hold the true code. Others as of ``sbc``.
 
@@ -140,7 +130,7 @@ def coverage(
         >>> coverage(vae, 100, levels=[0.9]).value.shape
         torch.Size([1, 2])
     """
-    return sbc(model, x, y, num_datasets=num_datasets, num_draws=num_draws, seed=seed).coverage(levels)
+    return sbc(model, x, y, **more).coverage(levels)
 
 
 def khat(values: Tensor | LogLikelihood, worst: int = 10, num_particles: int | None = None) -> Khat:

@@ -267,7 +267,7 @@ def test_what_cannot_be_calibrated_is_refused_in_one_sentence(program, words):
 
 def test_bad_arguments():
     model = Guided()
-    with pytest.raises(TypeError, match="must have Pyro programs model and guide; Linear"):
+    with pytest.raises(TypeError, match="with Pyro programs model and guide, not Linear"):
         calibration.sbc(torch.nn.Linear(2, 2), X)
     for words, call in (
         ("num_draws must be a whole number", lambda: calibration.sbc(model, X, num_draws=0)),
