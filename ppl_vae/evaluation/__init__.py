@@ -9,11 +9,9 @@ from .export import to_arviz
 from .gaps import Gaps, gaps
 from .generation import near_data, prior_draws, random_codes, recognised, sample_draws, sample_means
 from .importance import log_likelihood
-from .imputation import Imputation, impute
-from .inpainting import inpaint
+from .imputation import Imputation, impute, inpaint
 from .representation import knn_accuracy, linear_probe
-from .summary import evaluate
-from .terms import ELBO, active_units, bits_per_dim, elbo, kl_by_dimension
+from .terms import ELBO, active_units, bits_per_dim, elbo, evaluate, kl_by_dimension
 from .walks import continuity, interpolate, manifold, project, traverse
 from .weights import LogLikelihood, pareto_khat, trusted_khat
 

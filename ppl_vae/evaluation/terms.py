@@ -16,13 +16,19 @@ import torch
 from torch import Tensor
 from torch.distributions import kl_divergence
 
+from ..checks import check_size
+from ..data import as_split
 from ..estimators import MeanFieldELBO
+from ..likelihoods import Likelihood
 from ..models import VAE, Codec, Pair
+from ..models.protocols import is_pair
 from . import doors
-from .coding import check_codes, codes
+from .coding import check_codes, codes, error_at
 from .doors import batches, check_data, evaluating, in_pieces
-from .layout import layout
+from .importance import log_likelihood
+from .layout import Layout, layout
 from .moments import mean_and_variance
+from .weights import LogLikelihood
 
 ACTIVE = 0.01  # variance of a code's posterior mean above which it is an active unit
 
@@ -142,3 +148,109 @@ def bits_per_dim(log_likelihood: Any, shape: Sequence[float], levels: int | None
     size = math.prod(shape)
     nats = log_likelihood - (size * math.log(levels) if levels else 0.0)
     return -nats / (size * math.log(2))
+
+
+def evaluate(
+    model: Codec | Pair,
+    data: Any,
+    *,
+    num_particles: int = 100,
+    limit: int | None = None,
+    seed: int = 0,
+    memory: int = 2**28,
+) -> dict[str, Any]:
+    """The figures of a trained model on one split, in nats per example at beta = 1; ``figures`` says what each is.
+
+    Args:
+        model: a VAE, an autoencoder, or any ``models.Codec`` or ``models.Pair``.
+        data: a split of ``ppl_vae.data``, or what ``fit`` takes for one.
+        num_particles: K of the log-likelihood.
+        limit: only the first so many examples.
+        seed: of the samples.
+        memory: bytes for the intermediate tensors of the log-likelihood.
+
+    Returns:
+        for a VAE: log_likelihood, log_likelihood_kind ("mass" or "density": figures of the two kinds compare only as
+        bits of de-quantized data), log_likelihood_stderr (of the sampling), error_unknown (share of the examples whose
+        error is not known), if that is 0 log_likelihood_error (``LogLikelihood.mean_error``, to print after +-), elbo,
+        reconstruction, kl, bits_per_dim, active_units, n, num_particles, ess and khat (medians) and
+        reconstruction_error; for an autoencoder the last and n; for a ``Program`` the terms and the log-likelihood, of
+        kind "posterior predictive" where it has latent sites outside the data plate. Bits per dimension are corrected
+        for the volume of a level where the likelihood is a density and the data were de-quantized, and are per seen (of
+        a Program: observed) entry. A figure that is not defined for every example is NaN.
+
+    Raises:
+        TypeError: a model that is neither a ``Codec`` nor a ``Pair``.
+        ValueError: no data, a limit below 1, data outside the likelihood's support, labels that do not fit, or a
+            parameter that holds NaN.
+    """
+    if not (isinstance(model, Codec) or is_pair(model)):
+        raise TypeError(f"model must be a models.Codec or a models.Pair to be evaluated, not {type(model).__name__}")
+    data = as_split(data, part="test")
+    n = len(data) if limit is None else min(check_size("limit", limit), len(data))
+    pieces = []
+    size, found = _piece(model, data, n)
+    for start in range(0, n, size):
+        batch = data.take(slice(start, min(start + size, n)))
+        pieces.append(_columns(model, batch, num_particles, seed + start // size, memory))
+    joined = {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
+    mean = {name: column.double().mean().item() for name, column in joined.items() if column.dim() == 1}
+    out: dict[str, Any] = {}
+    if is_pair(model):
+        out = {name: mean[name] for name in ("log_likelihood", "elbo", "reconstruction", "kl")}
+        stderr = joined["variance"].double().sum().sqrt().item() / n
+        estimate = (joined[name] for name in ("log_likelihood", "stderr", "ess", "khat"))
+        likelihood = LogLikelihood(*estimate, num_particles, stderr)
+        out["log_likelihood_stderr"] = stderr
+        out["error_unknown"] = (~likelihood.error_known).double().mean().item()
+        out |= {} if math.isnan(likelihood.mean_error) else {"log_likelihood_error": likelihood.mean_error}
+        out |= _bits(model, mean, data, found)
+        out |= {name: joined[name].median().item() for name in ("ess", "khat")}
+        out["num_particles"] = num_particles
+        if isinstance(model, Codec):
+            active = (joined["codes"].var(0, correction=0) > ACTIVE).sum()
+            out["active_units"] = int(active) if joined["codes"].isfinite().all() else math.nan
+    if isinstance(model, Codec):
+        out["reconstruction_error"] = mean["reconstruction_error"]
+    return {**out, "n": n}
+
+
+def _piece(model: Any, data: Any, n: int) -> tuple[int, Layout | None]:
+    """Examples to evaluate at a time, and the layout of a model that is no VAE."""
+    if not is_pair(model) or isinstance(model, VAE):
+        return doors.PIECE, None
+    ready = not isinstance(model, Pair) or model.prepared
+    x, *y = data.take(slice(0, 1 if ready else n))
+    with evaluating(model, 0) as device:
+        found = layout(model, x, y[0] if y else None, device)
+    return found.piece(doors.PIECE, n), found
+
+
+def _bits(model: Any, mean: dict[str, float], data: Any, found: Layout | None) -> dict[str, Any]:
+    """Bits per seen entry, with the volume of a level taken out of a density; and what the log-likelihood is of."""
+    mass = isinstance(model, VAE) and isinstance(model.likelihood, Likelihood) and model.likelihood.mass
+    seen = mean["seen"] if found is None or found.entries == math.prod(data.shape) else found.entries
+    bits = bits_per_dim(mean["log_likelihood"], (seen or math.nan,), None if mass else data.levels)
+    kind = ("mass" if mass else "density") if isinstance(model, VAE) else None
+    kind = "posterior predictive" if found is not None and found.shared else kind
+    return {"bits_per_dim": bits, **({} if kind is None else {"log_likelihood_kind": kind})}
+
+
+def _columns(model: Any, batch: tuple[Tensor, ...], num_particles: int, seed: int, memory: int) -> dict[str, Tensor]:
+    """Figures by datum: of a Codec its reconstructions, of a Pair its bound and log-likelihood."""
+    out: dict[str, Tensor] = {}
+    if isinstance(model, Codec):
+        x, y = check_data(model, *batch, values=False, third=None)
+        out["codes"] = codes(model, x, y)
+        out["reconstruction_error"] = error_at(model, x, y, out["codes"])
+    if is_pair(model):
+        terms = elbo(model, *batch, seed=seed)
+        likelihood = log_likelihood(model, *batch, num_particles=num_particles, seed=seed, memory=memory)
+        out |= {"elbo": terms.elbo, "reconstruction": terms.reconstruction, "kl": terms.kl}
+        out |= {"log_likelihood": likelihood.value, "stderr": likelihood.stderr}
+        out |= {"ess": likelihood.ess, "khat": likelihood.khat}
+        # Of the sum over the piece, whose data may share their draws; shared out among them.
+        count = len(terms.elbo)
+        out["variance"] = torch.full_like(terms.elbo, count * likelihood.mean_stderr**2)
+        out["seen"] = (~batch[0].isnan()).reshape(count, -1).sum(1)
+    return out

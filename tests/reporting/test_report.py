@@ -146,7 +146,11 @@ def test_the_weights_are_drawn_anew_where_only_their_median_is_given(tmp_path, d
             "median k-hat 0.52 (above 0.5: not to be trusted); its error is not known: k-hat is above 0.5 or undefined "
             "for 25% of the examples",
         ),
-        ({"error_unknown": 1.0, "num_particles": 20, "khat": None}, "−19.12", "its error is not known: k-hat needs 25 particles"),
+        (
+            {"error_unknown": 1.0, "num_particles": 20, "khat": None},
+            "−19.12",
+            "error is not known: k-hat needs 25",
+        ),
         ({"khat": 0.6}, "−19.12", "its error is not known: k-hat is above 0.5 or undefined"),  # of an older evaluation
         ({"log_likelihood": None, "error_unknown": 1.0, "khat": None}, "not defined", "its error is not known"),
         ({"log_likelihood": -math.inf, "error_unknown": 1.0}, "−inf", "its error is not known"),
