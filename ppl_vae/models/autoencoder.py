@@ -17,10 +17,9 @@ from torch.distributions import constraints
 from ..checks import check_size
 from ..networks import Head, event_shape, fold
 from ..parts import Part
-from .protocols import Codec
 
 
-class Autoencoder(Part, Codec):
+class Autoencoder(Part):
     """Encoder and decoder networks, each followed by a linear head.
 
     With a code no smaller than the data it can learn the identity, and training warns of it; a penalty or a corruption
@@ -83,17 +82,11 @@ class Autoencoder(Part, Codec):
         """Constraint on one entry of the data."""
         return constraints.unit_interval if self.output == "sigmoid" else constraints.real
 
-    code_support = constraints.independent(constraints.real, 1)
-
-    @property
-    def code_shape(self) -> tuple[int, ...]:  # noqa: D102
-        return (self.dim,)
-
-    def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+    def encode(self, x: Tensor) -> Tensor:
         """Codes (B, dim) of x (B, *shape)."""
         return self.to_code(self.encoder(x))[0]
 
-    def decode(self, z: Tensor, y: Tensor | None = None, *, like: Tensor | None = None) -> Tensor:
+    def decode(self, z: Tensor) -> Tensor:
         """Reconstructions (..., *shape) of codes z (..., dim)."""
         (out,) = self.to_data(fold(self.decoder, z, 1))
         return torch.sigmoid(out) if self.output == "sigmoid" else out

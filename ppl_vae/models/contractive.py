@@ -69,7 +69,7 @@ class ContractiveAutoencoder(Autoencoder):
                 "networks.MLP and networks.Conv have none"
             )
 
-    def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+    def encode(self, x: Tensor) -> Tensor:
         """Codes (B, dim) of x (B, *shape)."""
         return squashed(super().encode(x), self.code)
 

@@ -28,7 +28,6 @@ class Codec(Abstract):
         support: constraint on one entry of the data.
         code_shape: event shape of the codes.
         code_support: constraint on a code; pictures are made of codes that lie there.
-        condition: what y must be, or None where the model takes no y.
 
     Example:
         >>> import torch
@@ -48,7 +47,6 @@ class Codec(Abstract):
     support: constraints.Constraint
     code_shape: tuple[int, ...]
     code_support: constraints.Constraint
-    condition: Any = None
 
     @abstractmethod
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:

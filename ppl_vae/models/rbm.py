@@ -27,7 +27,7 @@ from .protocols import Codec
 UNITS = ("bernoulli", "gaussian")
 
 
-class RBM(Part, Codec):
+class RBM(Part):
     """A restricted Boltzmann machine, trained by ``objectives.ContrastiveDivergence`` under ``fit``.
 
     ``encode`` and ``decode`` give means, so that it can stand where an autoencoder stands; ``draw_code`` and
@@ -100,18 +100,12 @@ class RBM(Part, Codec):
 
     # Conditionals
 
-    code_support = constraints.independent(constraints.real, 1)
-
-    @property
-    def code_shape(self) -> tuple[int, ...]:  # noqa: D102
-        return (self.dim,)
-
-    def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+    def encode(self, x: Tensor) -> Tensor:
         """Means (..., dim) of the codes given x (..., *shape)."""
         a = self._code_inputs(self._flat(x))
         return a if self.code == "gaussian" else torch.sigmoid(a)
 
-    def decode(self, z: Tensor, y: Tensor | None = None, *, like: Tensor | None = None) -> Tensor:
+    def decode(self, z: Tensor) -> Tensor:
         """Means (..., *shape) of the data given codes z (..., dim)."""
         a = self._data_inputs(z)
         return (a if self.visible == "gaussian" else torch.sigmoid(a)).unflatten(-1, self.shape)

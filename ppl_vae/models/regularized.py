@@ -19,12 +19,11 @@ from ..checks import check_size, check_weight, nearest
 from .autoencoder import Autoencoder
 from .density import Density
 from .jacobian import squared_jacobian
-from .protocols import Latent
 
 REGULARIZERS = ("gradient", "l2", "spectral")
 
 
-class RegularizedAutoencoder(Autoencoder, Latent):
+class RegularizedAutoencoder(Autoencoder):
     """A deterministic autoencoder that samples: a smooth decoder, and a density of the codes.
 
     Args:

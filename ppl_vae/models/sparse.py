@@ -79,7 +79,7 @@ class SparseAutoencoder(Autoencoder):
             squash = next(name for name, cls in ACTIVATIONS.items() if type(layer) is cls)
             penalty.check(size, squash)  # type: ignore[operator]
 
-    def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+    def encode(self, x: Tensor) -> Tensor:
         """Codes (B, dim) of x (B, *shape)."""
         return self._encode(x)[0]
 

@@ -91,7 +91,7 @@ class StackedAutoencoder(Autoencoder):
         sizes = [*up[2:], self.dim] if beside and self.depth > 1 else []
         self.beside = nn.ModuleList(nn.Linear(up[0], size, bias=False) for size in sizes)
 
-    def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+    def encode(self, x: Tensor) -> Tensor:
         """Codes (B, dim) of x (B, *shape)."""
         return full_precision(self.codes(x, self.depth))
 

@@ -18,7 +18,6 @@ from torch.distributions import constraints
 
 from .. import supports
 from ..checks import check_size
-from ..distributions.multinomial import Multinomial
 from ..handlers import register
 from ..likelihoods import Likelihood
 from ..networks import MLP, fold
@@ -26,12 +25,12 @@ from ..parts import Part
 from ..posteriors import Posterior, natural
 from ..posteriors.natural import BY_SUPPORT
 from ..priors import Prior
-from .protocols import Codec, Latent, Pair
+from .protocols import Latent, Pair
 
 _numbers = itertools.count()
 
 
-class VAE(Part, Codec, Pair, Latent):
+class VAE(Part, Pair, Latent):
     """A prior, a posterior and a likelihood, and the Pyro ``model`` and ``guide`` they make.
 
     ``pyro.infer.SVI(vae.model, vae.guide, ...)`` works for any number of instances in a process: each registers its
@@ -87,23 +86,6 @@ class VAE(Part, Codec, Pair, Latent):
     @property
     def support(self) -> constraints.Constraint:  # noqa: D102
         return self.likelihood.support
-
-    @property
-    def code_shape(self) -> tuple[int, ...]:  # noqa: D102
-        return (self.dim,)
-
-    @property
-    def code_support(self) -> constraints.Constraint:  # noqa: D102
-        return self.prior.support
-
-    def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Means (B, dim) of q(z | x, y)."""
-        return _mean(self.posterior(x, y))
-
-    def decode(self, z: Tensor, y: Tensor | None = None, *, like: Tensor | None = None) -> Tensor:
-        """Means (..., *shape) of p(x | z, y), at the totals of ``like``."""
-        p = self.likelihood(supports.onto(self.prior.support, z), y)
-        return p.mean_for(like) if like is not None and isinstance(p, Multinomial) else _mean(p)
 
     def model(self, x: Tensor | None = None, y: Tensor | None = None, n: int | None = None) -> Tensor:
         """p(z | y) p(x | z, y): scores x (B, *shape), or draws it when it is left out.
@@ -196,13 +178,6 @@ class VAE(Part, Codec, Pair, Latent):
         if not self.likelihood.missing or network is None:
             return True
         return bool(fold(network, torch.full_like(x, torch.nan), len(self.shape)).isfinite().all())
-
-
-def _mean(p: Any) -> Tensor:
-    try:
-        return p.mean
-    except (NotImplementedError, AttributeError):
-        return p.sample((256,)).mean(0)
 
 
 def _size(x: Tensor | None, y: Tensor | None, n: int | None) -> int:
