@@ -114,7 +114,7 @@ def _of_posterior(settings: Settings, entry: Entry, known: Mapping[str, Any], tr
         options["inputs"] = "real"
     prior = _make("priors", entry, known, options)
     few = min(len(train), prior.components)
-    return prior.start_at(train.take(slice(0, few))[0]) if few == prior.components else prior
+    return prior.start_at(train.resolve(None).take(slice(0, few))[0]) if few == prior.components else prior
 
 
 def _encoder(cls: Any, train: data_module.Split, hidden: Any, activation: str, own: Mapping[str, Any]) -> nn.Module:

@@ -116,8 +116,8 @@ def levels_of(likelihood: Any, shape: tuple[int, ...]) -> Tensor:
     inner = likelihood.likelihood if isinstance(likelihood, Missing) else likelihood
     if isinstance(inner, Columns):
         return torch.tensor([-1 if c.kind == "count" else c.levels or 0 for c in inner.columns])
-    kind = supports.name(likelihood.support)
-    return torch.full(shape, {"{0, 1}": 2, "the counts": -1}.get(kind, 0))
+    space = supports.of(likelihood.support)
+    return torch.full(shape, {supports.BINARY: 2, supports.COUNTS: -1}.get(space, 0))
 
 
 def _piece(

@@ -186,7 +186,7 @@ def evaluate(
     """
     if not (isinstance(model, Codec) or is_pair(model)):
         raise TypeError(f"model must be a models.Codec or a models.Pair to be evaluated, not {type(model).__name__}")
-    data = as_split(data, part="test")
+    data = as_split(data, part="test").resolve(model.support if isinstance(model, Codec) else None)
     n = len(data) if limit is None else min(check_size("limit", limit), len(data))
     pieces = []
     size, found = _piece(model, data, n)

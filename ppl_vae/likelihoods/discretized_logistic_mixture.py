@@ -8,7 +8,6 @@ another.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -19,12 +18,13 @@ from torch import Tensor, nn
 from .. import supports
 from ..checks import check_size
 from ..distributions.discretized_logistic_mixture import DiscretizedLogisticMixture as Distribution
+from ..distributions.softplus import inverse_softplus
 from .base import Likelihood
 from .spread import unpositive
 
 WIDTH = 0.25  # standard deviation of the components' means around the middle before ``start_at``
 SCALE = 0.1  # of each component there
-RAW = math.log(math.expm1(SCALE))
+RAW = inverse_softplus(SCALE)
 FLOOR = 1e-4  # of a component's scale; a level of 256 is 40 times as wide
 
 

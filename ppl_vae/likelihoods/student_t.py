@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from ..distributions.softplus import inverse_softplus
 from .spread import Spread
 
 START = 5.0  # degrees of freedom at which learned ones start
@@ -58,7 +59,7 @@ class StudentT(Spread):
         super().__init__(network, shape, scale)
         self.df = df
         if not fixed:
-            self.raw_df = nn.Parameter(torch.tensor(math.log(math.expm1(START - 1))))
+            self.raw_df = nn.Parameter(torch.tensor(inverse_softplus(START - 1)))
 
     @property
     def df_now(self) -> Tensor:

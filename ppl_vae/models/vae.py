@@ -143,7 +143,7 @@ class VAE(Part, Pair, Latent):
             q, p = (
                 f"{type(part).__name__} lives on {supports.name(part.support)}" for part in (self.posterior, self.prior)
             )
-            fits = BY_SUPPORT.get(supports.name(self.prior.support), "Of")
+            fits = BY_SUPPORT.get(supports.of(self.prior.support), "Of")
             raise ValueError(f"posterior {q}, but prior {p}; choose a posterior there, such as posteriors.{fits}")
         self._try_parts()
 

@@ -18,6 +18,7 @@ from torch.distributions import constraints
 from .. import distributions
 from ..checks import check_size
 from ..distributions.family import SPARSE
+from ..distributions.softplus import inverse_softplus
 from .base import Prior
 
 
@@ -50,8 +51,7 @@ class StickBreaking(Prior):
         self.learned = learned
         start = torch.tensor(float(concentration))
         if learned:
-            above = (start - SPARSE).clamp(min=SPARSE)
-            self.raw_concentration = nn.Parameter(above + (-torch.expm1(-above)).log())
+            self.raw_concentration = nn.Parameter(inverse_softplus((start - SPARSE).clamp(min=SPARSE)))
         else:
             self.register_buffer("concentration", start, persistent=False)
 
