@@ -26,7 +26,7 @@ from ..data.kinds import Table, parse_kinds
 from ..distributions.missing import MissingEntries
 from ..distributions.product import Codes, Product, ordered_logits
 from ..distributions.softplus import inverse_softplus
-from ..networks import Head, fold
+from ..networks import Head
 from .base import Likelihood
 
 FLOOR = 1e-3  # of learned spreads, in a column's own units
@@ -118,8 +118,8 @@ class Columns(Likelihood):
         self.register_buffer(f"_{name}", value, persistent=False)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> MissingEntries:
-        """Distribution of batch shape z.shape[:-1] and event shape (D,); entries of x that are NaN are left out."""
-        (out,) = self.head(fold(self.network, z, 1))
+        """Distribution of batch shape (...) and event shape (D,); entries of x that are NaN are left out."""
+        (out,) = self.head(self.features(z, y))
         raw = dict(zip(self._widths, out.split(list(self._widths.values()), -1), strict=True))
         groups = [getattr(self, f"_{kind}")(part) for kind, part in raw.items()]
         return MissingEntries(Product(groups, self._order, self.support.base_constraint), self._fill)

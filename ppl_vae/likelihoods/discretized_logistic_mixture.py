@@ -64,8 +64,8 @@ class DiscretizedLogisticMixture(Likelihood):
         self.register_buffer("_places", torch.special.ndtri(places).to(torch.get_default_dtype()), persistent=False)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> TorchDistribution:
-        """Mixture of batch shape z.shape[:-1] and event shape ``shape``."""
-        loc, raw, logits = self.stacked_parameters_of(z).split(self.components, -1)
+        """Mixture of batch shape (...) and event shape ``shape``."""
+        loc, raw, logits = self.stacked_parameters_of(z, y).split(self.components, -1)
         loc = loc + 0.5 + WIDTH * self._places.to(loc.dtype)
         scale = F.softplus(raw + RAW) + FLOOR
         return Distribution(logits, loc, scale, self.levels).to_event(len(self.shape))

@@ -86,6 +86,10 @@ class Spread(Likelihood):
         super().start_at(mean, std)
         return self
 
+    def unconstrain(self, mean: Tensor) -> Tensor:
+        """The mean itself, of a location."""
+        return mean
+
     def spread_for(self, mean: Tensor, std: Tensor) -> Tensor:
         """The spread at which the distribution has about these moments, one number."""
         return std.square().mean().sqrt()

@@ -69,8 +69,8 @@ class StudentT(Spread):
         return torch.tensor(float(self.df), device=self.head.layer.weight.device)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
-        """Student-t of batch shape z.shape[:-1] and event shape ``shape``."""
-        parts = self.parameters_of(z)
+        """Student-t of batch shape (...) and event shape ``shape``."""
+        parts = self.parameters_of(z, y)
         df = self.df_now.to(parts[0].dtype).expand_as(parts[0])
         return dist.StudentT(df, parts[0], self.spread_of(parts)).to_event(len(self.shape))
 

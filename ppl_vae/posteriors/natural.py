@@ -6,6 +6,7 @@ import importlib
 from typing import Any
 
 from .. import supports
+from ..priors import Given
 
 # By support, for priors without a posterior family of their own name. On the reals a Normal serves every prior: the
 # exact posterior of a smooth likelihood is near one.
@@ -34,11 +35,11 @@ def natural(prior: Any = None) -> type[Any]:
     posteriors = importlib.import_module("ppl_vae.posteriors")
     if prior is None:
         return posteriors.Normal
-    space, own = supports.of(prior.support), type(prior).__name__
+    space, own = supports.of(prior.support), type(prior.prior if isinstance(prior, Given) else prior).__name__
     name = own if space != supports.REALS and own in posteriors.__all__ and own != "Of" else BY_SUPPORT.get(space)
     if name is None:
         raise ValueError(
             f"no posterior of ppl_vae lives on {space.name}, the support of prior {own}; posteriors.Of with a "
-            "distribution there serves"
+            "distribution there fits"
         )
     return getattr(posteriors, name)

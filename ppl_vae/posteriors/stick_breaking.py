@@ -48,6 +48,6 @@ class StickBreaking(Posterior):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> distributions.StickBreaking:
         """Stick-breaking distribution of batch shape (B,) and event shape (dim,)."""
-        one, zero = (F.softplus(raw + START) + SPARSE for raw in self.head(self.network(x)))
+        one, zero = (F.softplus(raw + START) + SPARSE for raw in self.head(self.features(x, y)))
         left = (zero.new_ones(self.dim - 1).cumsum(-1)).flip(-1)  # dim - k
         return distributions.StickBreaking(distributions.Kumaraswamy(one, zero * left))

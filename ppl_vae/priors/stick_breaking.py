@@ -58,5 +58,5 @@ class StickBreaking(Prior):
     def forward(self, y: Tensor | None = None) -> distributions.StickBreaking:
         """Stick-breaking distribution of event shape (dim,); ``y`` is not used."""
         c = F.softplus(self.raw_concentration) + SPARSE if self.learned else self.concentration
-        c = c.expand(self.dim - 1)
+        c = c.unsqueeze(-1).expand(*c.shape, self.dim - 1)
         return distributions.StickBreaking(dist.Beta(torch.ones_like(c), c))
