@@ -6,8 +6,9 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
+
+from .. import randomness
 
 FEW = 100_000  # log-weights that never repay a compiler
 TRIED = 64  # particles of the run whose work is counted
@@ -48,7 +49,7 @@ class Weigher:
         from ..training.cost import WORTH, forward_seconds, has_compiler
 
         device = batch[0].device
-        with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        with randomness.unchanged(device):
             tried = min(TRIED, self.full[0])
             seconds = forward_seconds(self.model, lambda: self.weigh(batch, tried), device)
         return seconds * weights / tried > WORTH and has_compiler(device)

@@ -18,7 +18,8 @@ from torch.nn.parameter import is_lazy
 
 from .. import randomness, supports
 from ..data.checks import check_event, check_values
-from ..data.rows import to_float, to_labels
+from ..data.labels import to_labels
+from ..data.rows import to_float
 from ..handlers import LocalParameters
 from ..models import Codec, Pair
 
@@ -65,13 +66,11 @@ def check_labels(model: Any, y: Any, n: int, *, third: str | None = None) -> Ten
         TypeError: a number or a string.
         ValueError: not n labels, labels that the condition refuses, or none where the model needs them.
     """
-    y, condition = _labels(y, third), model.condition if isinstance(model, Codec) else None
-    if y is not None and len(y) != n:
+    y = _labels(y, third)
+    if isinstance(model, Codec) and model.condition is not None:
+        model.condition.check(y, n)
+    elif y is not None and len(y) != n:
         raise ValueError(f"y must hold a label for each of the {n} examples, not {len(y)} labels")
-    if condition is not None:
-        if y is None:
-            raise ValueError(f"y is needed: {type(model).__name__} is a model of x given y")
-        condition.check(y, n)
     return y
 
 

@@ -12,8 +12,8 @@ import warnings
 import numpy as np
 from torch import Tensor
 
+from .. import randomness
 from ..checks import check_size
-from ..data.noise import own_randomness
 from ..models import VAE, Codec, Latent
 from ..models.density import Density
 from .coding import PICTURES, check_codes, codes, decode
@@ -55,7 +55,7 @@ def random_codes(
     if x is None:
         raise TypeError(f"a {type(model).__name__} has no prior to draw from; give x, data to fit a Normal to in codes")
     z = check_codes(codes(model, x), "x")
-    with own_randomness():  # importing scikit-learn draws from Python's random numbers
+    with randomness.unchanged():  # importing scikit-learn draws from Python's random numbers
         density = Density(z[0].numel(), 1).fit(z.flatten(1))
     with evaluating(density, seed):
         return density().sample((n,)).reshape(n, *z.shape[1:])
@@ -149,7 +149,7 @@ def recognised(
         ValueError: data of other shapes, that are NaN or infinite, labels that are no whole numbers or of one class
             only, or a quantile outside [0, 1].
     """
-    with own_randomness():
+    with randomness.unchanged():
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.neural_network import MLPClassifier
 

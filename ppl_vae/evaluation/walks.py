@@ -14,13 +14,12 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent
 
+from .. import randomness
 from ..checks import check_size
-from ..data.noise import own_randomness
+from ..distributions.means import mean_of
 from ..models import Codec, Latent
 from .coding import check_codec, check_codes, codes, decode
 from .doors import check_data, check_labels, evaluating
-
-DRAWS = 256  # of a prior whose mean is not known
 
 
 def interpolate(
@@ -192,7 +191,7 @@ def project(codes: Tensor) -> Tensor:
         return torch.cat([codes, torch.zeros_like(codes)], 1)
     if codes.shape[1] == 2 or len(codes) < 2 or bool((codes == codes[0]).all()):
         return codes[:, :2]
-    with own_randomness():  # importing scikit-learn draws from Python's random numbers
+    with randomness.unchanged():  # importing scikit-learn draws from Python's random numbers
         from sklearn.decomposition import PCA
     return torch.from_numpy(PCA(2, svd_solver="full").fit_transform(codes.double().numpy())).float()
 
@@ -219,11 +218,7 @@ def _centre(model: Any, label: Tensor | None) -> Tensor:
     if not isinstance(model, Latent):
         raise ValueError(f"x must be given: a {type(model).__name__} has no prior to start from")
     with evaluating(model, 0) as device:
-        prior = model.prior(None if label is None else label.to(device))
-        try:
-            mean = prior.mean
-        except NotImplementedError:
-            mean = prior.sample((DRAWS,)).mean(0)
+        mean = mean_of(model.prior(None if label is None else label.to(device)))
         return mean.reshape(-1, mean.shape[-1])[0].cpu()
 
 

@@ -22,7 +22,7 @@ from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ..training.checkpoint import write_atomically
+from ..files import write_atomically
 
 INK, MUTED, RULE, PAPER = "#1c2330", "#5c6675", "#dde1e7", "#fefefe"
 GUTTER = "#2b313b"  # dark between tiles on light paper too, or the eye sees the lattice before the pictures

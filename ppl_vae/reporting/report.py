@@ -22,9 +22,9 @@ from torch import Tensor, nn
 from .. import evaluation
 from ..data import Data
 from ..evaluation.figures import FIGURES
+from ..files import write_atomically
 from ..models import VAE, Codec, Latent
 from ..models.protocols import is_pair
-from ..training.checkpoint import write_atomically
 from . import plots, trust
 from .embed import embed
 from .headline import command, counted, facts, numbers, title

@@ -154,7 +154,7 @@ def test_a_number_in_the_place_of_y_is_refused(name):
         assert str(caught.value).endswith(f"write num_particles={said}") or name not in PARTICLES
 
 
-def test_labels_that_do_not_fit_are_refused(monkeypatch):
+def test_labels_that_do_not_fit_are_refused():
     model = vae()
     for call in (evaluation.codes, evaluation.elbo, evaluation.log_likelihood, evaluation.reconstruct, evaluation.gaps):
         with pytest.raises(ValueError, match="^y must hold a label for each of the 5 examples, not 4 labels$"):
@@ -164,17 +164,44 @@ def test_labels_that_do_not_fit_are_refused(monkeypatch):
     ):
         evaluation.decode(model, torch.zeros(2, 3, 2), torch.zeros(6))
 
-    class Ten:
-        def check(self, y, n):
-            if y.max() > 9:
-                raise ValueError(f"y holds {y.max().item()}, not a label of 0 to 9")
 
-    monkeypatch.setattr(type(model), "condition", Ten(), raising=False)
-    with pytest.raises(ValueError, match="^y is needed: VAE is a model of x given y$"):
-        evaluation.log_likelihood(model, X)
-    with pytest.raises(ValueError, match="^y holds 10, not a label of 0 to 9$"):
-        evaluation.elbo(model, X, torch.full((5,), 10))
-    assert evaluation.elbo(model, X, np.arange(5)).elbo.shape == (5,)
+def test_the_condition_checks_the_labels_at_the_door():
+    label = networks.Label(10)
+    encoder = networks.Conditioned.around(networks.MLP, label, SHAPE)
+    decoder = networks.Conditioned.around(networks.MLP, label, 2)
+    model = VAE(priors.Normal(2), posteriors.Normal(encoder, 2), likelihoods.Normal(decoder, SHAPE))
+    for call in (evaluation.codes, evaluation.elbo, evaluation.log_likelihood, evaluation.interpolate):
+        more = (X6,) if call is evaluation.interpolate else ()
+        with pytest.raises(ValueError, match=r"^y is missing: the model is conditional on Label\(10\)"):
+            call(model, X6, *more)
+        with pytest.raises(ValueError, match="^y holds the label 10 in row 2, but Label"):
+            call(model, X6, *more, y=torch.tensor([0, 1, 10, 2, 3, 4]))
+    assert evaluation.elbo(model, X6, np.arange(6)).elbo.shape == (6,)
+    with pytest.raises(ValueError, match="y is missing"):
+        evaluation.sample_means(model, 3)
+
+
+def test_a_conditional_model_has_a_whole_report(tmp_path):
+    model = VAE(
+        priors.Normal(2),
+        posteriors.Normal(networks.Conditioned.around(networks.MLP, networks.Label(3), SHAPE), 2),
+        likelihoods.Normal(networks.Conditioned.around(networks.MLP, networks.Label(3), 2), SHAPE),
+    )
+    split = data.Split(torch.randn(60, 6), torch.arange(60) % 3)
+    path = report.write(tmp_path, model, data.Data("", split, split, split, None, None, {}), [], {})
+    html = path.read_text()
+    for section in (
+        "reconstructions",
+        "samples",
+        "interpolation",
+        "traversals",
+        "manifold",
+        "codes",
+        "kl",
+        "calibration",
+    ):
+        assert f'<section id="{section}"' in html
+    assert "Not computed" not in html
 
 
 def test_models_are_asked_by_their_protocols():
