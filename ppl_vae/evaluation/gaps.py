@@ -58,7 +58,7 @@ class Gaps:
         """Mean over the data and its Monte Carlo standard error, of every figure, in nats per example."""
         n = len(self.elbo)
         return {
-            name: (getattr(self, name).mean().item(), self.stderr[name].square().sum().sqrt().item() / n)
+            name: (vars(self)[name].mean().item(), self.stderr[name].square().sum().sqrt().item() / n)
             for name in FIGURES
         }
 

@@ -137,6 +137,9 @@ def _samples(model: Any, known: Tensor | None, labels: Tensor | None, x: Tensor 
         name, z = "Prior samples", evaluation.random_codes(model, DRAWN, asked)
         text = "Codes drawn from the prior and decoded: none of these exists in the data."
         text += " Shown is the likelihood's mean." if isinstance(model, VAE) else ""
+        text += (
+            " Each has the label of a training example." if model.condition is not None and labels is not None else ""
+        )
     else:
         name, z = "Samples from random codes", evaluation.random_codes(model, DRAWN, asked, x=known)
         text = (
