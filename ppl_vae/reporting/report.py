@@ -80,7 +80,8 @@ def _sections(model: Any, data: Data | None, rows: Sequence[Mapping[str, Any]], 
     if isinstance(model, Codec):
         if x is not None:
             yield _reconstructions(model, x, y)
-        if isinstance(model, Latent) or (known is not None and len(known) > 1):
+        drawable = isinstance(model, Latent) or (known is not None and len(known) > 1)
+        if drawable and (model.condition is None or labels is not None):
             clean = data is not None and known is not None and data.train.resolve(model.support).noise is None
             yield _samples(model, known, labels, x if clean else None, y)
         if x is not None:
@@ -137,9 +138,7 @@ def _samples(model: Any, known: Tensor | None, labels: Tensor | None, x: Tensor 
         name, z = "Prior samples", evaluation.random_codes(model, DRAWN, asked)
         text = "Codes drawn from the prior and decoded: none of these exists in the data."
         text += " Shown is the likelihood's mean." if isinstance(model, VAE) else ""
-        text += (
-            " Each has the label of a training example." if model.condition is not None and labels is not None else ""
-        )
+        text += " Each has the label of a training example." if model.condition is not None else ""
     else:
         name, z = "Samples from random codes", evaluation.random_codes(model, DRAWN, asked, x=known)
         text = (

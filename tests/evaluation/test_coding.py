@@ -201,7 +201,8 @@ def test_a_conditional_model_has_a_whole_report(tmp_path):
         "calibration",
     ):
         assert f'<section id="{section}"' in html
-    assert "Not computed" not in html
+    assert "Not computed" not in html and "Each has the label of a training example." in html
+    assert "<section" not in report.write(tmp_path, model, None, [], {}).read_text()  # no labels to draw for
 
 
 def test_models_are_asked_by_their_protocols():
