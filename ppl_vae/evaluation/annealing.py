@@ -147,7 +147,10 @@ def bidirectional(
         y: labels (B, ...) to simulate for, or None.
         num_chains: chains in each direction for each datum.
         num_temperatures: T; the gap falls about as 1/T.
-        leapfrog, start, seed, memory: as in ``annealed_log_likelihood``; the seed is that of the data too.
+        leapfrog: leapfrog steps of each proposal.
+        start: "prior" or "guide".
+        seed: of the data and chains; the caller's generators are left alone.
+        memory: bytes that the intermediate tensors of one piece may take.
 
     Returns:
         a ``Bidirectional`` with tensors on the CPU.

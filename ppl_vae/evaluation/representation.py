@@ -49,11 +49,15 @@ def knn_accuracy(z: Tensor, y: Tensor, test_z: Tensor, test_y: Tensor, k: int = 
     """Test accuracy of the vote of the k nearest codes, in Euclidean distance.
 
     Args:
-        z, y, test_z, test_y: as for ``linear_probe``; the codes z vote.
+        z: codes that vote (N, dim).
+        y: their labels (N,).
+        test_z: codes to be judged on (M, dim).
+        test_y: their labels (M,).
         k: how many vote.
 
     Raises:
-        ValueError: as ``linear_probe``, or fewer codes than k.
+        ValueError: tensors that do not fit together, codes that are NaN or infinite, labels that are no whole numbers,
+            or fewer codes than k.
 
     Example:
         >>> import torch
