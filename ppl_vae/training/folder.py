@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -95,11 +96,12 @@ class RunFolder:
         self.write_metrics(state["rows"])
 
     def write_metrics(self, rows: list[dict[str, Any]]) -> None:
-        """One JSON line for every epoch."""
-        write_atomically(self.metrics_file, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        """One JSON line for every epoch of every stage, with null for a mean that is NaN or infinite."""
+        lines = (json.dumps(_finite(row), allow_nan=False) + "\n" for row in rows)
+        write_atomically(self.metrics_file, "".join(lines).encode())
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The rows written so far, one an epoch.
+        """The rows written so far, as in ``History.rows``, with NaN for null; those of old runs get the main stage's "".
 
         Raises:
             ValueError: the file is cut short or has been changed.
@@ -109,10 +111,26 @@ class RunFolder:
         try:
             rows = [json.loads(line) for line in self.metrics_file.read_text().splitlines()]
             if all("train" in row and "epoch" in row for row in rows):
-                return rows
-        except (ValueError, TypeError):
+                return [_row(row) for row in rows]
+        except (ValueError, TypeError, AttributeError):
             pass
         raise ValueError(f"{self.metrics_file} is damaged; resuming the run, finished or not, writes it anew")
+
+
+def _finite(value: Any) -> Any:
+    """The value with None for every number that is NaN or infinite, which JSON has no words for."""
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _row(row: dict[str, Any]) -> dict[str, Any]:
+    """A row as it was in ``History.rows``."""
+    means = {part: row[part] for part in ("train", "valid") if part in row}
+    read = {part: {k: math.nan if v is None else v for k, v in terms.items()} for part, terms in means.items()}
+    return {"stage": "", **row, **read}
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
