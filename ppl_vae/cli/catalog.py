@@ -77,6 +77,7 @@ class Entry:
     summary: str
     arguments: tuple[Option, ...]
     methods: frozenset[str] = frozenset()
+    abstract: bool = False
 
     @property
     def options(self) -> dict[str, Option]:
@@ -116,7 +117,7 @@ def parts(role: str) -> dict[str, Entry]:
         >>> parts("network")["mlp"].cls
         'MLP'
     """
-    found = [e for e in exported(ROLES[role]).values() if e.buildable and role not in e.structural]
+    found = [e for e in exported(ROLES[role]).values() if e.buildable and not e.abstract and role not in e.structural]
     needed = {"network": "decoder", "beta": "__call__"}.get(role)
     return {entry.name: entry for entry in found if needed is None or needed in entry.methods}
 
@@ -157,7 +158,14 @@ def _class(home: Source, node: ast.ClassDef) -> Entry:
     for _, cls in reversed(lineage):
         docs |= argument_docs(cls)
     arguments = next((_arguments(at, f, docs)[1:] for at, f in functions if f.name == "__init__"), ())
-    return Entry(kebab(node.name), node.name, summary(node), arguments, frozenset(f.name for _, f in functions))
+    methods = frozenset(f.name for _, f in functions)
+    return Entry(kebab(node.name), node.name, summary(node), arguments, methods, _is_abstract(node))
+
+
+def _is_abstract(node: ast.ClassDef) -> bool:
+    """Whether a class leaves methods to its subclasses."""
+    own = [name for item in node.body for name in ast.walk(item) if isinstance(name, ast.Name)]
+    return any(name.id in ("abstractmethod", "_needs") for name in own)
 
 
 @functools.cache
