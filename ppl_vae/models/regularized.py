@@ -18,12 +18,13 @@ from torch.nn.utils import parametrize
 from ..checks import check_size, check_weight, nearest
 from .autoencoder import Autoencoder
 from .density import Density
+from .hooks import Concluded
 from .jacobian import squared_jacobian
 
 REGULARIZERS = ("gradient", "l2", "spectral")
 
 
-class RegularizedAutoencoder(Autoencoder):
+class RegularizedAutoencoder(Autoencoder, Concluded):
     """A deterministic autoencoder that samples: a smooth decoder, and a density of the codes.
 
     Args:

@@ -6,7 +6,8 @@
 program, its estimator and autograd do to tensors and nothing of the Python around it. Everything that changes from
 step to step is an input: parameters, buffers (a scheduled beta or temperature is one) and the batch; random numbers are
 drawn in the graph from torch's own generator, so a captured run sees the noise of an eager one. A graph fits batches
-of one shape, and one set of players that move: each one's loss is differentiated over its own parameters. A program whose operations depend on values, or change from call to call, has no such graph.
+of one shape and one set of players that move, each of whom differentiates a loss over parameters of its own. A program
+whose operations depend on values, or change from call to call, has no such graph.
 """
 
 from __future__ import annotations

@@ -101,7 +101,7 @@ class RunFolder:
         write_atomically(self.metrics_file, "".join(lines).encode())
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The rows written so far, as in ``History.rows``, with NaN for null; those of old runs get the main stage's "".
+        """The rows written so far, as in ``History.rows``, with NaN for null; old rows are of the main stage.
 
         Raises:
             ValueError: the file is cut short or has been changed.

@@ -12,7 +12,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from .. import __version__, randomness
 from ..data import Batches, Split
@@ -85,9 +84,7 @@ class Run:
             raise ValueError("resume needs out, the run folder to go on with")
         self.objective.to(self.processes.device)
         stages = stages_of(self.objective, self.processes.device)
-        self.loops = [
-            Loop(stage, self.settings, self.batches, self.valid_batches, self.processes) for stage in stages
-        ]
+        self.loops = [Loop(stage, self.settings, self.batches, self.valid_batches, self.processes) for stage in stages]
         first = next(self.batches.epoch(0))
         for loop in self.loops:
             loop.prepare(first)
@@ -132,7 +129,9 @@ class Run:
         log = Log(self.progress, sum(loop.total for loop in self.loops), self._before() + self.loop.step, self._logs())
         try:
             with self.processes.interruptible() as interrupted:
-                for self.index in range(self.index, len(self.loops)):
+                self._train_stage(log, interrupted)
+                while self.index < len(self.loops) - 1:
+                    self.index += 1
                     self._train_stage(log, interrupted)
         finally:
             log.close()
