@@ -110,8 +110,8 @@ class OnCodes(Objective):
 
     def __init__(self, machine: Machine) -> None:
         super().__init__()
-        self.model, self.machine = machine.rbm, machine
-        self.objective = ContrastiveDivergence(machine.rbm, machine.k, means=True)
+        self.machine = machine
+        self.model = ContrastiveDivergence(machine.rbm, machine.k, means=True)  # of codes, where fit gives data
 
     @torch.no_grad()
     def start(self, train: Split) -> None:
@@ -128,4 +128,4 @@ class OnCodes(Objective):
         """Loss of a batch (x, ...)."""
         with torch.no_grad():
             codes = self.machine.below(x)
-        return self.objective(codes)
+        return self.model(codes)

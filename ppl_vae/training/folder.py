@@ -92,8 +92,12 @@ class RunFolder:
     def save(self, state: dict[str, Any], model: nn.Module) -> None:
         """Write checkpoint, weights and metrics, each atomically, the checkpoint first."""
         save_checkpoint(self.checkpoint_file, state)
-        save_weights(self.weights_file, model)
+        self.save_weights(model)
         self.write_metrics(state["rows"])
+
+    def save_weights(self, model: nn.Module) -> None:
+        """Write the weights alone, atomically."""
+        save_weights(self.weights_file, model)
 
     def write_metrics(self, rows: list[dict[str, Any]]) -> None:
         """One JSON line for every epoch of every stage, with null for a mean that is NaN or infinite."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import pyro
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from .. import randomness
 from ..data import Batches
@@ -78,7 +78,7 @@ class Loop:
 
     # Before the first step
 
-    def prepare(self, batch: tuple[Tensor, ...]) -> None:
+    def prepare(self, batch: tuple[Tensor, ...], whole: nn.Module) -> None:
         """Try the first batch, and find the players and how steps are made; ValueError if something cannot be."""
         self.module.to(self.processes.device)
         self.objective.prepare(*batch)
@@ -89,7 +89,7 @@ class Loop:
                 "process"
             )
         self._check_patience()
-        try_once(self.module, batch)
+        try_once(self.module, batch, whole)
         self.processes.same_everywhere(self.module)
         self.movers = find_movers(self.objective, self.settings, self.stage.lr_factor)
         self.turns = turns(self.movers)
@@ -173,7 +173,7 @@ class Loop:
         for mover in movers:
             self.processes.add_gradients(mover.parameters)
             if self.settings.clip is not None:
-                torch.nn.utils.clip_grad_norm_(mover.parameters, self.settings.clip)
+                nn.utils.clip_grad_norm_(mover.parameters, self.settings.clip)
         for mover in movers:
             mover.optimizer.step()
         self.step += 1

@@ -1,8 +1,8 @@
 """One training run: its stages one after the other, its folder, and how it goes on after it was killed.
 
-A checkpoint holds [stage, epoch, batch, step], the whole model and the objective of the stage. It is written within
-a stage and after ``begin``, never between ``end`` of a stage and ``begin`` of the next: a run that is killed there
-repeats ``end`` from the state it was called in.
+A checkpoint holds [stage, epoch, batch, step], the whole model and the objective of the stage, as training left them:
+best weights are taken and ``end`` is called afterwards, and again when a run that was killed there, or is done, is
+resumed. ``begin`` is followed by a checkpoint.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Run:
         self.progress = progress and processes.main
         self.callback = callback if processes.main else None
         self.loops: list[Loop] = []
-        self.index, self.finished = 0, False
+        self.index = 0
         self.rows: list[dict[str, Any]] = []
         self.random: dict[str, Any] | None = None  # the generators' state to go on with
         self.folder: RunFolder | None = None
@@ -87,7 +87,8 @@ class Run:
         self.loops = [Loop(stage, self.settings, self.batches, self.valid_batches, self.processes) for stage in stages]
         first = next(self.batches.epoch(0))
         for loop in self.loops:
-            loop.prepare(first)
+            loop.kept = self._what_is_kept
+            loop.prepare(first, self.whole)
         self.processes.same_everywhere(self.whole)
         for loop in self.loops:
             with alone(self.whole, loop.module):
@@ -106,7 +107,7 @@ class Run:
         self.folder = folder
         self.main.steps.capture = folder.config()["training"].get("capture", False)
         for loop in self.loops:
-            loop.save, loop.kept = self._save, self._what_is_kept
+            loop.save = self._save
         if checkpoint is not None:
             self._restore(self._as_now(checkpoint))
 
@@ -156,12 +157,13 @@ class Run:
                 if self.index:
                     self._save()
             loop.train(log, interrupted)
-            if not self.finished:
-                loop.take_best()
-                self._change(loop.stage.end)
-            if self.index == len(self.loops) - 1:
-                self.finished = True
-                self._save()
+            last = self.index == len(self.loops) - 1
+            if last:
+                self._save()  # from here the stage can be made longer
+            loop.take_best()
+            self._change(loop.stage.end)
+            if last and self.folder is not None and self.processes.main:
+                self.folder.save_weights(self.objective.model)
 
     @torch.no_grad()
     def _change(self, hook: Callable[[Split], None] | None) -> None:
@@ -228,7 +230,6 @@ class Run:
             "rows": self.rows,
             "best": loop.best,
             "stale": loop.stale,
-            "finished": self.finished,
         }
 
     def _as_now(self, state: dict[str, Any]) -> dict[str, Any]:
@@ -268,8 +269,6 @@ class Run:
             raise ValueError(f"{self.folder.checkpoint_file} is of other players; it was not loaded")
         self.loop.restore(state)
         self.random = state["random"][self.processes.rank]
-        over = self.loop.stopped_early or self.loop.epoch >= self.loop.settings.epochs
-        self.finished = state["finished"] and over
 
     def _check_stages(self, known: list[dict[str, Any]]) -> None:
         assert self.folder is not None

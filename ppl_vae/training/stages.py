@@ -63,15 +63,16 @@ def alone(whole: nn.Module, part: nn.Module) -> Iterator[None]:
             p.requires_grad_(trained)
 
 
-def try_once(module: nn.Module, batch: Sequence[Tensor]) -> None:
+def try_once(part: nn.Module, batch: Sequence[Tensor], whole: nn.Module) -> None:
     """One loss in eval mode with Pyro's validation on, which leaves nothing behind: errors come before training."""
     if not len(batch[0]):
         return
-    modes = [(part, part.training) for part in module.modules()]
-    module.eval()
+    modes = [(module, module.training) for module in {*whole.modules(), *part.modules()}]
+    whole.eval()
+    part.eval()
     try:
         with trial(*batch), pyro.validation_enabled(True):
-            module(*batch)
+            part(*batch)
     finally:
-        for part, mode in modes:
-            part.training = mode
+        for module, mode in modes:
+            module.training = mode
