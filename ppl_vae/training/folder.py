@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..models import Pair
 from ..parts import build
 from .checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights, write_atomically
 
@@ -175,7 +176,7 @@ def load(run: str | Path, model: nn.Module | None = None) -> nn.Module:
         raise ValueError(f"run {folder.path} has no weights yet; train it further with --resume")
     with torch.random.fork_rng(devices=[]):
         trained: nn.Module = build(config["model"]) if model is None else model
-    if not getattr(trained, "prepared", True):
+    if isinstance(trained, Pair) and not trained.prepared:
         raise ValueError("model is a Program that has seen no batch yet; call program.prepare(x) before loading it")
     load_weights(folder.weights_file, trained)
     return trained.eval()

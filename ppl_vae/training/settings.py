@@ -52,12 +52,12 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulate"):
-            check_size(name, getattr(self, name))
+            check_size(name, vars(self)[name])
         for name in ("warmup", "workers", "seed"):
-            check_size(name, getattr(self, name), least=0)
+            check_size(name, vars(self)[name], least=0)
         for name in ("patience", "checkpoint_every"):
-            if getattr(self, name) is not None:
-                check_size(name, getattr(self, name))
+            if vars(self)[name] is not None:
+                check_size(name, vars(self)[name])
         check_number("lr", self.lr)
         check_number("weight_decay", self.weight_decay, positive=False)
         if self.clip is not None:

@@ -12,10 +12,10 @@ class Adversarial(Objective):
 
     watch = None
 
-    def __init__(self, size=16, alternate=False):
+    def __init__(self, size=16, alternate=False, dropout=0.1):
         super().__init__()
         self.model = nn.Sequential(nn.Linear(3, 8), nn.Tanh(), nn.Linear(8, size))
-        self.critic = nn.Sequential(nn.Linear(size, 8), nn.Dropout(0.1), nn.LeakyReLU(0.2), nn.Linear(8, 1))
+        self.critic = nn.Sequential(nn.Linear(size, 8), nn.Dropout(dropout), nn.LeakyReLU(0.2), nn.Linear(8, 1))
         self.every = 2 if alternate else 1
 
     def players(self):
