@@ -10,9 +10,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from ..files import write_atomically
 from ..models import Pair
 from ..parts import build
-from .checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights, write_atomically
+from .checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 
 # What may differ between the run that was stopped and the one that carries it on.
 FREE_TO_CHANGE = ("epochs", "device", "workers", "tensorboard", "checkpoint_every", "capture")
