@@ -35,11 +35,11 @@ class Codes(nn.Module):
 
     def __init__(self, model):
         super().__init__()
-        self.second, self.whole = model["second"], (model,)
+        self.second, self.scale, self.whole = model["second"], nn.Parameter(torch.ones(8)), (model,)
 
     def forward(self, x, *_):
         h = self.whole[0]["first"][:3](x.flatten(1)) - self.whole[0]["norm"].running_mean
-        return Loss((self.second(h) - h).square().sum(1).mean())
+        return Loss((self.scale * self.second(h) - h).square().sum(1).mean())
 
 
 class TwoStage(Objective):
