@@ -95,7 +95,7 @@ def fit(
     Raises:
         ValueError: arguments or data that cannot be right, or batches of a program that needs all data at once, in one
             sentence.
-        Diverged: the loss became NaN or infinite; names step and site.
+        Diverged: the loss became NaN or infinite; names the step and what is not finite.
         KeyboardInterrupt: Ctrl-C, after the run was saved.
         TypeError: an objective that is no module.
 

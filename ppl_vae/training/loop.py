@@ -188,11 +188,10 @@ class Loop:
         if found is None:
             return
         step, value = found
-        site = self.objective.diagnose(*batch) if batch else None
+        first = self.objective.diagnose(*batch) if batch else None
         where = f" of {stage_words(self.stage.name)}" if self.stage.name else ""
-        raise Diverged(
-            f"the loss became {value} at step {step}{where}{f' at site {site}' if site else ''}{self.kept()}"
-        )
+        why = f", where {first} is not finite" if first else ""
+        raise Diverged(f"the loss became {value} at step {step}{where}{why}{self.kept()}")
 
     def _checkpoint_is_due(self, last_saved: float) -> bool:
         if self.batch == len(self.batches):

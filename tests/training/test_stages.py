@@ -11,6 +11,7 @@ from torch import nn
 from training.fixtures import TwoStage
 
 from ppl_vae import Reconstruction, fit, load, models, networks
+from ppl_vae.data import as_split
 from ppl_vae.objectives import Loss, Objective, Stage
 from ppl_vae.training import RunFolder, folder
 from ppl_vae.training.checkpoint import load_checkpoint, save_checkpoint
@@ -88,7 +89,8 @@ def test_a_stage_has_its_seed_and_the_main_one_the_runs():
             self.model, self.seen = nn.ModuleDict({"a": nn.Linear(1, 1)}), {name: [] for name in names}
 
         def stages(self):
-            return [Stage(name, Watched(seen), 1 if name else None) for name, seen in self.seen.items()]
+            drawn = (lambda train: torch.rand(3)) if len(self.seen) > 1 else None  # of which the steps know nothing
+            return [Stage(n, Watched(seen), 1 if n else None, begin=drawn) for n, seen in self.seen.items()]
 
         def forward(self, x):
             raise NotImplementedError
@@ -299,7 +301,7 @@ def test_a_density_is_the_end_of_the_main_stage():
     model = models.RegularizedAutoencoder(networks.MLP(16, [8]), networks.MLP(2, [8]), 2, 16, components=1)
     stages = Reconstruction(model).stages()
     assert [stage.name for stage in stages] == [""]
-    stages[0].end(fit.__globals__["as_split"](X))
+    stages[0].end(as_split(X))
     assert torch.allclose(model.prior.means[0], model.encode(X).mean(0), atol=1e-4)
 
 
