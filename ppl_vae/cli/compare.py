@@ -10,7 +10,7 @@ import functools
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..checks import check_size, nearest
 from .arguments import UsageError, read, words
@@ -18,6 +18,9 @@ from .config import word
 from .flags import compare_flags, option_flags
 from .grid import grid
 from .settings import Settings, Words, with_file
+
+if TYPE_CHECKING:
+    from ..comparison import Table
 
 OWN = ("out", "jobs", "backend", "num-particles", "limit", "config", "progress", "quiet")
 """Flags of the comparison itself; all others are of its cells."""
@@ -34,7 +37,7 @@ def compare(
     limit: int = 500,
     progress: bool = True,
     **flags: Any,
-) -> Any:
+) -> Table:
     """Train every combination of settings on one data set and put them side by side.
 
     The settings are the flags of ``ppl-vae train``, each with one value or a list of them. In a list, a part may carry
@@ -45,11 +48,11 @@ def compare(
         data: a named data set, a file or a folder.
         out: folder of the comparison.
         axes: flags by their names in the shell, ``{"estimator.num-particles": [1, 5]}``.
-        jobs: this and the following as in ``ppl_vae.compare``.
-        backend: see there.
-        num_particles: see there.
-        limit: see there.
-        progress: see there.
+        jobs: as for ``ppl_vae.compare``.
+        backend: as for ``ppl_vae.compare``.
+        num_particles: as for ``ppl_vae.compare``.
+        limit: as for ``ppl_vae.compare``.
+        progress: as for ``ppl_vae.compare``.
         **flags: flags whose names have underscores for hyphens, ``latent_dim=8``.
 
     Returns:
@@ -70,8 +73,8 @@ def compare(
         if name not in known:
             raise ValueError(f"{name} is no flag of ppl-vae train to compare by; {nearest(name, known)}")
     typed = {name: _typed(value) for name, value in given.items()}
-    own = {"jobs": jobs, "backend": backend, "num-particles": num_particles, "limit": limit}
-    return _compare(typed, Path(out), **own, progress=progress)
+    own = {"jobs": jobs, "backend": backend, "num_particles": num_particles, "limit": limit}
+    return compare_words(typed, Path(out), **own, progress=progress)
 
 
 def command(argv: Sequence[str]) -> int:
@@ -82,8 +85,8 @@ def command(argv: Sequence[str]) -> int:
     cells = {name: value for name, value in given.items() if name not in OWN}
     out = Path(own["out"] or f"runs/compare-{Path(given.get('data', ['digits'])[0]).stem}")
     shown = own["progress"] and not own["quiet"]
-    asked = {name: own[name] for name in ("jobs", "backend", "num-particles", "limit")}
-    table = _compare(cells, out, **asked, progress=shown)
+    asked = {name.replace("-", "_"): own[name] for name in ("jobs", "backend", "num-particles", "limit")}
+    table = compare_words(cells, out, **asked, progress=shown)
     if len(table.failed) == len(table.rows):
         raise UsageError(f"all {len(table.rows)} cells failed, the first with: {table.failed[0]['error']}")
     if not own["quiet"]:
@@ -92,7 +95,11 @@ def command(argv: Sequence[str]) -> int:
     return 0
 
 
-def _compare(given: Words, out: Path, *, progress: bool, **asked: Any) -> Any:
+def compare_words(
+    given: Words, out: Path, *, jobs: int, backend: str, num_particles: int, limit: int, progress: bool
+) -> Table:
+    """Train the grid that the words behind train's flags make; the other arguments as in ``ppl_vae.compare``."""
+    asked = {"jobs": jobs, "backend": backend, "num-particles": num_particles, "limit": limit}
     for name in ("jobs", "num-particles", "limit"):
         check_size(f"--{name}", asked[name])
     chosen = grid(given)

@@ -97,7 +97,8 @@ def test_every_likelihood(likelihood, tmp_path):
 def test_every_other_model(name, tmp_path):
     entry = catalog.parts("model")[name]
     words = ["--model", name, *SHELL[2 if name == "rbm" else 0 :]]
-    words += [w for role, (word, _) in SUPPLIED.items() if role in entry.structural for w in (f"--{role}", word)]
+    supplied = {a.argument: SUPPLIED[a.argument] for a in entry.arguments if a.required and a.argument in SUPPLIED}
+    words += [w for role, (word, _) in supplied.items() for w in (f"--{role}", word)]
     shape = (1, 4, 4) if name == "conv-autoencoder" else (6,)
     model, train = started(words, "bernoulli", tmp_path, shape)
     with torch.random.fork_rng(devices=[]):
@@ -105,7 +106,7 @@ def test_every_other_model(name, tmp_path):
         known = {"dim": DIM, "shape": shape, "hidden": [5], "activation": "relu"}
         if "encoder" in entry.structural:
             known |= {"decoder": networks.MLP.decoder(DIM, [5], shape), "encoder": networks.MLP(shape, [5])}
-        known |= {role: part() for role, (_, part) in SUPPLIED.items()}
-        python = getattr(models, entry.cls)(**{k: known[k] for k in entry.structural})
+        known |= {role: part() for role, (_, part) in supplied.items()}
+        python = getattr(models, entry.cls)(**{k: known[k] for k in entry.structural if k in known})
     python.start(train)
     check(model, python)
