@@ -1,4 +1,4 @@
-"""ppl_vae on a work: ``fit``'s own loop, a round being an epoch of it."""
+"""ppl_vae on a workload: the loop of ``fit``; a round is one epoch."""
 
 import torch
 
@@ -11,7 +11,7 @@ from ppl_vae.training.run import Run
 
 
 def vae(work):
-    """The work's model."""
+    """The workload's model."""
     softplus = {"activation": "softplus"}
     encoder = (networks.Conv if work.image else networks.MLP)(work.shape, work.hidden, **softplus)
     decoder = type(encoder).decoder(work.dim, work.hidden[::-1], work.shape, **softplus)
@@ -26,7 +26,7 @@ def vae(work):
 
 
 def estimator(work):
-    """IWAE where it is there; its products are those of the K-sample ELBO, which stands in for it otherwise."""
+    """IWAE if this version has it; otherwise the K-sample ELBO, whose matrix products are the same."""
     if work.particles == 1:
         return estimators.MeanFieldELBO()
     return getattr(estimators, "IWAE", estimators.TraceELBO)(num_particles=work.particles)
