@@ -2,7 +2,8 @@
 
 A folder such as ``ppl_vae/priors`` is the one list of its parts: its literal ``__all__`` gives the names, the classes
 behind them give the options (constructor arguments, their annotations, defaults and docs) and a first docstring line.
-``ppl-vae --help`` therefore answers without loading torch.
+The base class says the role: what derives from ``Prior`` is chosen by ``--prior``. ``ppl-vae --help`` therefore answers
+without loading torch.
 """
 
 from __future__ import annotations
@@ -10,115 +11,169 @@ from __future__ import annotations
 import ast
 import functools
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
 from .kinds import Kind
 from .source import Source, argument_docs, summary
 
-ROLES = {
-    "model": "models",
-    "prior": "priors",
-    "posterior": "posteriors",
-    "likelihood": "likelihoods",
-    "network": "networks",
-    "penalty": "penalties",
-    "corruption": "corruptions",
-    "estimator": "estimators",
-    "beta": "handlers",
+DEFAULTS = {
+    "model": "vae",
+    "prior": "normal",
+    "posterior": None,
+    "likelihood": None,
+    "network": "mlp",
+    "penalty": "l1",
+    "corruption": "gaussian",
+    "estimator": "mean-field-elbo",
 }
-"""The flags that name a part, and the folder each chooses from."""
-
-STRUCTURAL = frozenset(
-    "network dim shape in_shape in_shape_or_dim hidden activation parameters encoder decoder "
-    "prior posterior likelihood penalty corruption model estimator beta max_plate_nesting".split()
-)
-"""Constructor arguments that the rest of the model or a flag of their own supplies; no options of a part."""
+"""The part that is taken for a role where none is named; the order in which help shows the roles."""
 
 _SPELLINGS = {
-    "ResNet": "resnet",
-    "ResNetTranspose": "resnet-transpose",
-    "DReG": "dreg",
-    "DisARM": "disarm",
-    "KLRate": "kl",
-    "DeepBeliefNet": "dbn",
-    **{f"{kind}Autoencoder": kind.lower() for kind in ("Contractive", "Denoising", "Regularized", "Sparse", "Stacked")},
-    "LatentNoiseAutoencoder": "latent-noise",
+    **{"ResNet": "resnet", "DReG": "dreg", "DisARM": "disarm", "KLRate": "kl", "DeepBeliefNet": "dbn"},
+    "ConvAutoencoder": "conv-autoencoder",
 }
+_BASES = {"Codec": "model", "Latent": "model", "Pair": "model", "Schedule": "beta"} | {
+    **{"VAE": "model", "Autoencoder": "model", "RBM": "model", "Program": "model", "Linear": "beta", "Cyclical": "beta"}
+}  # until these have base classes
+"""Base classes that do not have their role's name."""
+
+_SUPPLIED = frozenset("dim shape in_shape in_shape_or_dim hidden activation encoder decoder max_plate_nesting".split())
+"""Constructor arguments that the data, flags of their own and the rest of the model give, besides the roles."""
+
 _REQUIRED = object()
 
 
 @dataclass(frozen=True)
 class Option:
-    """One argument that a flag can set."""
+    """One argument that a flag can set.
+
+    Attributes:
+        argument: its name in Python; an underscore at its end is not spoken.
+        kind: what words it takes; None if none can be typed.
+        help: what the docstring says.
+        default: its value where the flag is not given.
+        group: heading under which help shows it.
+    """
 
     argument: str
     kind: Kind | None
     help: str = ""
     default: Any = _REQUIRED
+    group: str = "flags"
 
     @property
     def name(self) -> str:
         """The argument's name in the shell: ``num_particles`` is ``num-particles``."""
-        return self.argument.replace("_", "-")
+        return self.argument.rstrip("_").replace("_", "-")
 
     @property
     def required(self) -> bool:
         """Whether there is no default."""
         return self.default is _REQUIRED
 
+    @property
+    def is_switch(self) -> bool:
+        """Whether the flag stands alone: ``--resume``, ``--no-progress``."""
+        return self.kind is not None and self.kind.types == {"bool"} and not self.kind.choices
+
 
 @dataclass(frozen=True)
 class Entry:
-    """One class or function: its name in the shell, its first docstring line, its arguments and its methods."""
+    """One class or function: its name in the shell and in Python, its first docstring line and its arguments.
+
+    Attributes:
+        name: in the shell.
+        folder: the folder or file that exports it.
+        cls: its name in Python.
+        summary: first line of its docstring.
+        arguments: of the constructor, or of the function.
+        methods: a class's methods.
+        base: the last of its base classes inside the package, itself where it has none.
+    """
 
     name: str
+    folder: str
     cls: str
     summary: str
     arguments: tuple[Option, ...]
     methods: frozenset[str] = frozenset()
+    base: str = ""
+
+    @property
+    def takes(self) -> frozenset[str]:
+        """Names of all arguments."""
+        return frozenset(option.argument for option in self.arguments)
 
     @property
     def options(self) -> dict[str, Option]:
         """Arguments that are flags, by name in the shell."""
-        return {a.name: a for a in self.arguments if a.argument not in STRUCTURAL and a.kind is not None}
-
-    @property
-    def structural(self) -> tuple[str, ...]:
-        """Arguments that the builder supplies."""
-        return tuple(a.argument for a in self.arguments if a.argument in STRUCTURAL)
+        return {a.name: a for a in self.arguments if a.kind is not None and not _is_supplied(a)}
 
     @property
     def buildable(self) -> bool:
         """Whether a shell can supply every argument that has no default."""
-        return all(a.kind is not None or a.argument in STRUCTURAL for a in self.arguments if a.required)
+        return all(a.kind is not None or _is_supplied(a) for a in self.arguments if a.required)
+
+
+def _is_supplied(option: Option) -> bool:
+    return option.argument in _SUPPLIED or option.argument in _bases()
 
 
 def kebab(name: str) -> str:
     """Class name as the shell spells it.
 
     Example:
-        >>> [kebab(name) for name in ("MixtureOfGaussians", "TraceELBO", "MeanFieldELBO", "MLP", "ResNet")]
-        ['mixture-of-gaussians', 'trace-elbo', 'mean-field-elbo', 'mlp', 'resnet']
+        >>> [kebab(name) for name in ("MixtureOfGaussians", "TraceELBO", "MLP", "ResNet", "SparseAutoencoder")]
+        ['mixture-of-gaussians', 'trace-elbo', 'mlp', 'resnet', 'sparse']
     """
-    return _SPELLINGS.get(name) or re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower()
+    short = name.removesuffix("Autoencoder") or name
+    return _SPELLINGS.get(name) or re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", short).lower()
 
 
 @functools.cache
-def parts(role: str) -> dict[str, Entry]:
-    """What the flag ``--<role>`` chooses from, by name in the shell.
+def _bases() -> dict[str, list[Entry]]:
+    """Everything exported, by the role that its base class says; classes without a base are in no role."""
+    found: dict[str, list[Entry]] = {role: [] for role in DEFAULTS}
+    for folder in constant("parts", "_FOLDERS"):
+        for entry in exported(folder).values():
+            if entry.base != entry.cls or entry.cls in _BASES:
+                found.setdefault(_BASES.get(entry.base) or kebab(entry.base), []).append(entry)
+    return found
+
+
+@functools.cache
+def roles() -> dict[str, dict[str, Entry]]:
+    """The flags that name a part, and what each chooses from by name in the shell.
 
     A folder may export more than there is to choose: a network is offered if it has a mirror (a ``decoder``
-    classmethod), a beta schedule if it can be called, anything if its arguments can be supplied and it is not put
-    around another of its kind.
+    classmethod), anything if its arguments can be supplied and it is not put around another of its kind. An objective
+    is chosen by the model.
 
     Example:
-        >>> parts("network")["mlp"].cls
+        >>> roles()["network"]["mlp"].cls
         'MLP'
     """
-    found = [e for e in exported(ROLES[role]).values() if e.buildable and role not in e.structural]
-    needed = {"network": "decoder", "beta": "__call__"}.get(role)
-    return {entry.name: entry for entry in found if needed is None or needed in entry.methods}
+    return {
+        role: {
+            e.name: e
+            for e in entries
+            if e.buildable and role not in e.takes and (role != "network" or "decoder" in e.methods)
+        }
+        for role, entries in _bases().items()
+        if role != "objective"
+    }
+
+
+def parts(role: str) -> dict[str, Entry]:
+    """What the flag ``--<role>`` chooses from, by name in the shell."""
+    return roles()[role]
+
+
+def plural(role: str) -> str:
+    """What a role's parts are called together: the folder's name, where it holds one role."""
+    return f"{role.removesuffix('y')}ies" if role.endswith("y") else f"{role}s"
 
 
 def lookup(role: str, name: str) -> Entry | None:
@@ -135,8 +190,8 @@ def canonical(flag: str) -> str:
         >>> [canonical(flag) for flag in ("model.penalty.k", "model.penalty", "penalty.k", "model.code")]
         ['penalty.k', 'penalty', 'penalty.k', 'model.code']
     """
-    first, _, rest = flag.partition(".")
-    return rest if first in ROLES and re.split("[.=]", rest)[0] in ROLES else flag
+    first, dot, rest = flag.partition(".")
+    return rest if dot and first in roles() and re.split("[.=]", rest)[0] in roles() else flag
 
 
 @functools.cache
@@ -146,18 +201,25 @@ def exported(folder: str) -> dict[str, Entry]:
     for name in constant(folder, "__all__") or ():
         home, node = Source.read(folder).find(name)
         if isinstance(node, ast.ClassDef):
-            entries.append(_class(home, node))
+            entries.append(_class(folder, home, node))
     return {entry.name: entry for entry in sorted(entries, key=lambda entry: entry.name)}
 
 
-def _class(home: Source, node: ast.ClassDef) -> Entry:
+def _class(folder: str, home: Source, node: ast.ClassDef) -> Entry:
     lineage = list(home.lineage(node))
-    functions = [(at, f) for at, cls in lineage for f in cls.body if isinstance(f, ast.FunctionDef)]
-    docs: dict[str, str] = {}
+    functions = [f.name for _, cls in lineage for f in cls.body if isinstance(f, ast.FunctionDef)]
+    base = [cls.name for at, cls in lineage if at.path.name != "parts.py"][-1]
+    given = tuple(constructor(home, node))
+    return Entry(kebab(node.name), folder, node.name, summary(node), given, frozenset(functions), base)
+
+
+def constructor(home: Source, node: ast.ClassDef) -> Iterable[Option]:
+    """Arguments of a class's constructor, its own or inherited."""
+    lineage, docs = list(home.lineage(node)), {}
     for _, cls in reversed(lineage):
         docs |= argument_docs(cls)
-    arguments = next((_arguments(at, f, docs)[1:] for at, f in functions if f.name == "__init__"), ())
-    return Entry(kebab(node.name), node.name, summary(node), arguments, frozenset(f.name for _, f in functions))
+    functions = ((at, f) for at, cls in lineage for f in cls.body if isinstance(f, ast.FunctionDef))
+    return next((_arguments(at, f, docs)[1:] for at, f in functions if f.name == "__init__"), ())
 
 
 @functools.cache
@@ -166,7 +228,7 @@ def function(folder: str, name: str) -> Entry:
     home, node = Source.read(folder).find(name)
     if not isinstance(node, ast.FunctionDef):
         raise LookupError(f"ppl_vae.{folder} has no function {name}")
-    return Entry(kebab(name), name, summary(node), _arguments(home, node, argument_docs(node)))
+    return Entry(kebab(name), folder, name, summary(node), _arguments(home, node, argument_docs(node)))
 
 
 def constant(folder: str, name: str) -> Any:
@@ -183,7 +245,7 @@ def _arguments(home: Source, node: ast.FunctionDef, docs: dict[str, str]) -> tup
         Option(
             arg.arg,
             Kind.of(arg.annotation, home.find),
-            docs.get(arg.arg, ""),
+            docs.get(arg.arg, "").rstrip("."),
             *(() if value is None else (home.literal(value),)),
         )
         for arg, value in pairs

@@ -82,7 +82,7 @@ class Kind:
         words = list(words)
         if not words and self.types == {"bool"}:
             return True
-        if len(words) == 1 and "none" in self.types and words[0].lower() in ("none", "null"):
+        if len(words) == 1 and "none" in self.types and words[0].lower() in {"none", "null"}.difference(self.choices):
             return None
         if self.many and not (self.alone and len(words) == 1):
             return [self._one(word) for word in words]

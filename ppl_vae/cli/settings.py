@@ -1,4 +1,4 @@
-"""Settings of ``ppl-vae train``: command line over configuration file over defaults, checked against the chosen parts.
+"""Settings of a training: command line over configuration file over defaults, checked against the chosen parts.
 
 The result is complete and JSON-able: what ``--print-config`` prints and config.json keeps.
 """
@@ -11,15 +11,13 @@ from typing import Any
 
 from ..checks import nearest
 from . import catalog
-from .arguments import UsageError, read, words
-from .catalog import ROLES, Entry, Option
+from .arguments import UsageError, read, read_all, words
+from .catalog import DEFAULTS, Entry, Option
 from .config import words_of
-from .flags import DEFAULT_PARTS, FROM_DATA, WORD, Flag, load_options, objective, option_flags, train_flags
-
-NOT_KEPT = frozenset(("config", "print-config", "out", "resume", "report", "progress", "quiet"))
-"""Flags that say nothing about the model and its training."""
+from .flags import FROM_DATA, flags_of, load_options, objective, option_flags, settings_flags
 
 Words = Mapping[str, Sequence[str]]
+"""The words behind each flag of the settings, before they are read."""
 
 
 @dataclass(frozen=True)
@@ -59,16 +57,16 @@ class Settings:
 
         A switch that is on by default is kept as ``no-<switch>``, so that whatever is true is a flag to type.
         """
-        on = {name for name, flag in train_flags().items() if flag.is_switch and flag.default}
-        return {
-            f"no-{name}" if name in on else name: not value if name in on else value
-            for name, value in self.values.items()
-            if name not in NOT_KEPT
-        }
+        flags, kept = settings_flags(), {}
+        for name, value in self.values.items():
+            if "." in name or name in flags:
+                off = name in flags and flags[name].is_switch and flags[name].default
+                kept |= {f"no-{name}": not value} if off else {name: value}
+        return kept
 
 
 def settings(argv: Sequence[str]) -> Settings:
-    """Settings of a command line.
+    """Settings of a command line of ``ppl-vae train``.
 
     Raises:
         UsageError: unknown names, words of the wrong kind, options that the chosen part does not have.
@@ -78,7 +76,7 @@ def settings(argv: Sequence[str]) -> Settings:
         >>> chosen["prior"], chosen.options("prior"), chosen["epochs"], chosen["latent-dim"]
         ('normal', {'learned': True}, 3, 16)
     """
-    return settled(with_file(words("train", argv), train_flags()))
+    return settled(with_file(words("train", argv), flags_of("train")))
 
 
 def settled(given: Words) -> Settings:
@@ -87,25 +85,23 @@ def settled(given: Words) -> Settings:
     Raises:
         UsageError: as ``settings`` does.
     """
-    values = _flags(given)
-    missing = _without_roles(values)
+    values, missing = _chosen(given)
     for name in given:
-        if name.partition(".")[0] in missing:
-            role = name.partition(".")[0]
+        role = name.partition(".")[0]
+        if role in missing:
             raise UsageError(f"--{name} has no meaning for --model {values['model']}, which has no {role}")
     _add_options(values, given)
     return Settings(values, frozenset(given))
 
 
 def idle(given: Words) -> set[str]:
-    """The flags among those given that the chosen parts have no use for: options and roles that they lack.
+    """The flags among those given that the chosen parts do not use: options and roles that they lack.
 
     Example:
         >>> sorted(idle({"beta": ["2"], "beta.steps": ["10"], "prior": ["normal"], "prior.learned": ["true"]}))
         ['beta.steps']
     """
-    values = _flags(given)
-    missing = _without_roles(values)
+    values, missing = _chosen(given)
     offered = _offered(values)
     split = {name: name.partition(".") for name in given}
     return {
@@ -115,44 +111,37 @@ def idle(given: Words) -> set[str]:
     }
 
 
-def with_file(given: Words, flags: Mapping[str, Flag]) -> Words:
-    """The words of a command line over those of the file that its ``--config`` names, if it does."""
+def with_file(given: Words, flags: Mapping[str, Option]) -> Words:
+    """The words of a command line over those of the file that its ``--config`` names, if it does.
+
+    A part named anew on the line comes without the file's options for the old one.
+    """
     if "config" not in given:
         return given
-    switches = {name for name, flag in flags.items() if flag.is_switch}
     if len(given["config"]) != 1:
         raise UsageError(f"--config takes one file, not {' '.join(given['config']) or 'nothing'}")
-    return _over(words_of(given["config"][0], {*flags, *option_flags()}, switches), given)
+    switches = {name for name, flag in flags.items() if flag.is_switch}
+    file = words_of(given["config"][0], {*flags, *option_flags()}, switches)
+    replaced = {role for role in catalog.roles() if role in given and given[role] != file.get(role, given[role])}
+    return {name: value for name, value in file.items() if name.partition(".")[0] not in replaced} | dict(given)
 
 
-def _flags(given: Words) -> dict[str, Any]:
-    """Every flag's value, the parts by their canonical names; without the parts' options."""
-    values = {
-        name: read(name, flag.kind, given[name]) if name in given else flag.default
-        for name, flag in train_flags().items()
-    }
-    for role in DEFAULT_PARTS:
-        if values[role] is not None:
+def _chosen(given: Words) -> tuple[dict[str, Any], set[str]]:
+    """Every flag's value, the parts by their canonical names, without their options; the roles that the model lacks.
+
+    A part that a model can do without is not taken by default.
+    """
+    values = read_all(flags_of("train"), given)
+    for role in catalog.roles():
+        if role != "beta" and values[role] is not None:
             values[role] = _named(role, values[role]).name
     values["beta"] = _beta(str(values["beta"]))
-    return values
-
-
-def _over(file: Words, line: Words) -> dict[str, Sequence[str]]:
-    """The command line over the file; a part named anew on the line comes without the file's options for the old."""
-    replaced = {role for role in ROLES if role in line and role in file and line[role] != file[role]}
-    return {name: value for name, value in file.items() if name.partition(".")[0] not in replaced} | dict(line)
-
-
-def _without_roles(values: dict[str, Any]) -> set[str]:
-    """Drop the roles that the chosen model does not have; gives their names."""
     model = catalog.parts("model")[values["model"]]
-    taken = {*model.structural, *objective(model).structural, "model"}
-    taken |= {"network"} if "encoder" in model.structural or "likelihood" in model.structural else set()
-    missing = {role for role in ROLES if role not in taken}
-    for role in missing:
-        del values[role]
-    return missing
+    taken = {*model.takes, *objective(model).takes, "model"}
+    taken |= {"network"} if taken & {"encoder", "likelihood"} else set()
+    missing = catalog.roles().keys() - taken
+    free = {o.argument for o in model.arguments if not o.required and o.argument in DEFAULTS} - given.keys()
+    return {n: None if n in free else value for n, value in values.items() if n not in missing}, missing
 
 
 def _named(role: str, name: str) -> Entry:
@@ -176,7 +165,7 @@ def _beta(word: str) -> float | str:
 def _offered(values: Mapping[str, Any]) -> dict[str, tuple[str, Mapping[str, Option]]]:
     """For every role: whose options they are, in words, and the options of the chosen part."""
     offered: dict[str, tuple[str, Mapping[str, Option]]] = {"data": (values["data"], load_options())}
-    for role in (*ROLES, "objective"):
+    for role in (*catalog.roles(), "objective"):
         if role == "objective":
             entry = objective(catalog.parts("model")[values["model"]])
         else:
@@ -198,7 +187,7 @@ def _add_options(values: dict[str, Any], given: Words) -> None:
         for name, option in options.items():
             flag = f"{role}.{name}"
             if flag in given:
-                values[flag] = read(flag, option.kind or WORD, given[flag])
+                values[flag] = read(flag, option.kind, given[flag])
             elif option.required:
                 raise UsageError(f"{whose} needs --{flag}")
             else:
@@ -208,5 +197,5 @@ def _add_options(values: dict[str, Any], given: Words) -> None:
 def _whose(role: str, option: str, whose: str, own: Mapping[str, Option]) -> str:
     if own:
         return f"{whose}; {nearest(option, own)}"
-    owners = [name for name, entry in catalog.parts(role).items() if option in entry.options] if role in ROLES else []
+    owners = [name for name, entry in catalog.roles().get(role, {}).items() if option in entry.options]
     return whose + (f"; --{role} {owners[0]} has it" if owners else ", which has none")
