@@ -18,7 +18,7 @@ def error(model):
 # Layer by layer, each machine by contrastive divergence on the mean codes of the one below.
 torch.manual_seed(0)
 net = models.DeepBeliefNet(dim=8, shape=digits.shape, hidden=[100, 50], pretrain=10)
-for stage, epochs in Reconstruction(net).stages():
+for stage, epochs in Reconstruction(net).layers():
     history = fit(stage, digits.train, epochs=epochs, **training)
     first, last = (row["train"]["squared_error"] for row in (history.rows[0], history.rows[-1]))
     print(f"machine: squared error of its input {first:.2f} in the first epoch, {last:.2f} in the last")

@@ -10,11 +10,15 @@ from __future__ import annotations
 
 import importlib
 import inspect
-from typing import Any, Self
+from abc import abstractmethod as abstractmethod
+from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import pyro.distributions
 import torch
 from torch import nn
+
+if TYPE_CHECKING:
+    from .data import Split
 
 _FOLDERS = (
     "networks",
@@ -66,8 +70,50 @@ class Recorded:
         return named
 
 
-class Part(Recorded, nn.Module):
+class Abstract:
+    """Mixin of base classes: a subclass that lacks one of their abstract methods cannot be built.
+
+    It does what ``abc.ABC`` does without a metaclass, so that ``PyroModule[part]`` and ``to_pyro_module_`` work.
+    Methods marked with ``abc.abstractmethod`` are abstract; so are the names in ``_needs``, which may be attributes: a
+    subclass defines them or annotates them in its body. ``inspect.isabstract`` tells which classes are unfinished.
+
+    Example:
+        >>> class Base(Abstract):
+        ...     @abstractmethod
+        ...     def area(self): ...
+        >>> class Circle(Base): ...
+        >>> inspect.isabstract(Circle)
+        True
+        >>> Circle()
+        Traceback (most recent call last):
+        ...
+        TypeError: Can't instantiate abstract class Circle with abstract method area
+    """
+
+    _needs: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:  # noqa: D105
+        super().__init_subclass__(**kwargs)
+        own = {name for name, value in vars(cls).items() if _is_abstract(value)} | {*vars(cls).get("_needs", ())}
+        inherited = {name for base in cls.__bases__ for name in getattr(base, "__abstractmethods__", ())}
+        annotated = {name for base in cls.__mro__ for name in vars(base).get("__annotations__", ())}
+        missing = {n for n in inherited if _is_abstract(getattr(cls, n, None)) or not hasattr(cls, n)} - annotated
+        cls.__abstractmethods__ = frozenset(own | missing)  # type: ignore[attr-defined]
+
+
+def _is_abstract(value: Any) -> bool:
+    return getattr(value, "__isabstractmethod__", False)
+
+
+class Part(Abstract, Recorded, nn.Module):
     """An ``nn.Module`` that can be described and rebuilt: the base of networks, priors, posteriors and likelihoods."""
+
+    def start(self, train: Split) -> None:
+        """Start at the training data, where the part has something to start there; ``fit`` calls it once.
+
+        Args:
+            train: the training rows as the model sees them.
+        """
 
 
 def exported_name(obj: Any) -> str | None:

@@ -173,7 +173,8 @@ def vae(dim=DIM, shape=SHAPE, prior=None, posterior=None, likelihood=None, hidde
 def exported(folder):
     """Names of the classes that a folder lists."""
     module = importlib.import_module(f"ppl_vae.{folder}")
-    return [name for name in module.__all__ if inspect.isclass(getattr(module, name))]
+    classes = {name: getattr(module, name) for name in module.__all__}
+    return [name for name, cls in classes.items() if inspect.isclass(cls) and not inspect.isabstract(cls)]
 
 
 def make(folder, name):

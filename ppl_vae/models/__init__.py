@@ -11,6 +11,7 @@ from .deep_belief_net import DeepBeliefNet
 from .denoising import DenoisingAutoencoder
 from .latent_noise import LatentNoiseAutoencoder
 from .program import Program
+from .protocols import Codec, Latent, Pair
 from .rbm import RBM
 from .regularized import RegularizedAutoencoder
 from .sparse import SparseAutoencoder
@@ -21,11 +22,14 @@ __all__ = [
     "RBM",
     "VAE",
     "Autoencoder",
+    "Codec",
     "ContractiveAutoencoder",
     "ConvAutoencoder",
     "DeepBeliefNet",
     "DenoisingAutoencoder",
+    "Latent",
     "LatentNoiseAutoencoder",
+    "Pair",
     "Program",
     "RegularizedAutoencoder",
     "SparseAutoencoder",

@@ -20,9 +20,10 @@ from torch import nn
 
 from ..parts import Recorded
 from ..trials import trial
+from .protocols import Pair
 
 
-class Program(Recorded, nn.Module):
+class Program(Recorded, nn.Module, Pair):
     """A Pyro model and guide behind the interface of the package's models.
 
     Both are called with the batch, (x,) or (x, y), cut to the arguments they take; a guide of ``*args``, as Pyro's

@@ -25,11 +25,12 @@ from ..parts import Part
 from ..posteriors import Posterior, natural
 from ..posteriors.natural import BY_SUPPORT
 from ..priors import Prior
+from .protocols import Latent, Pair
 
 _numbers = itertools.count()
 
 
-class VAE(Part):
+class VAE(Part, Pair, Latent):
     """A prior, a posterior and a likelihood, and the Pyro ``model`` and ``guide`` they make.
 
     ``pyro.infer.SVI(vae.model, vae.guide, ...)`` works for any number of instances in a process: each registers its

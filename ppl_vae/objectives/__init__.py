@@ -2,7 +2,9 @@
 
 from .contrastive_divergence import ContrastiveDivergence
 from .loss import Loss as Loss
+from .objective import Objective, Player, Stage
+from .objective import as_objective as as_objective
 from .reconstruction import Reconstruction
 from .svi import SVI
 
-__all__ = ["SVI", "ContrastiveDivergence", "Reconstruction"]
+__all__ = ["SVI", "ContrastiveDivergence", "Objective", "Player", "Reconstruction", "Stage"]

@@ -11,16 +11,17 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import constraints
 
 from ..checks import check_size
 from ..models import RBM
 from ..parts import Recorded
 from .loss import Loss
+from .objective import Objective
 
 
-class ContrastiveDivergence(Recorded, nn.Module):
+class ContrastiveDivergence(Recorded, Objective):
     """The objective of an RBM. The loss has no unit: it estimates a gradient, and says nothing of how good the fit is.
 
     The terms do: the squared error of the mean-field reconstruction and, of binary draws, the pseudo-log-likelihood in
@@ -47,7 +48,7 @@ class ContrastiveDivergence(Recorded, nn.Module):
         (torch.Size([]), ['squared_error', 'pseudo_log_likelihood'])
     """
 
-    monitor = "squared_error"
+    watch = ("squared_error", "min")
     chains: Tensor
 
     def __init__(
@@ -101,7 +102,7 @@ class ContrastiveDivergence(Recorded, nn.Module):
         return terms
 
 
-class OnCodes(nn.Module):
+class OnCodes(Objective):
     """Contrastive divergence of a machine that sees the codes of the layers below in place of the data.
 
     Args:

@@ -14,7 +14,9 @@ class Loss:
     Attributes:
         value: scalar to minimise, in mean nats per example (or the model's own unit where it has no density).
         terms: tensors of shape (B,) or scalars, for reporting; in nats at beta = 1.
+        others: losses of the other players, by name, scalars; each moves its own parameters.
     """
 
     value: Tensor
     terms: dict[str, Tensor] = field(default_factory=dict)
+    others: dict[str, Tensor] = field(default_factory=dict)

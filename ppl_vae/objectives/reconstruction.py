@@ -22,11 +22,12 @@ from torch import Tensor, nn
 from ..parts import Recorded
 from .contrastive_divergence import ContrastiveDivergence, OnCodes
 from .loss import Loss
+from .objective import Objective
 
 LOSSES = ("mse", "bce")
 
 
-class Reconstruction(Recorded, nn.Module):
+class Reconstruction(Recorded, Objective):
     """Squared error |x - x'|^2 or cross-entropy -sum_i x_i log x'_i + (1 - x_i) log(1 - x'_i) of an autoencoder.
 
     Penalties of the model's are added to it.
@@ -69,7 +70,7 @@ class Reconstruction(Recorded, nn.Module):
                 stacklevel=2,
             )
 
-    def stages(self) -> Iterator[tuple[nn.Module, int]]:
+    def layers(self) -> Iterator[tuple[nn.Module, int]]:
         """Objectives to be trained before this one, and for how many epochs each."""
         if hasattr(self.model, "stages"):
             for index, (layer, epochs) in enumerate(self.model.stages()):

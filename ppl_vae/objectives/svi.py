@@ -21,9 +21,10 @@ from ..handlers import Beta, LocalParameters, check_beta, scale_latents
 from ..parts import Recorded
 from ..trials import trial
 from .loss import Loss
+from .objective import Objective
 
 
-class SVI(Recorded, nn.Module):
+class SVI(Recorded, Objective):
     """The objective of a Pyro model and guide under an estimator.
 
     Args:
@@ -83,20 +84,20 @@ class SVI(Recorded, nn.Module):
         return getattr(self.model, "support", None)
 
     @property
-    def monitor(self) -> str:
-        """What early stopping watches: the loss, or the ELBO while a schedule keeps changing the loss's meaning."""
-        return "elbo" if callable(self.beta) else "loss"
+    def watch(self) -> tuple[str, str]:  # type: ignore[override]
+        """The loss, or the ELBO while a schedule keeps changing the loss's meaning."""
+        return ("elbo", "max") if callable(self.beta) else ("loss", "min")
 
-    def at_step(self, step: int) -> float:
+    def at_step(self, step: int) -> dict[str, float]:
         """Set a scheduled beta, and what the model's parts schedule, for an optimizer step; gives the beta in force."""
         for part in self._scheduled:
             part.at_step(step)
         if not callable(self.beta):
-            return float(self.beta)
+            return {"beta": float(self.beta)}
         beta = self.beta(step)
         check_beta(beta)
         self._beta.fill_(beta)
-        return float(beta)
+        return {"beta": float(beta)}
 
     def prepare(self, *batch: Tensor) -> None:
         """Let a model or estimator that finds its parameters by running do so, and refuse what does not go together.

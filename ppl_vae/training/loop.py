@@ -150,7 +150,7 @@ class Run:
 
     def _train_stages(self) -> None:
         """Train what the objective names to be trained before it, each for epochs of its own, with the same data."""
-        for stage, epochs in getattr(self.objective, "stages", tuple)():
+        for stage, epochs in getattr(self.objective, "layers", tuple)():
             settings = replace(self.settings, epochs=epochs, patience=None, tensorboard=False)
             run = Run(stage, self.train_split, None, settings, self.processes, self.progress)
             run.start(None, False, None)
@@ -262,7 +262,7 @@ class Run:
             "lr": self.optimizer.param_groups[0]["lr"],
         }
         if hasattr(self.objective, "at_step"):
-            row["beta"] = self.objective.at_step(self.step - 1)
+            row |= self.objective.at_step(self.step - 1)
         row["train"] = Totals(self.processes.add_sums(self.totals.sums)).means()
         if self.valid_batches is not None:
             row["valid"] = self._validate(self.valid_batches)
@@ -279,8 +279,8 @@ class Run:
     def _watch(self, valid: dict[str, float]) -> None:
         if self.settings.patience is None:
             return
-        name = getattr(self.objective, "monitor", "loss")
-        value = -valid["elbo"] if name == "elbo" else valid[name]
+        name, way = getattr(self.objective, "watch", ("loss", "min"))
+        value = -valid[name] if way == "max" else valid[name]
         if self.best is None or value < self.best["value"]:
             state = {key: item.detach().cpu().clone() for key, item in self.objective.state_dict().items()}
             self.best, self.stale = {"value": value, "state": state}, 0

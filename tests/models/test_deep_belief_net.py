@@ -67,7 +67,7 @@ def test_unrolling_makes_parameters_of_its_own():
 
 def test_a_stage_is_contrastive_divergence_on_the_codes_below():
     dbn = shaken(net())
-    stage = [stage for stage, _ in Reconstruction(dbn).stages()][1]
+    stage = [stage for stage, _ in Reconstruction(dbn).layers()][1]
     torch.manual_seed(5)
     loss = stage(X)
     torch.manual_seed(5)
@@ -82,7 +82,7 @@ def test_a_stage_is_contrastive_divergence_on_the_codes_below():
 def test_layers_are_trained_in_turn_and_then_the_decoder_gets_their_weights():
     dbn = net(pretrain=2)
     moved = []
-    for stage, epochs in Reconstruction(dbn).stages():
+    for stage, epochs in Reconstruction(dbn).layers():
         before = {name: p.detach().clone() for name, p in dbn.named_parameters()}
         fit(stage, X, epochs=epochs, progress=False)
         moved.append({name for name, p in dbn.named_parameters() if not torch.equal(p, before[name])})

@@ -46,7 +46,7 @@ def test_the_next_encoder_sees_the_data_beside_the_code():
 
 def test_a_stage_trains_its_own_layer_to_reconstruct_the_codes_below():
     ae = stack()
-    objective = list(Reconstruction(ae).stages())[1][0]
+    objective = list(Reconstruction(ae).layers())[1][0]
     loss = objective(X)
     h = ae.encoder.layers[:3](X)
     back = torch.relu(ae.decoder.layers[3](torch.relu(ae.encoder.layers[3](h))))
@@ -61,8 +61,8 @@ def test_layers_are_trained_in_turn_and_then_all_together():
     trained = []
 
     class Watched(Reconstruction):
-        def stages(self):
-            for layer, epochs in super().stages():
+        def layers(self):
+            for layer, epochs in super().layers():
                 before = [p.detach().clone() for p in ae.parameters()]
                 yield layer, epochs
                 trained.append([not torch.equal(a, b) for a, b in zip(before, ae.parameters(), strict=True)])

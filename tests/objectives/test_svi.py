@@ -56,14 +56,14 @@ def test_terms_are_reported_at_beta_one():
 
 def test_schedules():
     objective = SVI(vae(shape=(3,)), beta=handlers.Linear(steps=10, end=2.0))
-    assert objective.monitor == "elbo" and SVI(vae(shape=(3,))).monitor == "loss"
+    assert objective.watch == ("elbo", "max") and SVI(vae(shape=(3,))).watch == ("loss", "min")
     for step, beta in ((0, 0.0), (5, 1.0), (10, 2.0), (99, 2.0)):
-        assert objective.at_step(step) == beta
+        assert objective.at_step(step) == {"beta": beta}
         torch.manual_seed(1)
         loss = objective(X)
         expected = (beta * loss.terms["kl"] - loss.terms["reconstruction"]).mean()
         assert torch.allclose(loss.value, expected, rtol=1e-5)
-    assert SVI(vae(shape=(3,)), beta=3.0).at_step(7) == 3.0
+    assert SVI(vae(shape=(3,)), beta=3.0).at_step(7) == {"beta": 3.0}
     assert "_beta" not in objective.state_dict()
 
 

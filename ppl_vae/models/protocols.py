@@ -1,0 +1,88 @@
+"""What a model can do, as abstract classes: it is asked with ``isinstance``, never by looking for a method.
+
+    Codec    codes of data and pictures of codes             autoencoders, RBM, VAE
+    Latent   a distribution over codes, to draw from         VAE, RegularizedAutoencoder
+    Pair     a Pyro model and guide                          VAE, Program
+
+A model of one's own is a module with one or more of them as base classes, such as ``class Mine(nn.Module, Pair)``.
+"""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from pyro.distributions import TorchDistribution
+from torch import Tensor
+from torch.distributions import constraints
+
+from ..parts import Abstract
+
+
+class Codec(Abstract):
+    """A model with an encoder and a decoder.
+
+    Attributes:
+        shape: event shape of the data.
+        support: constraint on one entry of the data.
+        code_shape: event shape of the codes.
+        code_support: constraint on a code; pictures are made of codes that lie there.
+
+    Example:
+        >>> from torch import nn
+        >>> class Half(nn.Module, Codec):
+        ...     shape, code_shape, support = (4,), (2,), constraints.real
+        ...     code_support = constraints.independent(constraints.real, 1)
+        ...     def encode(self, x, y=None):
+        ...         return x[..., :2]
+        ...     def decode(self, z, y=None, *, like=None):
+        ...         return z.repeat_interleave(2, -1)
+        >>> import torch
+        >>> half = Half()
+        >>> half.decode(half.encode(torch.ones(5, 4))).shape
+        torch.Size([5, 4])
+    """
+
+    shape: tuple[int, ...]
+    support: constraints.Constraint
+    code_shape: tuple[int, ...]
+    code_support: constraints.Constraint
+
+    @abstractmethod
+    def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Codes (B, *code_shape) of x (B, *shape), such as the means of q(z | x, y)."""
+
+    @abstractmethod
+    def decode(self, z: Tensor, y: Tensor | None = None, *, like: Tensor | None = None) -> Tensor:
+        """Pictures (..., *shape) of codes z (..., *code_shape), such as the means of p(x | z, y).
+
+        Args:
+            z: codes.
+            y: labels (..., *event) for each code, for models that use them.
+            like: data (..., *shape) whose totals the pictures take, where p(x | z) is given a total.
+        """
+
+
+class Latent(Abstract):
+    """A model that can draw codes: it has ``prior``, a method or a module that gives a distribution over codes.
+
+    ``prior(y=None)`` has batch shape () or (B,) and event shape ``code_shape``.
+    """
+
+    _needs: ClassVar[tuple[str, ...]] = ("prior",)
+
+    if TYPE_CHECKING:
+        prior: Callable[..., TorchDistribution]
+
+
+class Pair(Abstract):
+    """A model with the Pyro programs ``model`` and ``guide``, both called with the batch, (x,) or (x, y)."""
+
+    @abstractmethod
+    def model(self, *batch: Any) -> Any:
+        """The generative program, which observes x."""
+
+    @abstractmethod
+    def guide(self, *batch: Any) -> Any:
+        """The variational program, over the latent sites of ``model``."""

@@ -1,0 +1,172 @@
+"""What ``fit`` trains: an objective, its stages one after the other, and the players that share its steps."""
+
+from __future__ import annotations
+
+from abc import abstractmethod
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor, nn
+from torch.distributions import constraints
+
+from ..parts import Abstract, Part
+from .loss import Loss
+
+if TYPE_CHECKING:
+    from ..data import Split
+
+Optimizer = str | Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
+
+
+class Objective(Abstract, nn.Module):
+    """Base of the objectives: ``forward(*batch)`` gives a ``Loss``; everything else has a default.
+
+    Attributes:
+        model: what is trained, whose weights a run folder keeps.
+        watch: the term that early stopping watches, "loss" for the value, and which way is better, "min" or "max"; None
+            where no term tells, as in a game.
+        needs_labels: whether a batch must hold labels y.
+        whole_data: why every batch must hold all the data; None where it need not. ``prepare`` may set it.
+
+    Example:
+        >>> class MeanSquare(Objective):
+        ...     def __init__(self):
+        ...         super().__init__()
+        ...         self.model = nn.Linear(3, 3)
+        ...     def forward(self, x, *_):
+        ...         return Loss((self.model(x) - x).square().sum(1).mean())
+        >>> MeanSquare()(torch.ones(5, 3)).value.shape
+        torch.Size([])
+    """
+
+    model: nn.Module
+    watch: tuple[str, str] | None = ("loss", "min")
+    needs_labels: bool = False
+    whole_data: str | None = None
+
+    @property
+    def support(self) -> constraints.Constraint | None:
+        """Constraint on one entry of the data, or None for any real number."""
+        return None
+
+    @property
+    def itself(self) -> nn.Module:
+        """The module whose state a checkpoint keeps and whose arguments a configuration records."""
+        return self
+
+    @abstractmethod
+    def forward(self, *batch: Tensor) -> Loss:
+        """Loss of a batch (x,) or (x, y)."""
+
+    def prepare(self, *batch: Tensor) -> None:
+        """Look at the first batch before anything is trained or written, and refuse what cannot be trained."""
+
+    def at_step(self, step: int) -> dict[str, float]:
+        """Set what is scheduled for an optimizer step; gives the values in force by name, for the metrics."""
+        return {}
+
+    def diagnose(self, *batch: Tensor) -> str | None:
+        """Name of the first thing that is not finite on a batch whose loss is not, or None."""
+        return None
+
+    def start(self, train: Split) -> None:
+        """Let the model's parts start at the training data."""
+        if isinstance(self.model, Part):
+            self.model.start(train)
+
+    def stages(self) -> list[Stage]:
+        """What is trained, in order; the main stage, named "", takes the epochs and the patience of ``fit``."""
+        return [Stage("", self, begin=self.start)]
+
+    def players(self) -> list[Player]:
+        """Who moves in a step; parameters of no player are the main player's, named ""."""
+        return []
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A part of a training, with optimizers, a schedule and best weights of its own.
+
+    Attributes:
+        name: shown in the progress, the history and the metrics; "" for the main stage.
+        objective: what is trained: an ``Objective``, or a module whose ``forward(*batch)`` gives a ``Loss``.
+        epochs: passes over the data; None for those of ``fit``.
+        begin: called once with the training split, before the first step.
+        end: called with the training split when the best weights are back. It may be called again from the same state.
+        patience: epochs without a better validation loss after which the stage ends; None for never, in the main stage
+            for that of ``fit``.
+        lr_factor: factor of the learning rate.
+
+    ``begin`` and ``end`` change only the model's parameters and buffers.
+    """
+
+    name: str
+    objective: nn.Module
+    epochs: int | None = None
+    begin: Callable[[Split], None] | None = None
+    end: Callable[[Split], None] | None = None
+    patience: int | None = None
+    lr_factor: float = 1.0
+
+
+@dataclass(frozen=True)
+class Player:
+    """Who minimises which loss over which parameters: ``value`` for the player "", else ``others[name]``.
+
+    Attributes:
+        name: key of the loss in ``Loss.others``; "" for the main player.
+        parameters: what the player trains.
+        optimizer: a word or a function as ``fit`` takes; None for that of ``fit``.
+        lr_factor: factor of the learning rate.
+        every: the player moves at step s if s mod every is ``at``.
+        at: see ``every``.
+    """
+
+    name: str
+    parameters: Iterable[nn.Parameter]
+    optimizer: Optimizer | None = None
+    lr_factor: float = 1.0
+    every: int = 1
+    at: int = 0
+
+
+class _Bare(Objective):
+    """A module with ``forward(*batch) -> Loss`` and nothing else, as an objective."""
+
+    def __init__(self, module: nn.Module) -> None:
+        super().__init__()
+        self.module = module
+
+    @property
+    def model(self) -> nn.Module:  # type: ignore[override]
+        own: Any = getattr(self.module, "model", None)
+        return own if isinstance(own, nn.Module) else self.module
+
+    @property
+    def itself(self) -> nn.Module:
+        return self.module
+
+    def forward(self, *batch: Tensor) -> Loss:
+        return self.module(*batch)
+
+
+def as_objective(module: nn.Module) -> Objective:
+    """The module as an ``Objective``; a bare one has ``forward`` alone, and its state keeps its names.
+
+    Raises:
+        TypeError: not a module.
+        ValueError: a module that ``torch.compile`` made.
+
+    Example:
+        >>> as_objective(3)
+        Traceback (most recent call last):
+        ...
+        TypeError: objective must be an Objective, such as SVI(model), or a torch.nn.Module, not 3
+    """
+    if not isinstance(module, nn.Module):
+        raise TypeError(f"objective must be an Objective, such as SVI(model), or a torch.nn.Module, not {module!r}")
+    if isinstance(module, torch._dynamo.OptimizedModule):
+        raise ValueError("objective was made by torch.compile; give fit the objective itself, and compile=True")
+    return module if isinstance(module, Objective) else _Bare(module)
