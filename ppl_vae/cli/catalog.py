@@ -35,7 +35,7 @@ _SPELLINGS = {
     "ConvAutoencoder": "conv-autoencoder",
 }
 _BASES = {"Codec": "model", "Latent": "model", "Pair": "model", "Schedule": "beta"} | {
-    **{"VAE": "model", "Autoencoder": "model", "RBM": "model", "Program": "model", "Linear": "beta", "Cyclical": "beta"}
+    **{"Autoencoder": "model", "RBM": "model", "Linear": "beta", "Cyclical": "beta"}
 }  # until these have base classes
 """Base classes that do not have their role's name."""
 
@@ -138,7 +138,7 @@ def _bases() -> dict[str, list[Entry]]:
     found: dict[str, list[Entry]] = {role: [] for role in DEFAULTS}
     for folder in constant("parts", "_FOLDERS"):
         for entry in exported(folder).values():
-            if entry.base != entry.cls or entry.cls in _BASES:
+            if entry.base != entry.cls or entry.cls in ("Autoencoder", "RBM", "Linear", "Cyclical"):
                 found.setdefault(_BASES.get(entry.base) or kebab(entry.base), []).append(entry)
     return found
 

@@ -16,16 +16,11 @@ from typing import Any
 
 from ..checks import check_size, nearest
 from ..comparison.cells import Cell
-from .arguments import UsageError, read, words
 from .config import word
-from .flags import BACKENDS, compare_flags, option_flags
+from .flags import flags_of, option_flags, settings_flags
 from .grid import difference, grid, identity
-from .settings import Words, with_file
+from .settings import Words
 from .work import Work, read_json
-
-OWN = ("out", "jobs", "backend", "num-particles", "limit", "config", "progress", "quiet")
-"""Flags of the comparison itself; all others are of its cells."""
-
 
 def compare(
     data: str = "digits",
@@ -74,44 +69,31 @@ def compare(
         (2, ['laplace', 'normal'], [])
     """
     given = {"data": data, **{name.replace("_", "-"): value for name, value in flags.items()}, **(axes or {})}
-    known = {*compare_flags(), *option_flags()} - {*OWN}
+    known = {*settings_flags(), *option_flags()} - {"tensorboard"}
     for name in given:
         if name not in known:
             raise ValueError(f"{name} is no flag of ppl-vae train to compare by; {nearest(name, known)}")
-    if backend not in BACKENDS:
-        raise ValueError(f"backend {backend!r} is unknown; {nearest(str(backend), BACKENDS)}")
+    backends = flags_of("compare")["backend"].kind.choices
+    if backend not in backends:
+        raise ValueError(f"backend {backend!r} is unknown; {nearest(str(backend), backends)}")
     typed = {name: _typed(value) for name, value in given.items()}
-    own = {"jobs": jobs, "backend": backend, "num-particles": num_particles, "limit": limit}
-    return _compare(typed, Path(out), **own, progress=progress)
+    asked = {"num_particles": num_particles, "limit": limit}
+    return compare_words(typed, Path(out), jobs=jobs, backend=backend, progress=progress, **asked)
 
 
-def command(argv: Sequence[str]) -> int:
-    """Compare on the command line: 0 if any cell succeeded."""
-    given = with_file(words("compare", argv), compare_flags())
-    flags = compare_flags()
-    own = {name: read(name, flags[name].kind, given[name]) if name in given else flags[name].default for name in OWN}
-    cells = {name: value for name, value in given.items() if name not in OWN}
-    out = Path(own["out"] or f"runs/compare-{Path(given.get('data', ['digits'])[0]).stem}")
-    shown = own["progress"] and not own["quiet"]
-    asked = {name: own[name] for name in ("jobs", "backend", "num-particles", "limit")}
-    table = _compare(cells, out, **asked, progress=shown)
-    if len(table.failed) == len(table.rows):
-        raise UsageError(f"all {len(table.rows)} cells failed, the first with: {table.failed[0]['error']}")
-    if not own["quiet"]:
-        failed = f", {len(table.failed)} of which failed" if table.failed else ""
-        print(f"{table}\n{out}: {len(table.rows)} cells{failed}, report in {out / 'report.html'}")
-    return 0
-
-
-def _compare(given: Words, out: Path, *, jobs: int, backend: str, progress: bool, **asked: Any) -> Any:
+def compare_words(
+    given: Words, out: Path, *, jobs: int, backend: str, num_particles: int, limit: int, progress: bool
+) -> Any:
+    """The table of a comparison whose axes are the words behind train's flags."""
     from ..comparison import engine
 
-    for name, value in {"jobs": jobs, "num-particles": asked["num-particles"], "limit": asked["limit"]}.items():
+    asked = {"num-particles": num_particles, "limit": limit}
+    for name, value in {"jobs": jobs, **asked}.items():
         check_size(f"--{name}", value)
     cells = grid(given)
     engine.check_backend(backend)
     data = _checked(cells)
-    work = Work(out, _places(out, cells), asked["num-particles"], asked["limit"])
+    work = Work(out, _places(out, cells), num_particles, limit)
     if out.exists() and not out.is_dir():
         raise ValueError(f"out is {out}, which is a file; name a folder")
     (out / "cells").mkdir(parents=True, exist_ok=True)

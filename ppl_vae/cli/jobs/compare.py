@@ -11,7 +11,6 @@ from ..settings import Words
 
 
 def compare(
-    axes: Words,
     out: str | None = None,
     jobs: int = 1,
     backend: Literal["loky", "dask", "ray"] = "loky",
@@ -20,6 +19,8 @@ def compare(
     config: str | None = None,
     progress: bool = True,
     quiet: bool = False,
+    *,
+    axes: Words,
 ) -> None:
     """Train a grid of settings on one data set and put them side by side.
 
@@ -30,7 +31,6 @@ def compare(
       ppl-vae compare --data digits --hidden 200,200 400 --beta 1 linear:steps=1000 --jobs 4
 
     Args:
-        axes: the flags of train, each with the words to compare.
         out: folder for the comparison; runs/compare-DATA if not given.
         jobs: processes that train at a time, each with its share of the cores.
         backend: the processes are this machine's (loky) or a cluster's (dask, ray).
@@ -39,6 +39,7 @@ def compare(
         config: YAML or JSON file of flags; flags given here win over it.
         progress: show a progress bar.
         quiet: print nothing but errors.
+        axes: the flags of train, each with the words to compare.
     """
     folder = Path(out or f"runs/compare-{Path(axes.get('data', ['digits'])[0]).stem}")
     asked = {"jobs": jobs, "backend": backend, "num_particles": num_particles, "limit": limit}
