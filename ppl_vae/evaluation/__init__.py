@@ -1,6 +1,6 @@
 """Evaluation: pure functions of a trained model and data, in nats per example at beta = 1."""
 
-from . import calibration, gradients
+from . import calibration, figures, gradients
 from .annealing import Annealed, Bidirectional, annealed_log_likelihood, bidirectional
 from .anomaly import anomaly_scores, auroc, threshold
 from .compression import Compression, compress
@@ -46,6 +46,7 @@ __all__ = [
     "denoising_gain",
     "elbo",
     "evaluate",
+    "figures",
     "gaps",
     "gradients",
     "impute",
