@@ -13,7 +13,7 @@ from ..checks import did_you_mean
 from . import catalog
 from .catalog import Option
 from .flags import FROM_DATA, commands, flags_of, job, load_options, objective, option_flags, with_parts
-from .kinds import Kind
+from .kinds import Kind, word
 from .source import summary
 
 
@@ -52,9 +52,8 @@ def words(command: str, argv: Sequence[str]) -> dict[str, list[str]]:
         UsageError: an unknown flag or one without its words.
         SystemExit: after ``--help``.
     """
-    parser = _parser(command)
-    argv = [f"--{catalog.canonical(word[2:])}" if word.startswith("--") else word for word in argv]
-    namespace, extra = parser.parse_known_args(argv)
+    argv = [f"--{catalog.canonical(given[2:])}" if given.startswith("--") else given for given in argv]
+    namespace, extra = _parser(command).parse_known_args(argv)
     if extra:
         known = [*flags_of(command), *(option_flags() if with_parts(command) else ())]
         raise UsageError(_unknown(command, extra[0].partition("=")[0], known))
@@ -121,7 +120,7 @@ def _parser(command: str) -> _Parser:
 
 
 def _add(group: Any, flag: Option, several: bool) -> None:
-    default = "" if flag.default is None or flag.is_switch else f" (default: {shown(flag.default)})"
+    default = "" if flag.default is None or flag.is_switch else f" (default: {word(flag.default, ' ')})"
     help_text = (flag.help + default).replace("%", "%%")
     if flag.is_switch:
         help_text = f"do not {help_text}" if flag.default else help_text
@@ -138,13 +137,6 @@ def _metavar(kind: Kind) -> str:
     if kind.choices and not kind.types - {"none"}:
         return "WORD"
     return "N" if "int" in kind.types and "float" not in kind.types else "X" if "float" in kind.types else "WORD"
-
-
-def shown(value: Any) -> str:
-    """A value as a user would type it."""
-    if isinstance(value, bool) or value is None:
-        return str(value).lower()
-    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
 
 
 def parts_help() -> str:
@@ -165,7 +157,7 @@ def _options(role: str, options: Mapping[str, Option]) -> list[str]:
     lines = []
     for name, option in options.items():
         unknown = option.required or option.default is None or f"{role}.{name}" in FROM_DATA
-        default = "" if unknown else f" (default: {shown(option.default)})"
+        default = "" if unknown else f" (default: {word(option.default, ' ')})"
         text = option.help or (option.kind.describe() if option.kind else "")
         lines += _wrapped(f"--{role}.{name}  {text}{default}", 6, hang=10)
     return lines

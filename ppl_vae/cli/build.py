@@ -6,7 +6,6 @@ model, everything else from flags. A new part needs nothing here.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,7 +14,6 @@ from torch import nn
 from torch.distributions import constraints
 
 from .. import data as data_module
-from .. import supports
 from ..checks import check_size
 from . import catalog
 from .catalog import Entry
@@ -59,29 +57,29 @@ def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
     if settings.has("network"):
         known["encoder"], known["decoder"] = _networks(settings, train, **known)
     model = settings.entry("model")
-    if "posterior" in model.structural:
+    if "posterior" in model.takes:
         _prior_and_posterior(settings, known, known["encoder"], train)
-    if "likelihood" in model.structural:
+    if "likelihood" in model.takes:
         known["likelihood"] = _likelihood(settings, train, known | {"network": known["decoder"]})
-    for role in ("penalty", "corruption"):
-        if settings.has(role):
-            known[role] = _make(catalog.ROLES[role], settings.entry(role), known, settings.options(role))
+    for role in catalog.roles():
+        if role in model.takes and role not in known and settings.has(role):
+            known[role] = _make(settings.entry(role), known, settings.options(role))
     options = settings.options("model")
     if "output" in options and options["output"] is None:
         options["output"] = "sigmoid" if _holds(train.resolve(None), constraints.unit_interval) else "identity"
     layers = {name: settings[name] for name in ("hidden", "activation") if settings[name] is not None}
-    known["model"] = _make("models", model, known | layers, options)
+    known["model"] = _make(model, known | layers, options)
     known["beta"] = _beta(settings)
     if settings.has("estimator"):
-        known["estimator"] = _make("estimators", settings.entry("estimator"), known, settings.options("estimator"))
-    return _make("objectives", objective(model), known, settings.options("objective"))
+        known["estimator"] = _make(settings.entry("estimator"), known, settings.options("estimator"))
+    return _make(objective(model), known, settings.options("objective"))
 
 
 def _networks(settings: Settings, train: data_module.Split, dim: int, shape: Any) -> tuple[nn.Module, nn.Module]:
     """The encoder and its mirror image."""
     network, activation = settings.entry("network"), settings["activation"]
     hidden = _hidden(network) if settings["hidden"] is None else settings["hidden"]
-    cls, own = _class("networks", network), settings.options("network")
+    cls, own = network.load(), settings.options("network")
     decoder = cls.decoder(dim, [*reversed(hidden)], shape, activation, **own)
     return _encoder(cls, train, hidden, activation, own), decoder
 
@@ -93,15 +91,15 @@ def _prior_and_posterior(
     from ..posteriors import natural
 
     prior, around = settings.entry("prior"), known | {"network": encoder}
-    made_of = "posterior" in prior.structural
+    made_of = "posterior" in prior.takes
     if not made_of:
         with torch.random.fork_rng(devices=[]):  # what comes after starts the same whatever the prior draws
-            known["prior"] = _make("priors", prior, known, settings.options("prior"))
+            known["prior"] = _make(prior, known, settings.options("prior"))
     if settings["posterior"] is not None:
         named = settings.entry("posterior")
     else:
         named = catalog.exported("posteriors")[catalog.kebab(natural(known.get("prior")).__name__)]
-    known["posterior"] = _make("posteriors", named, around, settings.options("posterior"))
+    known["posterior"] = _make(named, around, settings.options("posterior"))
     if made_of:
         with torch.random.fork_rng(devices=[]):
             known["prior"] = _of_posterior(settings, prior, known, train)
@@ -112,7 +110,7 @@ def _of_posterior(settings: Settings, entry: Entry, known: Mapping[str, Any], tr
     options = settings.options("prior")
     if "prior.inputs" not in settings.given and not _holds(train.resolve(None), constraints.unit_interval):
         options["inputs"] = "real"
-    prior = _make("priors", entry, known, options)
+    prior = _make(entry, known, options)
     few = min(len(train), prior.components)
     return prior.start_at(train.take(slice(0, few))[0]) if few == prior.components else prior
 
@@ -133,7 +131,7 @@ def _likelihood(settings: Settings, train: data_module.Split, known: Mapping[str
     options = settings.options("likelihood")
     if "kinds" in options:
         options["kinds"] = (train.config or {})["kinds"]
-    made = _make("likelihoods", catalog.parts("likelihood")[name], known, options)
+    made = _make(catalog.parts("likelihood")[name], known, options)
     train = train.resolve(made.support)
     train.check(made.support)
     return made.start_at(train.mean(), train.std())
@@ -142,17 +140,12 @@ def _likelihood(settings: Settings, train: data_module.Split, known: Mapping[str
 def _beta(settings: Settings) -> Any:
     if not settings.has("beta"):
         return settings.values.get("beta")
-    return _make("handlers", settings.entry("beta"), {}, settings.options("beta"))
+    return _make(settings.entry("beta"), {}, settings.options("beta"))
 
 
-def _make(folder: str, entry: Entry, known: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+def _make(entry: Entry, known: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
     """An instance of a part from what the model knows and what flags say."""
-    given = {name: known[name] for name in entry.structural if name in known}
-    return _class(folder, entry)(**given, **options)
-
-
-def _class(folder: str, entry: Entry) -> type:
-    return getattr(importlib.import_module(f"ppl_vae.{folder}"), entry.cls)
+    return entry.load()(**{name: known[name] for name in entry.takes & known.keys()}, **options)
 
 
 def _hidden(network: Entry) -> Any:
@@ -165,31 +158,3 @@ def _holds(split: data_module.Split, support: constraints.Constraint) -> bool:
     except ValueError:
         return False
     return True
-
-
-def compatible_pairs() -> list[tuple[str, str]]:
-    """Names of the priors and the posteriors that live on the same support, found by building small ones.
-
-    A prior that is made of a posterior goes with every one.
-
-    Example:
-        >>> ("normal", "multivariate-normal") in compatible_pairs()
-        True
-    """
-    from ppl_vae import networks
-
-    with torch.random.fork_rng(devices=[]):
-        known = {"dim": 2, "shape": (4,), "network": networks.MLP(4, [2])}
-        priors, posteriors = (
-            {
-                name: None if "posterior" in entry.structural else _support(folder, entry, known)
-                for name, entry in catalog.parts(role).items()
-            }
-            for role, folder in (("prior", "priors"), ("posterior", "posteriors"))
-        )
-    return [(prior, q) for prior, lives in priors.items() for q, on in posteriors.items() if lives in (None, on)]
-
-
-def _support(folder: str, entry: Entry, known: Mapping[str, Any]) -> str:
-    least = {option.argument: 2 for option in entry.options.values() if option.required}
-    return supports.name(_make(folder, entry, known, least).support)

@@ -10,8 +10,8 @@ from __future__ import annotations
 
 import ast
 import functools
+import importlib
 import re
-from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -47,15 +47,7 @@ _REQUIRED = object()
 
 @dataclass(frozen=True)
 class Option:
-    """One argument that a flag can set.
-
-    Attributes:
-        argument: its name in Python; an underscore at its end is not spoken.
-        kind: what words it takes; None if none can be typed.
-        help: what the docstring says.
-        default: its value where the flag is not given.
-        group: heading under which help shows it.
-    """
+    """One argument that a flag can set; ``kind`` is None if no words can be typed for it."""
 
     argument: str
     kind: Kind | None
@@ -65,13 +57,18 @@ class Option:
 
     @property
     def name(self) -> str:
-        """The argument's name in the shell: ``num_particles`` is ``num-particles``."""
+        """The argument's name in the shell: ``num_particles`` is ``num-particles``, ``from_`` is ``from``."""
         return self.argument.rstrip("_").replace("_", "-")
 
     @property
     def required(self) -> bool:
         """Whether there is no default."""
         return self.default is _REQUIRED
+
+    @property
+    def supplied(self) -> bool:
+        """Whether a shell can give the argument in another way than by an option of the part."""
+        return self.argument in _SUPPLIED or self.argument in _exported_by_role()
 
     @property
     def is_switch(self) -> bool:
@@ -81,16 +78,9 @@ class Option:
 
 @dataclass(frozen=True)
 class Entry:
-    """One class or function: its name in the shell and in Python, its first docstring line and its arguments.
+    """One class or function: its name in the shell, where it is, its first docstring line and its arguments.
 
-    Attributes:
-        name: in the shell.
-        folder: the folder or file that exports it.
-        cls: its name in Python.
-        summary: first line of its docstring.
-        arguments: of the constructor, or of the function.
-        methods: a class's methods.
-        base: the last of its base classes inside the package, itself where it has none.
+    ``base`` is the last of a class's base classes inside the package, itself where it has none.
     """
 
     name: str
@@ -109,16 +99,16 @@ class Entry:
     @property
     def options(self) -> dict[str, Option]:
         """Arguments that are flags, by name in the shell."""
-        return {a.name: a for a in self.arguments if a.kind is not None and not _is_supplied(a)}
+        return {option.name: option for option in self.arguments if option.kind is not None and not option.supplied}
 
     @property
     def buildable(self) -> bool:
-        """Whether a shell can supply every argument that has no default."""
-        return all(a.kind is not None or _is_supplied(a) for a in self.arguments if a.required)
+        """Whether a shell can give every argument that has no default."""
+        return all(option.kind is not None or option.supplied for option in self.arguments if option.required)
 
-
-def _is_supplied(option: Option) -> bool:
-    return option.argument in _SUPPLIED or option.argument in _bases()
+    def load(self) -> Any:
+        """The class or function itself."""
+        return getattr(importlib.import_module(f"ppl_vae.{self.folder}"), self.cls)
 
 
 def kebab(name: str) -> str:
@@ -133,7 +123,7 @@ def kebab(name: str) -> str:
 
 
 @functools.cache
-def _bases() -> dict[str, list[Entry]]:
+def _exported_by_role() -> dict[str, list[Entry]]:
     """Everything exported, by the role that its base class says; classes without a base are in no role."""
     found: dict[str, list[Entry]] = {role: [] for role in DEFAULTS}
     for folder in constant("parts", "_FOLDERS"):
@@ -147,23 +137,22 @@ def _bases() -> dict[str, list[Entry]]:
 def roles() -> dict[str, dict[str, Entry]]:
     """The flags that name a part, and what each chooses from by name in the shell.
 
-    A folder may export more than there is to choose: a network is offered if it has a mirror (a ``decoder``
-    classmethod), anything if its arguments can be supplied and it is not put around another of its kind. An objective
-    is chosen by the model.
+    A part is offered if its arguments can be supplied and it is not put around another of its kind, a network if it
+    has a mirror (a ``decoder`` classmethod). The objective is chosen by the model.
 
     Example:
         >>> roles()["network"]["mlp"].cls
         'MLP'
     """
+    found = {role: entries for role, entries in _exported_by_role().items() if role != "objective"}
     return {
-        role: {
-            e.name: e
-            for e in entries
-            if e.buildable and role not in e.takes and (role != "network" or "decoder" in e.methods)
-        }
-        for role, entries in _bases().items()
-        if role != "objective"
+        role: {e.name: e for e in entries if e.buildable and role not in e.takes and _mirrored(role, e)}
+        for role, entries in found.items()
     }
+
+
+def _mirrored(role: str, entry: Entry) -> bool:
+    return role != "network" or "decoder" in entry.methods
 
 
 def parts(role: str) -> dict[str, Entry]:
@@ -197,29 +186,22 @@ def canonical(flag: str) -> str:
 @functools.cache
 def exported(folder: str) -> dict[str, Entry]:
     """Every class in a folder's ``__all__``, sorted by name in the shell."""
-    entries = []
-    for name in constant(folder, "__all__") or ():
-        home, node = Source.read(folder).find(name)
-        if isinstance(node, ast.ClassDef):
-            entries.append(_class(folder, home, node))
+    found = map(Source.read(folder).find, constant(folder, "__all__") or ())
+    entries = [described(folder, home, node) for home, node in found if isinstance(node, ast.ClassDef)]
     return {entry.name: entry for entry in sorted(entries, key=lambda entry: entry.name)}
 
 
-def _class(folder: str, home: Source, node: ast.ClassDef) -> Entry:
+def described(folder: str, home: Source, node: ast.ClassDef) -> Entry:
+    """A class and its constructor, its own or inherited."""
     lineage = list(home.lineage(node))
-    functions = [f.name for _, cls in lineage for f in cls.body if isinstance(f, ast.FunctionDef)]
-    base = [cls.name for at, cls in lineage if at.path.name != "parts.py"][-1]
-    given = tuple(constructor(home, node))
-    return Entry(kebab(node.name), folder, node.name, summary(node), given, frozenset(functions), base)
-
-
-def constructor(home: Source, node: ast.ClassDef) -> Iterable[Option]:
-    """Arguments of a class's constructor, its own or inherited."""
-    lineage, docs = list(home.lineage(node)), {}
+    functions = [(at, f) for at, cls in lineage for f in cls.body if isinstance(f, ast.FunctionDef)]
+    docs: dict[str, str] = {}
     for _, cls in reversed(lineage):
         docs |= argument_docs(cls)
-    functions = ((at, f) for at, cls in lineage for f in cls.body if isinstance(f, ast.FunctionDef))
-    return next((_arguments(at, f, docs)[1:] for at, f in functions if f.name == "__init__"), ())
+    arguments = next((_arguments(at, f, docs)[1:] for at, f in functions if f.name == "__init__"), ())
+    base = [cls.name for at, cls in lineage if at.path.name != "parts.py"][-1]
+    methods = frozenset(f.name for _, f in functions)
+    return Entry(kebab(node.name), folder, node.name, summary(node), arguments, methods, base)
 
 
 @functools.cache

@@ -16,11 +16,12 @@ from typing import Any
 
 from ..checks import check_size, nearest
 from ..comparison.cells import Cell
-from .config import word
 from .flags import flags_of, option_flags, settings_flags
 from .grid import difference, grid, identity
+from .kinds import word
 from .settings import Words
 from .work import Work, read_json
+
 
 def compare(
     data: str = "digits",

@@ -10,14 +10,14 @@ import ast
 import functools
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
 
 from . import catalog
 from .catalog import DEFAULTS, Entry, Option
-from .kinds import Kind
+from .kinds import Kind, word
 from .source import Source
 
 WORD, WHOLE = (Kind(frozenset({name})) for name in ("str", "int"))
+WHOLES = replace(WHOLE, many=True)
 
 LOAD_FLAGS = ("binarize", "dequantize", "scale", "download")
 FIT_BUILT = frozenset("objective train valid out resume overwrite progress extra callback callbacks".split())
@@ -64,16 +64,19 @@ def _expanded(home: Source, annotation: str) -> Iterable[Option]:
         return settings_flags().values()
     if annotation == "Words":  # of a comparison: the settings, each with one word or several
         return [option for option in settings_flags().values() if option.name != "tensorboard"]
-    return catalog.constructor(*home.find(annotation))
+    at, node = home.find(annotation)
+    assert isinstance(node, ast.ClassDef), annotation
+    return catalog.described("cli", at, node).arguments
 
 
 @functools.cache
 def settings_flags() -> dict[str, Option]:
     """The flags that say what is trained, on which data and how, but for the parts' own options."""
-    network = ", ".join(f"{n}: {_words(_default_hidden(e))}" for n, e in catalog.parts("network").items())
     load = {option.argument: option for option in catalog.function("data", "load").arguments}
     fit = [option for option in catalog.function("training", "fit").arguments if option.argument not in FIT_BUILT]
     activations = tuple(catalog.constant("networks", "ACTIVATIONS"))
+    hidden = {n: o for n, e in catalog.parts("network").items() for o in e.arguments if o.argument == "hidden"}
+    sizes = ", ".join(f"{name}: {word(option.default, ' ')}" for name, option in hidden.items())
     rows = [
         Option("data", WORD, "a name from the list below, or a .npy, .npz or .csv file, or a folder", "digits", "data"),
         replace(load["root"], argument="data_root", kind=WORD, group="data"),
@@ -85,33 +88,17 @@ def settings_flags() -> dict[str, Option]:
         ),
         Option("beta", WORD, "weight of the KL: a number, or the name of a schedule", 1.0, "model"),
         Option("latent_dim", WHOLE, "size of the code", 16, "model"),
-        Option(
-            "hidden",
-            replace(WHOLE, many=True),
-            f"sizes of the encoder's layers, mirrored in the decoder ({network})",
-            None,
-            "model",
-        ),
+        Option("hidden", WHOLES, f"sizes of the encoder's layers, mirrored in the decoder ({sizes})", None, "model"),
         Option(
             "activation",
             Kind(frozenset(), activations),
-            "between the layers: " + ", ".join(activations),
+            f"between the layers: {', '.join(activations)}",
             "relu",
             "model",
         ),
         *(replace(option, group="training") for option in fit if option.kind is not None),
     ]
     return {option.name: option for option in rows}
-
-
-def train_flags() -> dict[str, Option]:
-    """Flags of ``ppl-vae train`` but for the parts' own options."""
-    return flags_of("train")
-
-
-def compare_flags() -> dict[str, Option]:
-    """Flags of ``ppl-vae compare`` but for the parts' own options."""
-    return flags_of("compare")
 
 
 def with_parts(command: str) -> bool:
@@ -140,11 +127,3 @@ def option_flags() -> frozenset[str]:
     for entry in catalog.parts("model").values():
         names |= {f"objective.{option}" for option in objective(entry).options}
     return frozenset(names)
-
-
-def _default_hidden(entry: Entry) -> Any:
-    return next((o.default for o in entry.arguments if o.argument == "hidden" and not o.required), ())
-
-
-def _words(value: Any) -> str:
-    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)

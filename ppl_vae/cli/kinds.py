@@ -113,6 +113,13 @@ class Kind:
         return " or ".join(words) + (" ..." if self.many else "")
 
 
+def word(value: Any, between: str = ",") -> str:
+    """A value as a user would type it, several with ``between`` between them."""
+    if isinstance(value, list | tuple):
+        return between.join(map(word, value))
+    return str(value).lower() if isinstance(value, bool | None) else str(value)
+
+
 def _whole(word: str) -> int:
     value = float(word) if "e" in word.lower() else int(word)
     if value != int(value):

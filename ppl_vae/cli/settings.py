@@ -5,6 +5,7 @@ The result is complete and JSON-able: what ``--print-config`` prints and config.
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -87,10 +88,18 @@ def settled(given: Words) -> Settings:
     """
     values, missing = _chosen(given)
     for name in given:
-        role = name.partition(".")[0]
+        role, dot, option = name.partition(".")
         if role in missing:
             raise UsageError(f"--{name} has no meaning for --model {values['model']}, which has no {role}")
-    _add_options(values, given)
+        if dot and option not in _options(role, values):
+            raise UsageError(f"--{name} is no option of {_whose(role, option, values)}")
+    for role in ("data", *catalog.roles(), "objective"):
+        for name, option in _options(role, values).items():
+            flag = f"{role}.{name}"
+            if flag not in given and option.required:
+                raise UsageError(f"--{role} {values[role]} needs --{flag}")
+            default = None if flag in FROM_DATA else option.default
+            values[flag] = read(flag, option.kind, given[flag]) if flag in given else default
     return Settings(values, frozenset(given))
 
 
@@ -102,13 +111,8 @@ def idle(given: Words) -> set[str]:
         ['beta.steps']
     """
     values, missing = _chosen(given)
-    offered = _offered(values)
     split = {name: name.partition(".") for name in given}
-    return {
-        name
-        for name, (role, dot, option) in split.items()
-        if role in missing or (dot and option not in offered[role][1])
-    }
+    return {n for n, (role, dot, o) in split.items() if role in missing or (dot and o not in _options(role, values))}
 
 
 def with_file(given: Words, flags: Mapping[str, Option]) -> Words:
@@ -133,9 +137,8 @@ def _chosen(given: Words) -> tuple[dict[str, Any], set[str]]:
     """
     values = read_all(flags_of("train"), given)
     for role in catalog.roles():
-        if role != "beta" and values[role] is not None:
-            values[role] = _named(role, values[role]).name
-    values["beta"] = _beta(str(values["beta"]))
+        if values[role] is not None:
+            values[role] = _named(role, str(values[role]))
     model = catalog.parts("model")[values["model"]]
     taken = {*model.takes, *objective(model).takes, "model"}
     taken |= {"network"} if taken & {"encoder", "likelihood"} else set()
@@ -144,57 +147,38 @@ def _chosen(given: Words) -> tuple[dict[str, Any], set[str]]:
     return {n: None if n in free else value for n, value in values.items() if n not in missing}, missing
 
 
-def _named(role: str, name: str) -> Entry:
+def _named(role: str, name: str) -> Any:
+    """The part of that name, as the catalogue spells it; a number for beta."""
+    if role == "beta":
+        with contextlib.suppress(ValueError):
+            return float(name)
     entry = catalog.lookup(role, name)
     if entry is None:
-        raise UsageError(f"--{role} {name} is unknown; {nearest(name, catalog.parts(role))}")
-    return entry
-
-
-def _beta(word: str) -> float | str:
-    try:
-        return float(word)
-    except ValueError:
-        pass
-    entry = catalog.lookup("beta", word)
-    if entry is None:
-        raise UsageError(f"--beta {word} is neither a number nor a schedule; {nearest(word, catalog.parts('beta'))}")
+        what = "neither a number nor a schedule" if role == "beta" else "unknown"
+        raise UsageError(f"--{role} {name} is {what}; {nearest(name, catalog.parts(role))}")
     return entry.name
 
 
-def _offered(values: Mapping[str, Any]) -> dict[str, tuple[str, Mapping[str, Option]]]:
-    """For every role: whose options they are, in words, and the options of the chosen part."""
-    offered: dict[str, tuple[str, Mapping[str, Option]]] = {"data": (values["data"], load_options())}
-    for role in (*catalog.roles(), "objective"):
-        if role == "objective":
-            entry = objective(catalog.parts("model")[values["model"]])
-        else:
-            entry = catalog.parts(role).get(str(values.get(role)))
-        chosen = entry.name if entry else values.get(role)
-        whose = f"--{role} {chosen}" if chosen is not None else f"--{role}, which is not given"
-        offered[role] = (whose, entry.options if entry else {})
-    return offered
+def _part(role: str, values: Mapping[str, Any]) -> Entry | None:
+    """The part chosen for a role, or the objective of the model."""
+    if role == "objective":
+        return objective(catalog.parts("model")[values["model"]])
+    return catalog.roles().get(role, {}).get(str(values.get(role)))
 
 
-def _add_options(values: dict[str, Any], given: Words) -> None:
-    """Add ``role.option`` for every option of the chosen parts; refuse those that they do not have."""
-    offered = _offered(values)
-    for name in given:
-        role, dot, option = name.partition(".")
-        if dot and option not in offered[role][1]:
-            raise UsageError(f"--{name} is no option of {_whose(role, option, *offered[role])}")
-    for role, (whose, options) in offered.items():
-        for name, option in options.items():
-            flag = f"{role}.{name}"
-            if flag in given:
-                values[flag] = read(flag, option.kind, given[flag])
-            elif option.required:
-                raise UsageError(f"{whose} needs --{flag}")
-            else:
-                values[flag] = None if flag in FROM_DATA else option.default
+def _options(role: str, values: Mapping[str, Any]) -> Mapping[str, Option]:
+    """The options of the part chosen for a role, or of the data."""
+    if role == "data":
+        return load_options()
+    part = _part(role, values)
+    return part.options if part else {}
 
 
-def _whose(role: str, option: str, whose: str, own: Mapping[str, Option]) -> str:
+def _whose(role: str, option: str, values: Mapping[str, Any]) -> str:
+    """The part chosen for a role, in words, and what it has in place of an option that it has not."""
+    part, own = _part(role, values), _options(role, values)
+    chosen = part.name if part else values.get(role)
+    whose = f"--{role}, which is not given" if chosen is None else f"--{role} {chosen}"
     if own:
         return f"{whose}; {nearest(option, own)}"
     owners = [name for name, entry in catalog.roles().get(role, {}).items() if option in entry.options]

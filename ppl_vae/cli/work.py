@@ -53,7 +53,7 @@ class Work:
         from ..training.checkpoint import write_atomically
         from ..training.processes import Processes
         from .build import build_objective, fit_arguments, load_data
-        from .runs import store
+        from .run import store
 
         chosen, folder = cell.settings, self.file(cell).parent
         data = load_data(chosen)

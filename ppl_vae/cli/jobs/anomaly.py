@@ -27,7 +27,9 @@ def anomaly(
     seed: int = 0,
     json: bool = False,
 ) -> None:
-    """Scores of examples that the model does not know how to explain, and a threshold from the training data.
+    """Scores of examples that the model does not know how to explain.
+
+    The threshold is a quantile of the scores of training data.
 
     Args:
         run: a run and its data.

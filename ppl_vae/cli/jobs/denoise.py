@@ -24,9 +24,9 @@ def denoise(
     out: str | None = None,
     seed: int = 0,
 ) -> None:
-    """Corrupted examples and what the model makes of them, and how many decibels it gained.
+    """Corrupted examples and what the model makes of them.
 
-    In .npy the arrays clean, corrupted and cleaned, (3, n, *shape).
+    It says how many decibels the model gained. In .npy the arrays clean, corrupted and cleaned, (3, n, *shape).
 
     Args:
         run: a run and its data.
@@ -62,4 +62,4 @@ def _corruption(model: Any, name: str | None, amount: float | None) -> Any:
     if entry is None:
         offered = [*catalog.parts("corruption"), "none"]
         raise UsageError(f"--corruption {name} is unknown; {nearest(str(name), offered)}")
-    return catalog.load(entry)(*([] if amount is None else [amount]))
+    return entry.load()(*([] if amount is None else [amount]))

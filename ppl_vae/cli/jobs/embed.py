@@ -8,7 +8,7 @@ from ..run import Examples
 
 
 def embed(run: Examples, out: str | None = None, seed: int = 0) -> None:
-    """Write the codes of examples: (n, dim) as .npy, or as .csv with the labels.
+    """Write the codes of examples.
 
     Args:
         run: a run and its data.

@@ -9,7 +9,9 @@ from ..run import Examples
 
 
 def interpolate(run: Examples, from_: int = 0, to: int = 1, steps: int = 10, out: str | None = None) -> None:
-    """Walk through the codes between two examples; in .npy the pictures, (steps, *shape).
+    """Walk through the codes between two examples.
+
+    In .npy the pictures, (steps, *shape).
 
     Args:
         run: a run and its data.

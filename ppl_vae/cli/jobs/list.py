@@ -52,16 +52,14 @@ def _support(entry: catalog.Entry, known: dict[str, Any]) -> str | None:
         return None
     given = {name: value for name, value in known.items() if name in entry.takes}
     least = {option.argument: 2 for option in entry.options.values() if option.required}
-    return supports.name(catalog.load(entry)(**given, **least).support)
+    return supports.name(entry.load()(**given, **least).support)
 
 
 def _table(pairs: Any) -> str:
-    """Priors by posteriors, with a mark where they go together."""
-    priors, posteriors = ([*dict.fromkeys(pair[i] for pair in pairs)] for i in (0, 1))
-    width = max(map(len, priors))
-    rows = [f"\nprior by posterior ({', '.join(f'{i}: {name}' for i, name in enumerate(posteriors, 1))})"]
-    rows.append(" " * width + "".join(f"{i:>4}" for i in range(1, len(posteriors) + 1)))
-    for prior in priors:
-        marks = "".join(f"{'x' if (prior, q) in pairs else '.':>4}" for q in posteriors)
-        rows.append(f"{prior:<{width}}{marks}")
-    return "\n".join(rows)
+    """The posteriors that go with every prior, one prior a line."""
+    width = max(len(prior) for prior, _ in pairs) + 2
+    posteriors = {prior: [q for p, q in pairs if p == prior] for prior, _ in pairs}
+    most = len({q for _, q in pairs})
+    lines = [f"\n{'prior':<{width}}posteriors on the same support"]
+    lines += [f"{p:<{width}}{'every one' if len(qs) == most else ', '.join(qs)}" for p, qs in posteriors.items()]
+    return "\n".join(lines)

@@ -11,7 +11,9 @@ from ..run import Examples
 
 
 def reconstruct(run: Examples, n: int = 8, out: str | None = None, seed: int = 0) -> None:
-    """Examples beside what the model makes of them; in .npy the pair of arrays, (2, n, *shape).
+    """Examples beside what the model makes of them.
+
+    In .npy the pair of arrays, (2, n, *shape).
 
     Args:
         run: a run and its data.
