@@ -2,8 +2,9 @@
 PYTHON ?= python3
 BIN := .venv/bin
 DEMO := runs/demo
+TYPED := ppl_vae/models ppl_vae/objectives
 
-.PHONY: demo test slow lint clean
+.PHONY: demo test slow clean
 demo: .venv/installed
 	rm -rf $(DEMO)
 	$(BIN)/ppl-vae train --data digits --likelihood normal --latent-dim 8 --hidden 256 256 \
@@ -12,14 +13,11 @@ demo: .venv/installed
 test: .venv/installed-test
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python $(TYPED)
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -n 2 --dist loadfile
 
 slow: .venv/installed-test
 	$(BIN)/python -m pytest -m slow
-
-lint: .venv/installed-test
-	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[lint]'
-	$(BIN)/pyright ppl_vae
 
 clean:
 	rm -rf .venv build dist *.egg-info

@@ -82,6 +82,9 @@ class Estimator(Recorded, ELBO):
         self.max_plate_nesting: Any = max_plate_nesting  # particles apart, which Pyro counts
         self._found: int | None = None
 
+    def prepare(self, *batch: Any) -> None:
+        """Find the estimator's own parameters on a first batch, where it has some."""
+
     @abstractmethod
     def terms(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Terms:
         """Per-datum terms of one batch, differentiable."""

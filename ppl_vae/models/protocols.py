@@ -11,10 +11,10 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, TypeGuard
 
 from pyro.distributions import TorchDistribution
-from torch import Tensor
+from torch import Tensor, nn
 from torch.distributions import constraints
 
 from ..parts import Abstract
@@ -30,7 +30,7 @@ class Codec(Abstract):
         code_support: constraint on a code; pictures are made of codes that lie there.
 
     Example:
-        >>> from torch import nn
+        >>> import torch
         >>> class Half(nn.Module, Codec):
         ...     shape, code_shape, support = (4,), (2,), constraints.real
         ...     code_support = constraints.independent(constraints.real, 1)
@@ -38,9 +38,8 @@ class Codec(Abstract):
         ...         return x[..., :2]
         ...     def decode(self, z, y=None, *, like=None):
         ...         return z.repeat_interleave(2, -1)
-        >>> import torch
-        >>> half = Half()
-        >>> half.decode(half.encode(torch.ones(5, 4))).shape
+        >>> half, x = Half(), torch.ones(5, 4)
+        >>> half.decode(half.encode(x)).shape
         torch.Size([5, 4])
     """
 
@@ -77,12 +76,32 @@ class Latent(Abstract):
 
 
 class Pair(Abstract):
-    """A model with the Pyro programs ``model`` and ``guide``, both called with the batch, (x,) or (x, y)."""
+    """A model with the Pyro programs ``model`` and ``guide``, both called with the batch, (x,) or (x, y).
+
+    Attributes:
+        prepared: whether the parameters are known, which ``prepare`` finds where only a run tells.
+    """
+
+    prepared: bool = True
+
+    def prepare(self, *batch: Any) -> None:
+        """Find the parameters on a first batch, where only a run tells."""
 
     @abstractmethod
-    def model(self, *batch: Any) -> Any:
+    def model(self, *batch: Any, **options: Any) -> Any:
         """The generative program, which observes x."""
 
     @abstractmethod
-    def guide(self, *batch: Any) -> Any:
+    def guide(self, *batch: Any, **options: Any) -> Any:
         """The variational program, over the latent sites of ``model``."""
+
+
+if TYPE_CHECKING:
+
+    class PairModule(nn.Module, Pair):
+        """A module with the two programs."""
+
+
+def is_pair(model: object) -> TypeGuard[PairModule]:
+    """Whether a model has the two Pyro programs: a ``Pair``, or a user's module with methods of their names."""
+    return isinstance(model, Pair) or all(callable(getattr(model, name, None)) for name in ("model", "guide"))

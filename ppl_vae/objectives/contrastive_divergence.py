@@ -48,6 +48,7 @@ class ContrastiveDivergence(Recorded, Objective):
         (torch.Size([]), ['squared_error', 'pseudo_log_likelihood'])
     """
 
+    model: RBM
     watch = ("squared_error", "min")
     chains: Tensor
 

@@ -57,17 +57,17 @@ class Objective(Abstract, nn.Module):
         return self
 
     @abstractmethod
-    def forward(self, *batch: Tensor) -> Loss:
+    def forward(self, x: Tensor, /, *y: Tensor) -> Loss:
         """Loss of a batch (x,) or (x, y)."""
 
-    def prepare(self, *batch: Tensor) -> None:
+    def prepare(self, x: Tensor, /, *y: Tensor) -> None:
         """Look at the first batch before anything is trained or written, and refuse what cannot be trained."""
 
     def at_step(self, step: int) -> dict[str, float]:
         """Set what is scheduled for an optimizer step; gives the values in force by name, for the metrics."""
         return {}
 
-    def diagnose(self, *batch: Tensor) -> str | None:
+    def diagnose(self, x: Tensor, /, *y: Tensor) -> str | None:
         """Name of the first thing that is not finite on a batch whose loss is not, or None."""
         return None
 
@@ -148,8 +148,8 @@ class _Bare(Objective):
     def itself(self) -> nn.Module:
         return self.module
 
-    def forward(self, *batch: Tensor) -> Loss:
-        return self.module(*batch)
+    def forward(self, x: Tensor, /, *y: Tensor) -> Loss:
+        return self.module(x, *y)
 
 
 def as_objective(module: nn.Module) -> Objective:

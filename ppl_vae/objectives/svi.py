@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pyro
 import torch
@@ -18,10 +18,14 @@ from ..estimators.compatibility import check_estimator, check_programs
 from ..estimators.plates import codes_of_single_data
 from ..estimators.tracing import sites
 from ..handlers import Beta, LocalParameters, check_beta, scale_latents
+from ..models.protocols import Pair, is_pair
 from ..parts import Recorded
 from ..trials import trial
 from .loss import Loss
 from .objective import Objective
+
+if TYPE_CHECKING:
+    from ..models.protocols import PairModule
 
 
 class SVI(Recorded, Objective):
@@ -56,18 +60,19 @@ class SVI(Recorded, Objective):
         (torch.Size([]), torch.Size([5]))
     """
 
+    model: PairModule
     _beta: Tensor
 
     def __init__(self, model: nn.Module, estimator: ELBO | None = None, beta: Beta = 1.0) -> None:
         super().__init__()
-        if not all(callable(getattr(model, name, None)) for name in ("model", "guide")):
+        if not is_pair(model):
             raise TypeError(
                 f"model must have Pyro programs model and guide, as models.VAE and models.Program do, not {model!r}"
             )
         estimator = MeanFieldELBO() if estimator is None else estimator
         check_beta(beta.item() if isinstance(beta, Tensor) and beta.numel() == 1 else beta)
         check_estimator(estimator, beta)
-        self.model: Any = model
+        self.model = model
         self.estimator: Any = estimator
         self.beta: Beta = beta
         self.register_buffer("_beta", torch.tensor(float("nan")), persistent=False)
@@ -110,7 +115,7 @@ class SVI(Recorded, Objective):
         self._validated = False
         try:
             for part in (self.model, self.estimator):
-                if hasattr(part, "prepare"):
+                if isinstance(part, Pair | Estimator):
                     with LocalParameters(), torch.random.fork_rng(devices=[]):
                         part.prepare(*batch)
             self._find_scheduled()
@@ -191,7 +196,7 @@ class SVI(Recorded, Objective):
                 return Loss(value, {name: term.detach() for name, term in reported.items()})
             counted = _Counted(self._plate)
             if self._messenger:  # which runs the model's observations in the guide; Pyro finds it only bare
-                guide = block(guide, hide_fn=lambda msg: msg["type"] == "sample" and msg["is_observed"])
+                guide = block(guide, hide_fn=lambda msg: msg.get("type") == "sample" and bool(msg.get("is_observed")))
             value = self.estimator.differentiable_loss(counted(model), guide, *batch)
             return Loss(value / counted.n, {})
 
