@@ -63,16 +63,16 @@ def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
         known["likelihood"] = _likelihood(settings, train, known | {"network": known["decoder"]})
     for role in catalog.roles():
         if role in model.takes and role not in known and settings.has(role):
-            known[role] = _make(settings.entry(role), known, settings.options(role))
+            known[role] = settings.entry(role).build(known, settings.options(role))
     options = settings.options("model")
     if "output" in options and options["output"] is None:
         options["output"] = "sigmoid" if _holds(train.resolve(None), constraints.unit_interval) else "identity"
     layers = {name: settings[name] for name in ("hidden", "activation") if settings[name] is not None}
-    known["model"] = _make(model, known | layers, options)
+    known["model"] = model.build(known | layers, options)
     known["beta"] = _beta(settings)
     if settings.has("estimator"):
-        known["estimator"] = _make(settings.entry("estimator"), known, settings.options("estimator"))
-    return _make(objective(model), known, settings.options("objective"))
+        known["estimator"] = settings.entry("estimator").build(known, settings.options("estimator"))
+    return objective(model).build(known, settings.options("objective"))
 
 
 def _networks(settings: Settings, train: data_module.Split, dim: int, shape: Any) -> tuple[nn.Module, nn.Module]:
@@ -94,12 +94,12 @@ def _prior_and_posterior(
     made_of = "posterior" in prior.takes
     if not made_of:
         with torch.random.fork_rng(devices=[]):  # what comes after starts the same whatever the prior draws
-            known["prior"] = _make(prior, known, settings.options("prior"))
+            known["prior"] = prior.build(known, settings.options("prior"))
     if settings["posterior"] is not None:
         named = settings.entry("posterior")
     else:
         named = catalog.exported("posteriors")[catalog.kebab(natural(known.get("prior")).__name__)]
-    known["posterior"] = _make(named, around, settings.options("posterior"))
+    known["posterior"] = named.build(around, settings.options("posterior"))
     if made_of:
         with torch.random.fork_rng(devices=[]):
             known["prior"] = _of_posterior(settings, prior, known, train)
@@ -110,7 +110,7 @@ def _of_posterior(settings: Settings, entry: Entry, known: Mapping[str, Any], tr
     options = settings.options("prior")
     if "prior.inputs" not in settings.given and not _holds(train.resolve(None), constraints.unit_interval):
         options["inputs"] = "real"
-    prior = _make(entry, known, options)
+    prior = entry.build(known, options)
     few = min(len(train), prior.components)
     return prior.start_at(train.take(slice(0, few))[0]) if few == prior.components else prior
 
@@ -131,7 +131,7 @@ def _likelihood(settings: Settings, train: data_module.Split, known: Mapping[str
     options = settings.options("likelihood")
     if "kinds" in options:
         options["kinds"] = (train.config or {})["kinds"]
-    made = _make(catalog.parts("likelihood")[name], known, options)
+    made = catalog.parts("likelihood")[name].build(known, options)
     train = train.resolve(made.support)
     train.check(made.support)
     return made.start_at(train.mean(), train.std())
@@ -140,12 +140,7 @@ def _likelihood(settings: Settings, train: data_module.Split, known: Mapping[str
 def _beta(settings: Settings) -> Any:
     if not settings.has("beta"):
         return settings.values.get("beta")
-    return _make(settings.entry("beta"), {}, settings.options("beta"))
-
-
-def _make(entry: Entry, known: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
-    """An instance of a part from what the model knows and what flags say."""
-    return entry.load()(**{name: known[name] for name in entry.takes & known.keys()}, **options)
+    return settings.entry("beta").build({}, settings.options("beta"))
 
 
 def _hidden(network: Entry) -> Any:

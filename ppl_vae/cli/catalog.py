@@ -12,6 +12,7 @@ import ast
 import functools
 import importlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -109,6 +110,10 @@ class Entry:
     def load(self) -> Any:
         """The class or function itself."""
         return getattr(importlib.import_module(f"ppl_vae.{self.folder}"), self.cls)
+
+    def build(self, known: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+        """An instance, of what the rest of the model knows and what flags say."""
+        return self.load()(**{name: known[name] for name in self.takes & known.keys()}, **options)
 
 
 def kebab(name: str) -> str:

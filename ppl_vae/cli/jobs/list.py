@@ -21,21 +21,24 @@ def list(json: bool = False) -> None:
     names["data"] = [*catalog.constant("data", "NAMES")]
     pairs = compatible_pairs()
     if json:
-        print(text.dumps({**names, "compatible": pairs}))
+        print(text.dumps({**names, "compatible": [(p, q) for p, qs in pairs.items() for q in qs]}))
         return
     for kind, offered in names.items():
         print(f"{kind:<12} {', '.join(offered)}")
-    print(_table(pairs))
+    width = max(map(len, pairs)) + 2
+    print(f"\n{'prior':<{width}}posteriors on the same support")
+    for prior, qs in pairs.items():
+        print(f"{prior:<{width}}{'every one' if len(qs) == len(names['posteriors']) else ', '.join(qs)}")
 
 
-def compatible_pairs() -> Any:
-    """Names of the priors and the posteriors that live on the same support, found by building small ones.
+def compatible_pairs() -> dict[str, Any]:
+    """The posteriors that live on the same support as each prior, found by building small ones.
 
     A prior that is made of a posterior goes with every one.
 
     Example:
-        >>> ("normal", "multivariate-normal") in compatible_pairs()
-        True
+        >>> compatible_pairs()["uniform"]
+        ['beta', 'kumaraswamy', 'logit-normal']
     """
     with torch.random.fork_rng(devices=[]):
         known = {"dim": 2, "shape": (4,), "network": networks.MLP(4, [2])}
@@ -43,23 +46,12 @@ def compatible_pairs() -> Any:
             {name: _support(entry, known) for name, entry in catalog.parts(role).items()}
             for role in ("prior", "posterior")
         )
-    return [(prior, q) for prior, lives in priors.items() for q, on in posteriors.items() if lives in (None, on)]
+    return {prior: [q for q, on in posteriors.items() if lives in (None, on)] for prior, lives in priors.items()}
 
 
 def _support(entry: catalog.Entry, known: dict[str, Any]) -> str | None:
     """Where the codes of a part live; None for a prior that lives where its posterior does."""
     if "posterior" in entry.takes:
         return None
-    given = {name: value for name, value in known.items() if name in entry.takes}
     least = {option.argument: 2 for option in entry.options.values() if option.required}
-    return supports.name(entry.load()(**given, **least).support)
-
-
-def _table(pairs: Any) -> str:
-    """The posteriors that go with every prior, one prior a line."""
-    width = max(len(prior) for prior, _ in pairs) + 2
-    posteriors = {prior: [q for p, q in pairs if p == prior] for prior, _ in pairs}
-    most = len({q for _, q in pairs})
-    lines = [f"\n{'prior':<{width}}posteriors on the same support"]
-    lines += [f"{p:<{width}}{'every one' if len(qs) == most else ', '.join(qs)}" for p, qs in posteriors.items()]
-    return "\n".join(lines)
+    return supports.name(entry.build(known, least).support)
