@@ -35,9 +35,8 @@ _SPELLINGS = {
     **{"ResNet": "resnet", "DReG": "dreg", "DisARM": "disarm", "KLRate": "kl", "DeepBeliefNet": "dbn"},
     "ConvAutoencoder": "conv-autoencoder",
 }
-_BASES = {"Codec": "model", "Latent": "model", "Pair": "model", "Schedule": "beta"} | {
-    **{"Autoencoder": "model", "RBM": "model", "Linear": "beta", "Cyclical": "beta"}
-}  # until these have base classes
+_UNBASED = ("Autoencoder", "RBM")  # until they are Codecs
+_BASES = {"Codec": "model", "Latent": "model", "Pair": "model", "Schedule": "beta"} | dict.fromkeys(_UNBASED, "model")
 """Base classes that do not have their role's name."""
 
 _SUPPLIED = frozenset("dim shape in_shape in_shape_or_dim hidden activation encoder decoder max_plate_nesting".split())
@@ -133,8 +132,8 @@ def _exported_by_role() -> dict[str, list[Entry]]:
     found: dict[str, list[Entry]] = {role: [] for role in DEFAULTS}
     for folder in constant("parts", "_FOLDERS"):
         for entry in exported(folder).values():
-            if entry.base != entry.cls or entry.cls in ("Autoencoder", "RBM", "Linear", "Cyclical"):
-                found.setdefault(_BASES.get(entry.base) or kebab(entry.base), []).append(entry)
+            if entry.base != entry.cls or entry.cls in _UNBASED:
+                found.setdefault(_BASES.get(entry.base, kebab(entry.base)), []).append(entry)
     return found
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import torch
 
+from ... import evaluation
 from ...checks import check_size
 from ...reporting import pictures, plots
 from ..files import target, write_array
@@ -23,6 +24,5 @@ def reconstruct(run: Examples, n: int = 8, out: str | None = None, seed: int = 0
     """
     path = target(out)
     x, y, _ = run.first(check_size("--n", n))
-    write_array(
-        path, torch.stack([x, pictures.reconstruct(run.model, x, y)]), lambda pair: plots.reconstructions(*pair)
-    )
+    means = pictures.decode(run.model, evaluation.codes(run.model, x, y, seed=seed), y)
+    write_array(path, torch.stack([x, means]), lambda pair: plots.reconstructions(*pair))

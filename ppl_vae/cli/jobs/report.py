@@ -11,7 +11,7 @@ def report(run: Run, data_root: str | None = None, seed: int = 0) -> None:
     Args:
         run: a run.
         data_root: where the data lies, if it is not where the run found it.
-        seed: seed of everything drawn here.
+        seed: not used: a report draws with seeds of its own.
     """
     model = run.model
     print(write_report(run.folder, model, run.data(data_root) if run.record else None))
