@@ -33,7 +33,7 @@ def main():
     vae = VAE(
         priors.Normal(50),
         posteriors.Normal(networks.MLP(mnist.shape, [200, 200], "tanh"), 50),
-        likelihoods.Bernoulli(networks.MLP(50, [200, 200], "tanh"), mnist.shape).start_at(mnist.train.mean()),
+        likelihoods.Bernoulli(networks.MLP(50, [200, 200], "tanh"), mnist.shape),
     )
     estimator = estimators.IWAE(chosen.particles) if chosen.particles > 1 else estimators.TraceELBO()
     objective, began = SVI(vae, estimator), time.monotonic()

@@ -1,6 +1,7 @@
-"""Corruptions c(x' | x) of the data: what a denoising autoencoder sees in place of x.
+"""Corruptions c(x' | x) of the data or of a code: what an encoder, or a decoder, sees in training in place of x.
 
     Gaussian:         x' = x + s e,  e ~ N(0, I)
+    relative:         the same with E|s e|^2 = r R^2,  R^2 = mean |x - mean x|^2 over the batch
     masking:          each entry becomes 0 with probability r
     salt and pepper:  each entry becomes, with probability r, the lowest or the highest value, each as often
 
@@ -18,11 +19,11 @@ from torch import Tensor
 from .checks import check_weight
 from .parts import Part
 
-__all__ = ["Gaussian", "Masking", "SaltAndPepper"]
+__all__ = ["Corruption", "Gaussian", "Masking", "RelativeGaussian", "SaltAndPepper"]
 
 
 class Corruption(Part):
-    """Base of the corruptions."""
+    """Base of the corruptions: a call gives one draw."""
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
@@ -84,6 +85,39 @@ class Masking(Corruption):
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"rate={self.rate:g}"
+
+
+class RelativeGaussian(Corruption):
+    """Adds independent Normal noise that is scaled by how far the batch is spread.
+
+    R is the root mean square distance of the batch's examples from their centre. The gradient passes through it, so
+    that codes cannot outgrow the noise.
+
+    Args:
+        noise: mean squared length of the noise as a share of R^2.
+
+    Raises:
+        ValueError: a negative noise.
+
+    Source: Poole, Sohl-Dickstein and Ganguli 2014, "Analyzing noise in autoencoders and deep networks".
+
+    Example:
+        >>> RelativeGaussian(0.05)(torch.rand(5, 2)).shape
+        torch.Size([5, 2])
+    """
+
+    def __init__(self, noise: float = 0.05) -> None:
+        super().__init__()
+        self.noise = check_weight("noise", noise)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, ...) with noise."""
+        squared = (x - x.mean(0)).square().flatten(1).sum(1).mean()
+        scale = (self.noise * squared / x[0].numel() + torch.finfo(x.dtype).tiny).sqrt()  # finite gradient at 0
+        return x + scale * torch.randn_like(x)
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return f"noise={self.noise:g}"
 
 
 class SaltAndPepper(Corruption):

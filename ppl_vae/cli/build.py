@@ -14,6 +14,7 @@ from torch import nn
 from torch.distributions import constraints
 
 from .. import data as data_module
+from .. import networks
 from ..checks import check_size
 from . import catalog
 from .catalog import Entry
@@ -32,8 +33,8 @@ def load_data(settings: Settings) -> data_module.Data:
 def build_objective(settings: Settings, data: data_module.Data) -> nn.Module:
     """The model and its objective, initialised from the seed; the process's random state is left alone.
 
-    The decoder starts at the mean of the training data. Networks and heads start the same whatever the prior, beta and
-    estimator, so that models of one seed differ in nothing else.
+    Networks and heads start the same whatever the prior, beta and estimator, so that models of one seed differ in
+    nothing else. What starts at the training data is left to ``fit``.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings["seed"])
@@ -53,7 +54,9 @@ def natural_likelihood(train: data_module.Split) -> str:
 
 
 def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
-    known = {"dim": check_size("latent-dim", settings["latent-dim"]), "shape": tuple(train.shape)}
+    known: dict[str, Any] = {"dim": check_size("latent-dim", settings["latent-dim"]), "shape": tuple(train.shape)}
+    if settings.has("condition"):
+        known["condition"] = _condition(settings, train)
     if settings.has("network"):
         known["encoder"], known["decoder"] = _networks(settings, train, **known)
     model = settings.entry("model")
@@ -75,13 +78,37 @@ def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
     return objective(model).build(known, settings.options("objective"))
 
 
-def _networks(settings: Settings, train: data_module.Split, dim: int, shape: Any) -> tuple[nn.Module, nn.Module]:
-    """The encoder and its mirror image."""
+def _condition(settings: Settings, train: data_module.Split) -> networks.Condition:
+    """What y is: as many classes, or numbers, as the data's labels have, where flags do not say."""
+    entry, labels = settings.entry("condition"), train.labels
+    if labels is None:
+        raise ValueError(f"--condition {entry.name} needs data with labels y, which {train.name} does not have")
+    options = {"classes": labels.count, "size": (*labels.shape, None)[0]}
+    given = {name: value for name, value in settings.options("condition").items() if value is not None}
+    if "classes" in entry.takes and labels.count is None:
+        raise ValueError(f"--condition {entry.name} needs labels that are classes; those of {train.name} are numbers")
+    known = {"shape": labels.shape, **options}
+    with torch.random.fork_rng(devices=[]):
+        return entry.build({name: value for name, value in known.items() if name not in given}, given)
+
+
+def _networks(
+    settings: Settings, train: data_module.Split, dim: int, shape: Any, condition: networks.Condition | None = None
+) -> tuple[nn.Module, nn.Module]:
+    """The encoder and its mirror image; both see y beside their input where there is a condition."""
     network, activation = settings.entry("network"), settings["activation"]
     hidden = _hidden(network) if settings["hidden"] is None else settings["hidden"]
     cls, own = network.load(), settings.options("network")
-    decoder = cls.decoder(dim, [*reversed(hidden)], shape, activation, **own)
-    return _encoder(cls, train, hidden, activation, own), decoder
+    size = dim if condition is None else dim + condition.size
+    decoder = cls.decoder(size, [*reversed(hidden)], shape, activation, **own)
+    kinds = (train.config or {}).get("kinds")
+    if kinds is not None:  # a table's encoder knows its columns
+        gaps = any(bool(x.isnan().any()) for x, *_ in train.resolve(None).batches(10_000))
+        cls, own = networks.TableEncoder, {"kinds": kinds, "mask": gaps}
+    if condition is None:
+        return cls(shape, hidden, activation, **own), decoder
+    encoder = networks.Conditioned.around(cls, condition, shape, hidden, activation, **own)
+    return encoder, networks.Conditioned(decoder, condition)
 
 
 def _prior_and_posterior(
@@ -106,24 +133,11 @@ def _prior_and_posterior(
 
 
 def _of_posterior(settings: Settings, entry: Entry, known: Mapping[str, Any], train: data_module.Split) -> nn.Module:
-    """A prior made of the posterior at pseudo-inputs: they live where the data does, and start at some of it."""
+    """A prior made of the posterior at pseudo-inputs: they live where the data does."""
     options = settings.options("prior")
     if "prior.inputs" not in settings.given and not _holds(train.resolve(None), constraints.unit_interval):
         options["inputs"] = "real"
-    prior = entry.build(known, options)
-    few = min(len(train), prior.components)
-    return prior.start_at(train.take(slice(0, few))[0]) if few == prior.components else prior
-
-
-def _encoder(cls: Any, train: data_module.Split, hidden: Any, activation: str, own: Mapping[str, Any]) -> nn.Module:
-    """The network before the posterior: for a table with kinds of columns, one that knows them."""
-    kinds = (train.config or {}).get("kinds")
-    if kinds is None:
-        return cls(tuple(train.shape), hidden, activation, **own)
-    from ..networks import TableEncoder
-
-    gaps = any(bool(x.isnan().any()) for x, *_ in train.batches(10_000))
-    return TableEncoder(tuple(train.shape), hidden, activation, kinds, mask=gaps).start_at(train.mean(), train.std())
+    return entry.build(known, options)
 
 
 def _likelihood(settings: Settings, train: data_module.Split, known: Mapping[str, Any]) -> nn.Module:
@@ -132,9 +146,8 @@ def _likelihood(settings: Settings, train: data_module.Split, known: Mapping[str
     if "kinds" in options:
         options["kinds"] = (train.config or {})["kinds"]
     made = catalog.parts("likelihood")[name].build(known, options)
-    train = train.resolve(made.support)
-    train.check(made.support)
-    return made.start_at(train.mean(), train.std())
+    train.resolve(made.support).check(made.support)
+    return made
 
 
 def _beta(settings: Settings) -> Any:

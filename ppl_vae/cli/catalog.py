@@ -35,8 +35,8 @@ _SPELLINGS = {
     **{"ResNet": "resnet", "DReG": "dreg", "DisARM": "disarm", "KLRate": "kl", "DeepBeliefNet": "dbn"},
     "ConvAutoencoder": "conv-autoencoder",
 }
-_UNBASED = ("Autoencoder", "RBM")  # until they are Codecs
-_BASES = {"Codec": "model", "Latent": "model", "Pair": "model", "Schedule": "beta"} | dict.fromkeys(_UNBASED, "model")
+
+_BASES = {"Codec": "model", "Latent": "model", "Pair": "model", "Schedule": "beta"}
 """Base classes that do not have their role's name."""
 
 _SUPPLIED = frozenset("dim shape in_shape in_shape_or_dim hidden activation encoder decoder max_plate_nesting".split())
@@ -132,7 +132,7 @@ def _exported_by_role() -> dict[str, list[Entry]]:
     found: dict[str, list[Entry]] = {role: [] for role in DEFAULTS}
     for folder in constant("parts", "_FOLDERS"):
         for entry in exported(folder).values():
-            if entry.base != entry.cls or entry.cls in _UNBASED:
+            if entry.base != entry.cls:
                 found.setdefault(_BASES.get(entry.base, kebab(entry.base)), []).append(entry)
     return found
 

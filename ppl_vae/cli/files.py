@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from ..files import write_atomically
 from ..reporting import save
-from ..training.checkpoint import write_atomically
 from .arguments import UsageError
 
 

@@ -26,12 +26,13 @@ FIT_BUILT = frozenset("objective train valid out resume overwrite progress extra
 CHOSEN = {
     "likelihood": "; if not given, bernoulli for images in [0, 1] and normal for other data",
     "posterior": "; if not given, the natural one for the prior's support",
-    "penalty": "; of sparse models' codes, also written --model.penalty; one for every layer is for Python",
-    "corruption": "; of denoising models, also written --model.corruption",
+    "penalty": "; of autoencoders, also written --model.penalty; several, and one for every layer, are for Python",
+    "corruption": "; of autoencoders, also written --model.corruption",
+    "condition": "; what the labels y are, for a model of x given y",
 }
 """How a part is chosen, where its names do not say it all."""
 
-FROM_DATA = frozenset(("likelihood", "model.output"))
+FROM_DATA = frozenset(("likelihood", "model.output", "condition.classes", "condition.size"))
 """Flags that are chosen by looking at the data when they are not given."""
 
 

@@ -14,10 +14,12 @@ import torch
 from torch import Tensor
 
 from .. import reporting
+from ..checks import nearest
 from ..data import Data, Split
 from ..data import load as load_data
+from ..files import write_atomically
+from ..models import VAE
 from ..training import RunFolder, load
-from ..training.checkpoint import write_atomically
 from .arguments import UsageError
 
 
@@ -47,7 +49,7 @@ class Run:
     @property
     def condition(self) -> Any:
         """What the model needs labels for; None where it needs none."""
-        return getattr(self.model, "condition", None)
+        return self.model.condition if isinstance(self.model, VAE) else None
 
     @property
     def record(self) -> dict[str, Any]:
@@ -75,15 +77,26 @@ class Run:
         if words is None:
             raise UsageError(f"--y is needed: {self.name} is a model of x given y, {self.condition!r}")
         like = self.condition.example(1, torch.zeros(1))
-        try:
-            y = torch.tensor([float(word) for word in words]).to(like.dtype)
-        except ValueError:
-            raise UsageError(f"--y takes numbers, not {' '.join(words)}") from None
+        numbers = torch.tensor([self._number(word) for word in words])
+        y = numbers.to(like.dtype)
+        if not like.is_floating_point() and not torch.equal(y.float(), numbers):
+            raise UsageError(f"--y {' '.join(words)} is no whole number, which {self.condition!r} takes")
         if len(y) not in (like.numel(), n * like.numel()):
             raise UsageError(f"--y takes one label for all, or one for each of the {n}, not {' '.join(words)}")
         y = y.reshape(-1, *like.shape[1:]).expand(n, *like.shape[1:])
         self.condition.check(y, n)
         return y
+
+    def _number(self, word: str) -> float:
+        """The number of a label that may be the name of a class."""
+        try:
+            return float(word)
+        except ValueError:
+            labels = self.data().labels if self.record else None
+        names = [*map(str, (labels and labels.classes) or ())]
+        if word not in names:
+            raise UsageError(f"--y {word} is unknown; {nearest(word, names)}")
+        return names.index(word)
 
 
 class Examples(Run):
@@ -110,17 +123,20 @@ class Examples(Run):
         """The data."""
         return self.data(self.data_root)
 
-    def told(self, split: str | None = None) -> Split:
-        """A split, the one chosen if none is named, with the labels that the model is given."""
-        found = getattr(self.parts, split or self.split)
+    def rows(self, split: str | None = None) -> Split:
+        """A split as the data have it, the one chosen if none is named."""
+        return getattr(self.parts, split or self.split)
+
+    def told(self) -> Split:
+        """The chosen split with the labels that the model is given."""
+        found = copy.copy(self.rows())
         if self.y is not None or (self.condition is not None and found.y is None):
-            found = copy.copy(found)
             found.y = self.labels(self.y, len(found))
         return found
 
     def take(self, which: Any = slice(None), split: str | None = None) -> Batch:
         """Rows of a split, the one chosen if none is named."""
-        x, *labels = getattr(self.parts, split or self.split).take(which)
+        x, *labels = self.rows(split).take(which)
         own = labels[0] if labels else None
         y = own if self.y is None and self.condition is not None and own is not None else self.labels(self.y, len(x))
         return Batch(x, y, own)

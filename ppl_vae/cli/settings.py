@@ -96,7 +96,7 @@ def settled(given: Words) -> Settings:
     for role in ("data", *catalog.roles(), "objective"):
         for name, option in _options(role, values).items():
             flag = f"{role}.{name}"
-            if flag not in given and option.required:
+            if flag not in given and option.required and flag not in FROM_DATA:
                 raise UsageError(f"--{role} {values[role]} needs --{flag}")
             default = None if flag in FROM_DATA else option.default
             values[flag] = read(flag, option.kind, given[flag]) if flag in given else default
@@ -142,6 +142,7 @@ def _chosen(given: Words) -> tuple[dict[str, Any], set[str]]:
     model = catalog.parts("model")[values["model"]]
     taken = {*model.takes, *objective(model).takes, "model"}
     taken |= {"network"} if taken & {"encoder", "likelihood"} else set()
+    taken |= {"condition"} if "likelihood" in taken else set()
     missing = catalog.roles().keys() - taken
     free = {o.argument for o in model.arguments if not o.required and o.argument in DEFAULTS} - given.keys()
     return {n: None if n in free else value for n, value in values.items() if n not in missing}, missing

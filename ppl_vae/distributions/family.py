@@ -19,8 +19,9 @@ from pyro.distributions import constraints as pyro_constraints
 from torch import Tensor
 from torch.distributions import Transform, constraints, transform_to
 
-from .. import supports
+from .. import randomness, supports
 from ..checks import nearest
+from .softplus import inverse_softplus
 
 # Of parameters that say the same, the one that is best behaved as an unconstrained tensor comes first.
 ALTERNATIVES = (
@@ -49,8 +50,7 @@ class _Above(Transform):
         return F.softplus(x) + self.floor
 
     def _inverse(self, y: Tensor) -> Tensor:
-        y = (y - self.floor).clamp(min=1e-30)
-        return (-y).expm1().neg().log() + y
+        return inverse_softplus((y - self.floor).clamp(min=1e-30))
 
 
 def _transform(constraint: Any, floor: float) -> Any:
@@ -140,7 +140,7 @@ class Family:
     @torch.no_grad()
     def _try(self) -> None:
         """Build, sample and score the family once, for two examples."""
-        with torch.random.fork_rng(devices=[]), warnings.catch_warnings():
+        with randomness.unchanged(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
                 made = self(torch.zeros(2, self.size)) if self.size else self.make()
@@ -239,9 +239,9 @@ class Family:
 
 
 def _words(limit: Any) -> str:
-    return {"the positive numbers": "positive", "the reals": "finite", "the unit interval": "between 0 and 1"}.get(
-        supports.name(limit), f"in {supports.name(limit)}"
-    )
+    space = supports.of(limit)
+    words = {supports.POSITIVE: "positive", supports.REALS: "finite", supports.UNIT_INTERVAL: "between 0 and 1"}
+    return words.get(space, f"in {space.name}")
 
 
 def _brief(error: Exception) -> str:

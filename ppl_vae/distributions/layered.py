@@ -17,9 +17,9 @@ from torch.distributions import constraints
 
 from ..checks import check_event, check_size
 from ..networks import MLP, Head
+from .softplus import inverse_softplus
 
 SCALE_FLOOR = 1e-6
-INVERSE_SOFTPLUS_OF_ONE = 0.5413248546129181  # log(e - 1)
 
 
 class Layered(TorchDistribution):
@@ -86,7 +86,7 @@ class NormalGiven(nn.Module):
         super().__init__()
         self.network = MLP(given, hidden)
         self.head = Head(self.network, (size,), parameters=2)
-        nn.init.constant_(self.head.bias(1), INVERSE_SOFTPLUS_OF_ONE)
+        nn.init.constant_(self.head.bias(1), inverse_softplus(1.0))
 
     def forward(self, z: Tensor) -> TorchDistribution:
         """Distribution of batch shape (...) and event shape (size,) from z (..., given)."""

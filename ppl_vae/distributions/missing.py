@@ -7,7 +7,7 @@ which is the exact marginal of the seen entries, since the others integrate (or 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -15,6 +15,15 @@ from torch import Tensor
 from torch.distributions import Independent
 
 from .. import supports
+
+
+@runtime_checkable
+class ByEntry(Protocol):
+    """A distribution that knows the log-probability of every single entry."""
+
+    def entry_log_prob(self, x: Tensor, seen: Tensor) -> Tensor:
+        """That of every entry of x (..., *event_shape), where ``seen`` says which were seen."""
+        ...
 
 
 def entry_log_prob(p: Any, x: Tensor, seen: Tensor | None = None) -> Tensor:
@@ -34,9 +43,9 @@ def entry_log_prob(p: Any, x: Tensor, seen: Tensor | None = None) -> Tensor:
         >>> entry_log_prob(dist.Normal(torch.zeros(5, 3), 1.0).to_event(1), torch.zeros(5, 3)).shape
         torch.Size([5, 3])
     """
-    while not hasattr(p, "entry_log_prob") and isinstance(p, Independent):
+    while isinstance(p, Independent) and not isinstance(p, ByEntry):
         p = p.base_dist
-    if hasattr(p, "entry_log_prob"):
+    if isinstance(p, ByEntry):
         return p.entry_log_prob(x, torch.ones_like(x, dtype=torch.bool) if seen is None else seen)
     if p.event_shape:
         raise ValueError(f"the entries of {type(p).__name__} depend on each other, so single ones have no density")
@@ -62,7 +71,7 @@ class MissingEntries(TorchDistribution):
 
     def __init__(self, base: Any, fill: float | Tensor | None = None, validate_args: bool | None = None) -> None:
         self.base = base
-        self.fill = supports.inside(_entry(base.support)) if fill is None else fill
+        self.fill = supports.inside(supports.entry(base.support)) if fill is None else fill
         super().__init__(base.batch_shape, base.event_shape, validate_args=validate_args)
 
     @property
@@ -101,9 +110,3 @@ class MissingEntries(TorchDistribution):
         """Log-probability of the entries that are not NaN, shape (...)."""
         value = self.entry_log_prob(x)
         return value.flatten(value.dim() - self.event_dim).sum(-1) if self.event_dim else value
-
-
-def _entry(support: Any) -> Any:
-    while hasattr(support, "base_constraint"):
-        support = support.base_constraint
-    return support

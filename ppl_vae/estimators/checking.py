@@ -11,29 +11,23 @@ from pyro.distributions.score_parts import ScoreParts
 from torch import Tensor
 from torch.distributions import kl_divergence
 
+from ..distributions.wrappers import unwrapped
 from .site import Site, common_scale, density, frames_of, same, same_scale, subsampling_of
 from .sites import Sites
-
-WRAPPERS = ("Independent", "ExpandedDistribution", "MaskedDistribution")
 
 
 def family(site: Site) -> str:
     """Class name of a site's distribution, without what is wrapped around it."""
-    return type(_unwrapped(site["fn"])).__name__
-
-
-def _unwrapped(fn: Any) -> Any:
-    while type(fn).__name__ in WRAPPERS:
-        fn = fn.base_dist
-    return fn
+    return type(unwrapped(site["fn"])).__name__
 
 
 def reparameterised_in_part(fn: Any) -> bool:
     """Whether draws carry a gradient that a score must complete, as those of Pyro's ``Rejector``."""
     while fn is not None:
-        if type(fn).__name__ not in WRAPPERS and _has_parts(fn):
+        fn = unwrapped(fn)
+        if _has_parts(fn):
             return True
-        fn = getattr(fn, "base_dist", None)
+        fn = getattr(fn, "base_dist", None)  # of torch's TransformedDistribution and its like
     return False
 
 
@@ -68,7 +62,7 @@ def score_parts(site: Site) -> tuple[Tensor, Tensor | None, Tensor | None]:
     if not reparameterised_in_part(fn):
         log_q = density(site)
         return (log_q, None, log_q) if fn.has_rsample else (log_q, log_q, None)
-    if not _has_parts(_unwrapped(fn)):
+    if not _has_parts(unwrapped(fn)):
         raise ValueError(
             f"site {site['name']} is a {family(site)} of a distribution that is reparameterised in part, whose score "
             "is not known; sample that distribution itself and transform its value"

@@ -10,9 +10,9 @@ from typing import Any
 
 import torch
 from pyro import infer
-from pyro.distributions import Delta
 from torch import Tensor
 
+from ..distributions.wrappers import is_delta, unwrapped
 from ..trials import trial
 from .base import Estimator, check_unit_beta
 from .checking import check_factors, check_scales_agree, family
@@ -96,8 +96,7 @@ def _refuse_discrete(traced: Sites) -> None:
 
 def _refuse_jacobians(traced: Sites) -> None:
     for name, site in traced.drawn.items():
-        base = getattr(site["fn"], "base_dist", site["fn"])
-        if isinstance(base, Delta) and (torch.as_tensor(base.log_density) != 0).any():
+        if is_delta(site["fn"]) and (torch.as_tensor(unwrapped(site["fn"]).log_density) != 0).any():
             raise ValueError(
                 f"site {name} of the guide is a Delta with a log-density, as Pyro's autoguides give a site of bounded "
                 "support, and TraceMeanField_ELBO leaves that out; use estimators.MeanFieldELBO"

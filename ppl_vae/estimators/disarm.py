@@ -13,6 +13,7 @@ import torch
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from ..distributions.wrappers import unwrapped
 from .base import Estimator, Terms, summed_up, with_gradient_of
 from .checking import family
 from .site import Program, Site, density, particles_of
@@ -101,7 +102,5 @@ def _slope(site: Site, half: int) -> Tensor:
 
 def _logits(fn: Any) -> Tensor | None:
     """Logits of a Bernoulli with any event shape, over its batch and event; None of another family."""
-    base = fn
-    while type(base).__name__ in ("Independent", "ExpandedDistribution"):
-        base = base.base_dist
+    base = unwrapped(fn, masks=False)
     return base.logits.expand(fn.shape()) if isinstance(base, torch.distributions.Bernoulli) else None

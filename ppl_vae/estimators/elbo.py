@@ -10,9 +10,9 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from pyro.distributions import Delta
 from torch import Tensor
 
+from ..distributions.wrappers import is_delta
 from .base import Estimator, Terms, with_gradient_of
 from .checking import divergence, needs_score, score_parts
 from .site import Program, Site, density, same_scale
@@ -126,7 +126,7 @@ def _mean(value: Any, traced: Sites) -> Tensor:
 def _closed_form(guide: Site, model: Site) -> Tensor | None:
     """KL(q || p) over the site's plates where it is known, and q and p are scaled and masked alike."""
     # Pyro's KL from a Delta leaves its log-density out, which a sample has exactly.
-    if isinstance(getattr(guide["fn"], "base_dist", guide["fn"]), Delta) or not same_scale(guide, model):
+    if is_delta(guide["fn"]) or not same_scale(guide, model):
         return None
     if guide["mask"] is not model["mask"]:
         return None

@@ -10,11 +10,11 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from pyro.distributions import Delta
 from torch import Tensor
 from torch.distributions import kl_divergence
 
 from ..checks import check_weight
+from ..distributions.wrappers import is_delta
 from .base import Estimator, Terms, summed_up
 from .site import Program, Site
 from .sites import Sites
@@ -83,7 +83,7 @@ class FreeBits(Estimator):
 def _closed_form(traced: Sites, q: Site, p: Site) -> Tensor | None:
     """KL of every dimension of independent families, (K or 1, B, D), D = 1 for others; None where it is not known."""
     fns, event = (q["fn"], p["fn"]), 0
-    if q["mask"] is not p["mask"] or isinstance(getattr(fns[0], "base_dist", fns[0]), Delta):
+    if q["mask"] is not p["mask"] or is_delta(fns[0]):
         return None  # Pyro's KL from a Delta leaves its log-density out
     if all(type(fn).__name__ == "Independent" for fn in fns):
         event = fns[0].reinterpreted_batch_ndims

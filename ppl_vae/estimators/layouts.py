@@ -16,6 +16,7 @@ import torch
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from ..distributions.wrappers import unwrapped
 from .elimination import MOST, too_many
 from .site import Site, frames_of, particles_of
 from .sites import Sites
@@ -192,9 +193,7 @@ def values(fn: Any, name: str) -> Tensor:
         >>> values(dist.Bernoulli(torch.full((2,), 0.5)).to_event(1), "z").tolist()
         [[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]]
     """
-    base = fn
-    while type(base).__name__ in ("Independent", "ExpandedDistribution", "MaskedDistribution"):
-        base = base.base_dist
+    base = unwrapped(fn)
     try:
         support = base.enumerate_support(expand=False)
     except NotImplementedError:

@@ -102,8 +102,8 @@ def _levels(likelihood: Any, shape: tuple[int, ...]) -> Tensor:
     inner = getattr(likelihood, "likelihood", likelihood)  # of Missing
     if hasattr(inner, "columns"):
         return torch.tensor([-1 if c.kind == "count" else c.levels or 0 for c in inner.columns])
-    kind = supports.name(likelihood.support)
-    return torch.full(shape, {"{0, 1}": 2, "the counts": -1}.get(kind, 0))
+    space = supports.of(likelihood.support)
+    return torch.full(shape, {supports.BINARY: 2, supports.COUNTS: -1}.get(space, 0))
 
 
 def _piece(vae: Any, x: Tensor, y: Tensor | None, levels: Tensor, count: int, weighted: bool) -> tuple[Tensor, Tensor]:

@@ -280,7 +280,7 @@ def evaluate(
     Raises:
         ValueError: no data, a limit below 1, data outside the likelihood's support, or a parameter that holds NaN.
     """
-    data = as_split(data, part="test")
+    data = as_split(data, part="test").resolve(getattr(model, "support", None))
     n = len(data) if limit is None else min(check_size("limit", limit), len(data))
     columns: dict[str, list[Tensor]] = {}
     piece, found = _piece(model, data, n)

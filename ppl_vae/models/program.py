@@ -63,6 +63,7 @@ class Program(Recorded, nn.Module, Pair):
     """
 
     support = None
+    condition = None  # a label may be a latent site of a program's own
 
     def __init__(self, model: Callable[..., Any], guide: Callable[..., Any]) -> None:
         super().__init__()

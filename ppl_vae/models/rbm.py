@@ -22,11 +22,12 @@ from ..checks import check_size
 from ..networks import event_shape, full_precision
 from ..parts import Part
 from .partition import annealed, enumerated
+from .protocols import Codec
 
 UNITS = ("bernoulli", "gaussian")
 
 
-class RBM(Part):
+class RBM(Part, Codec):
     """A restricted Boltzmann machine, trained by ``objectives.ContrastiveDivergence`` under ``fit``.
 
     ``encode`` and ``decode`` give means, so that it can stand where an autoencoder stands; ``draw_code`` and
@@ -78,9 +79,20 @@ class RBM(Part):
         self.code_bias = nn.Parameter(torch.zeros(self.dim))
 
     @property
-    def support(self) -> constraints.Constraint:
+    def support(self) -> constraints.Constraint:  # type: ignore[override]
         """Constraint on one entry of the data."""
         return constraints.unit_interval if self.visible == "bernoulli" else constraints.real
+
+    @property
+    def code_shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        """Event shape of the codes, (dim,)."""
+        return (self.dim,)
+
+    @property
+    def code_support(self) -> constraints.Constraint:  # type: ignore[override]
+        """Constraint on a code: means of binary units lie between 0 and 1."""
+        entry = constraints.unit_interval if self.code == "bernoulli" else constraints.real
+        return constraints.independent(entry, 1)
 
     def extra_repr(self) -> str:
         """Sizes and units."""
@@ -99,13 +111,13 @@ class RBM(Part):
 
     # Conditionals
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Means (..., dim) of the codes given x (..., *shape)."""
+    def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Means (..., dim) of the codes given x (..., *shape); ``y`` is not used."""
         a = self._code_inputs(self._flat(x))
         return a if self.code == "gaussian" else torch.sigmoid(a)
 
-    def decode(self, z: Tensor) -> Tensor:
-        """Means (..., *shape) of the data given codes z (..., dim)."""
+    def decode(self, z: Tensor, y: Tensor | None = None, *, like: Tensor | None = None) -> Tensor:
+        """Means (..., *shape) of the data given codes z (..., dim); ``y`` and ``like`` are not used."""
         a = self._data_inputs(z)
         return (a if self.visible == "gaussian" else torch.sigmoid(a)).unflatten(-1, self.shape)
 

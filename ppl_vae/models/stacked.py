@@ -91,8 +91,8 @@ class StackedAutoencoder(Autoencoder):
         sizes = [*up[2:], self.dim] if beside and self.depth > 1 else []
         self.beside = nn.ModuleList(nn.Linear(up[0], size, bias=False) for size in sizes)
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Codes (B, dim) of x (B, *shape)."""
+    def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Codes (B, dim) of x (B, *shape); ``y`` is not used."""
         return full_precision(self.codes(x, self.depth))
 
     def codes(self, x: Tensor, layer: int) -> Tensor:

@@ -2,11 +2,9 @@
 
 What a model adds to it, and how it goes about its training, is the model's to say, by methods that it may have:
 
-    penalised(x)      reconstructions, and penalties by name, (B,) or scalars: all are added to the loss
     stages()          layers to train before the whole, and for how many epochs each (``models.StackedAutoencoder``,
                       ``models.DeepBeliefNet``)
     conclude(batches) what is left to do with the training data when all is trained (``models.RegularizedAutoencoder``)
-    overcomplete      whether nothing keeps it from the identity, which is warned of
 """
 
 from __future__ import annotations
@@ -19,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..models import Codec, Reconstructs
 from ..parts import Recorded
 from .contrastive_divergence import ContrastiveDivergence, OnCodes
 from .loss import Loss
@@ -30,10 +29,10 @@ LOSSES = ("mse", "bce")
 class Reconstruction(Recorded, Objective):
     """Squared error |x - x'|^2 or cross-entropy -sum_i x_i log x'_i + (1 - x_i) log(1 - x'_i) of an autoencoder.
 
-    Penalties of the model's are added to it.
+    The penalties of a model that is a ``models.Reconstructs``, such as every autoencoder, are added to it.
 
     Args:
-        model: module whose call gives reconstructions of the shape of x.
+        model: a ``models.Reconstructs``, or any module whose call gives reconstructions of the shape of x.
         loss: "mse" (squared error summed over the entries) or "bce" (cross-entropy in nats, data in [0, 1]).
 
     Raises:
@@ -58,12 +57,12 @@ class Reconstruction(Recorded, Objective):
 
     @property
     def support(self) -> Any:
-        """Constraint on one entry of the data, or None where the model does not say."""
-        return getattr(self.model, "support", None)
+        """Constraint on one entry of the data, or None where the model is no ``Codec``, which says it."""
+        return self.model.support if isinstance(self.model, Codec) else None
 
     def prepare(self, x: Tensor, *_: Tensor) -> None:
         """Warn, before training, of a model that can learn the identity."""
-        if getattr(self.model, "overcomplete", False):
+        if isinstance(self.model, Reconstructs) and self.model.overcomplete:
             warnings.warn(
                 f"the code is no smaller than the data's {x[0].numel()} entries, so the autoencoder may learn the "
                 "identity: a smaller one, or a sparse, denoising or contractive autoencoder, will not",
@@ -83,7 +82,7 @@ class Reconstruction(Recorded, Objective):
 
     def forward(self, x: Tensor, *_: Tensor) -> Loss:
         """Loss of a batch (x, ...); labels are not used."""
-        out, penalties = self.model.penalised(x) if hasattr(self.model, "penalised") else (self.model(x), {})
+        out, penalties = self.model.penalised(x) if isinstance(self.model, Reconstructs) else (self.model(x), {})
         errors = _errors(x, out, self.loss)
         value = sum((penalty.mean() for penalty in penalties.values()), next(iter(errors.values())).mean())
         return Loss(value, {name: term.detach() for name, term in {**errors, **penalties}.items()})
@@ -91,10 +90,11 @@ class Reconstruction(Recorded, Objective):
     @torch.no_grad()
     def diagnose(self, x: Tensor, *_: Tensor) -> str | None:
         """Name of the first of code and reconstruction that is not finite, or None."""
-        code = self.model.encode(x) if hasattr(self.model, "encode") else x
+        out = self.model(x)
+        code = self.model.encode(x) if isinstance(self.model, Codec) else x
         if not code.isfinite().all():
             return "the code"
-        return None if self.model(x).isfinite().all() else "the reconstruction"
+        return None if out.isfinite().all() else "the reconstruction"
 
 
 def _stage(layer: Any, loss: str) -> nn.Module:

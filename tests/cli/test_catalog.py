@@ -53,7 +53,7 @@ def test_functions_have_their_arguments_and_docs(folder, name):
 
 
 def test_the_names_of_data_sets_are_read():
-    assert catalog.constant("data", "NAMES") == importlib.import_module("ppl_vae.data").NAMES
+    assert catalog.constant("data", "NAMES") == (*importlib.import_module("ppl_vae.data").NAMES,)
 
 
 @pytest.mark.parametrize("role", catalog.roles())

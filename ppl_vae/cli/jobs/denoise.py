@@ -9,6 +9,7 @@ import torch
 
 from ... import evaluation, randomness
 from ...checks import check_size, nearest
+from ...models import Autoencoder
 from ...reporting import plots
 from .. import catalog
 from ..arguments import UsageError
@@ -56,7 +57,7 @@ def _corruption(model: Any, name: str | None, amount: float | None) -> Any:
     """The corruption that the flags name, else the one the model was trained with, else Normal noise."""
     if name == "none":
         return None
-    if name is None and amount is None and hasattr(model, "corruption"):
+    if name is None and amount is None and isinstance(model, Autoencoder) and model.corruption is not None:
         return model.corruption
     entry = catalog.lookup("corruption", name or catalog.DEFAULTS["corruption"])
     if entry is None:

@@ -15,8 +15,9 @@ from ...corruptions import Masking
 from ...data.filled import filled_csv
 from ...data.kinds import parse_kinds
 from ...data.tables import read_csv
+from ...files import write_atomically
+from ...models import Autoencoder
 from ...reporting import plots
-from ...training.checkpoint import write_atomically
 from ..arguments import UsageError
 from ..files import target, write_array
 from ..run import Examples
@@ -115,7 +116,7 @@ def _masked(x: Tensor, rate: float, seed: int) -> Tensor:
 
 def _start(run: Examples) -> Tensor | float:
     """What missing entries hold at first: 0 where masking did that in training, else the mean of the training data."""
-    masked = isinstance(getattr(run.model, "corruption", None), Masking)
+    masked = isinstance(run.model, Autoencoder) and isinstance(run.model.corruption, Masking)
     return 0.0 if masked or not run.record else run.parts.train.mean()
 
 
@@ -125,7 +126,7 @@ def _error(model: Any, true: Tensor, done: evaluation.Imputation, start: Tensor 
     if not known.any():
         return ""
     by_start = torch.as_tensor(start).expand_as(true)
-    by_start = by_start.round() if supports.name(model.support) == "{0, 1}" else by_start
+    by_start = by_start.round() if supports.of(model.support) == supports.BINARY else by_start
     ours, theirs = ((guess - true)[known].square().mean().sqrt().item() for guess in (done.x, by_start))
     what = "0" if isinstance(start, float) else "the mean of the training data"
     return f", root mean square error {ours:.4f} (of {what}: {theirs:.4f})"

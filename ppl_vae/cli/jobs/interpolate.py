@@ -20,7 +20,7 @@ def interpolate(run: Examples, from_: int = 0, to: int = 1, steps: int = 10, out
         steps: how many pictures, both ends included.
         out: file to write: .png for a picture, .npy for the numbers.
     """
-    path, size = target(out), len(run.told())
+    path, size = target(out), len(run.rows())
     for flag, index in (("from", from_), ("to", to)):
         if not 0 <= index < size:
             raise UsageError(f"--{flag} {index} is not an example: {run.split} has 0 to {size - 1}")
