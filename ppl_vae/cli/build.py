@@ -9,15 +9,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import nn
 from torch.distributions import constraints
 
 from .. import data as data_module
-from .. import networks
+from .. import networks, randomness
 from ..checks import check_size
+from ..posteriors import natural
 from . import catalog
-from .catalog import Entry
 from .flags import FIT_BUILT, LOAD_FLAGS, objective
 from .settings import Settings
 
@@ -36,8 +35,7 @@ def build_objective(settings: Settings, data: data_module.Data) -> nn.Module:
     Networks and heads start the same whatever the prior, beta and estimator, so that models of one seed differ in
     nothing else. What starts at the training data is left to ``fit``.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings["seed"])
+    with randomness.isolated(settings["seed"]):
         return _objective(settings, data.train)
 
 
@@ -66,15 +64,15 @@ def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
         known["likelihood"] = _likelihood(settings, train, known | {"network": known["decoder"]})
     for role in catalog.roles():
         if role in model.takes and role not in known and settings.has(role):
-            known[role] = settings.entry(role).build(known, settings.options(role))
+            known[role] = settings.build(role, known)
     options = settings.options("model")
     if "output" in options and options["output"] is None:
         options["output"] = "sigmoid" if _holds(train.resolve(None), constraints.unit_interval) else "identity"
     layers = {name: settings[name] for name in ("hidden", "activation") if settings[name] is not None}
     known["model"] = model.build(known | layers, options)
-    known["beta"] = _beta(settings)
+    known["beta"] = settings.build("beta", {}) if settings.has("beta") else settings.values.get("beta")
     if settings.has("estimator"):
-        known["estimator"] = settings.entry("estimator").build(known, settings.options("estimator"))
+        known["estimator"] = settings.build("estimator", known)
     return objective(model).build(known, settings.options("objective"))
 
 
@@ -88,7 +86,7 @@ def _condition(settings: Settings, train: data_module.Split) -> networks.Conditi
     if "classes" in entry.takes and labels.count is None:
         raise ValueError(f"--condition {entry.name} needs labels that are classes; those of {train.name} are numbers")
     known = {"shape": labels.shape, **options}
-    with torch.random.fork_rng(devices=[]):
+    with randomness.unchanged():
         return entry.build({name: value for name, value in known.items() if name not in given}, given)
 
 
@@ -96,9 +94,11 @@ def _networks(
     settings: Settings, train: data_module.Split, dim: int, shape: Any, condition: networks.Condition | None = None
 ) -> tuple[nn.Module, nn.Module]:
     """The encoder and its mirror image; both see y beside their input where there is a condition."""
-    network, activation = settings.entry("network"), settings["activation"]
-    hidden = _hidden(network) if settings["hidden"] is None else settings["hidden"]
-    cls, own = network.load(), settings.options("network")
+    network, activation, own = settings.entry("network"), settings["activation"], settings.options("network")
+    hidden = settings["hidden"]
+    if hidden is None:
+        hidden = next(option.default for option in network.arguments if option.argument == "hidden")
+    cls = network.load()
     size = dim if condition is None else dim + condition.size
     decoder = cls.decoder(size, [*reversed(hidden)], shape, activation, **own)
     kinds = (train.config or {}).get("kinds")
@@ -115,29 +115,22 @@ def _prior_and_posterior(
     settings: Settings, known: dict[str, Any], encoder: nn.Module, train: data_module.Split
 ) -> None:
     """Add the prior and the posterior to what is known: whichever the other is made of, or chosen by, comes first."""
-    from ..posteriors import natural
-
     prior, around = settings.entry("prior"), known | {"network": encoder}
     made_of = "posterior" in prior.takes
     if not made_of:
-        with torch.random.fork_rng(devices=[]):  # what comes after starts the same whatever the prior draws
-            known["prior"] = prior.build(known, settings.options("prior"))
+        with randomness.unchanged():  # what comes after starts the same whatever the prior draws
+            known["prior"] = settings.build("prior", known)
     if settings["posterior"] is not None:
         named = settings.entry("posterior")
     else:
         named = catalog.exported("posteriors")[catalog.kebab(natural(known.get("prior")).__name__)]
     known["posterior"] = named.build(around, settings.options("posterior"))
     if made_of:
-        with torch.random.fork_rng(devices=[]):
-            known["prior"] = _of_posterior(settings, prior, known, train)
-
-
-def _of_posterior(settings: Settings, entry: Entry, known: Mapping[str, Any], train: data_module.Split) -> nn.Module:
-    """A prior made of the posterior at pseudo-inputs: they live where the data does."""
-    options = settings.options("prior")
-    if "prior.inputs" not in settings.given and not _holds(train.resolve(None), constraints.unit_interval):
-        options["inputs"] = "real"
-    return entry.build(known, options)
+        options = settings.options("prior")
+        if "prior.inputs" not in settings.given and not _holds(train.resolve(None), constraints.unit_interval):
+            options["inputs"] = "real"  # pseudo-inputs live where the data does
+        with randomness.unchanged():
+            known["prior"] = prior.build(known, options)
 
 
 def _likelihood(settings: Settings, train: data_module.Split, known: Mapping[str, Any]) -> nn.Module:
@@ -148,16 +141,6 @@ def _likelihood(settings: Settings, train: data_module.Split, known: Mapping[str
     made = catalog.parts("likelihood")[name].build(known, options)
     train.resolve(made.support).check(made.support)
     return made
-
-
-def _beta(settings: Settings) -> Any:
-    if not settings.has("beta"):
-        return settings.values.get("beta")
-    return settings.entry("beta").build({}, settings.options("beta"))
-
-
-def _hidden(network: Entry) -> Any:
-    return next(option.default for option in network.arguments if option.argument == "hidden")
 
 
 def _holds(split: data_module.Split, support: constraints.Constraint) -> bool:

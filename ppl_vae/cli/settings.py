@@ -53,6 +53,10 @@ class Settings:
             if name.startswith(prefix)
         }
 
+    def build(self, role: str, known: Mapping[str, Any]) -> Any:
+        """An instance of the part chosen for a role, of what the rest of the model knows and what flags say."""
+        return self.entry(role).build(known, self.options(role))
+
     def kept(self) -> dict[str, Any]:
         """What config.json keeps, and ``--config`` reads back: everything that shapes the run.
 

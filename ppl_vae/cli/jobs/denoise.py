@@ -39,7 +39,7 @@ def denoise(
     """
     path = None if out is None else target(out)
     corrupt, (x, y, _), count = _corruption(run.model, corruption, amount), run.take(), check_size("--n", n)
-    with randomness.isolated(seed, torch.device("cpu")), torch.no_grad():
+    with randomness.isolated(seed), torch.no_grad():
         noisy = x if corrupt is None else corrupt(x)
     cleaned = evaluation.denoise(run.model, noisy, y)
     if corrupt is not None:

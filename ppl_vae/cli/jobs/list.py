@@ -5,9 +5,7 @@ from __future__ import annotations
 import json as text
 from typing import Any
 
-import torch
-
-from ... import networks, supports
+from ... import networks, randomness, supports
 from .. import catalog
 
 
@@ -40,7 +38,7 @@ def compatible_pairs() -> dict[str, Any]:
         >>> compatible_pairs()["uniform"]
         ['beta', 'kumaraswamy', 'logit-normal']
     """
-    with torch.random.fork_rng(devices=[]):
+    with randomness.unchanged():
         known = {"dim": 2, "shape": (4,), "network": networks.MLP(4, [2])}
         priors, posteriors = (
             {name: _support(entry, known) for name, entry in catalog.parts(role).items()}
