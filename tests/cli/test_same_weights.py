@@ -13,7 +13,7 @@ from ppl_vae.cli.settings import settings
 DIM, SEED = 3, 4
 SHELL = ["--hidden", "5", "--latent-dim", str(DIM), "--seed", str(SEED)]
 KINDS = "0=real,1=positive,2=count,3=binary,4=categorical(3),5=ordinal(4)"
-SUPPLIED = {"corruption": ("gaussian", corruptions.Gaussian), "penalty": ("kl", penalties.KLRate)}
+SUPPLIED = {"corruption": ("gaussian", corruptions.Gaussian), "penalty": ("l2", penalties.L2)}
 
 
 def cls(role, name, folder):
