@@ -45,7 +45,8 @@ def anomaly(
     path = None if out is None else target(out, (".csv", ".npy"))
 
     def scored(batch: Batch) -> torch.Tensor:
-        return evaluation.anomaly_scores(run.model, batch.x, score=score, num_particles=num_particles, seed=seed)
+        x, y, _ = batch
+        return evaluation.anomaly_scores(run.model, x, y, score=score, num_particles=num_particles, seed=seed)
 
     known = scored(run.first(check_size("--limit", limit), "train"))
     above = evaluation.threshold(known, quantile)

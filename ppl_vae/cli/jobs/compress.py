@@ -17,9 +17,9 @@ def compress(run: Examples, levels: Sequence[int] = (2, 4, 8, 16, 32, 64), json:
         levels: values that an entry of a code may take.
         json: print JSON.
     """
-    x, known, rows = run.take().x, run.take(split="train").x, []
+    (x, y, _), known, rows = run.take(), run.take(split="train"), []
     for count in levels:
-        found = evaluation.compress(run.model, x, known, count)
+        found = evaluation.compress(run.model, x, y, train=known.x, train_y=known.y, levels=count)
         rate, distortion = found.rate.mean().item(), found.distortion.mean().item()
         rows.append({"levels": count, "bits": rate, "bits_per_dim": rate / x[0].numel(), "squared_error": distortion})
     if json:

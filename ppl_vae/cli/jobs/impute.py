@@ -65,9 +65,9 @@ def impute(
         raise UsageError(f"--weighted needs a model that knows missing entries, and {run.name} was trained whole")
     start = _start(run)
     if known:
-        done = evaluation.impute(run.model, x, y=y, weighted=weighted, **options)
+        done = evaluation.impute(run.model, x, y, weighted=weighted, **options)
     else:
-        done = evaluation.inpaint(run.model, x, y=y, start=start, **options)
+        done = evaluation.inpaint(run.model, x, y, start=start, **options)
     count = min(check_size("--n", n), len(x))
     grey = (true.nan_to_num(torch.inf).min() + true.nan_to_num(-torch.inf).max()) / 2
     rows = [torch.where(x.isnan(), grey, x), done.x, *([] if mask is None else [true.nan_to_num(float(grey))])]
@@ -87,7 +87,7 @@ def _table(run: Examples, data: str, out: str | None, **options: Any) -> None:
     if not kinds:
         raise UsageError(f"{run.name} was not trained on a table with --likelihood columns, so it cannot fill one in")
     x = torch.from_numpy(read_csv(Path(data), kinds=kinds, only=True).x).float()
-    done = evaluation.impute(model, x, y=run.labels(run.y, len(x)), **options)
+    done = evaluation.impute(model, x, run.labels(run.y, len(x)), **options)
     write_atomically(path, filled_csv(Path(data), parse_kinds(kinds, len(kinds)), done.x.tolist()))
     print(f"{path}: {int(done.missing.sum())} cells of {len(x)} rows filled in")
 

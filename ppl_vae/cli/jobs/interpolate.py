@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from ...reporting import pictures, plots
+from ... import evaluation
+from ...reporting import plots
 from ..arguments import UsageError
 from ..files import target, write_array
 from ..run import Examples
@@ -24,6 +25,7 @@ def interpolate(run: Examples, from_: int = 0, to: int = 1, steps: int = 10, out
     for flag, index in (("from", from_), ("to", to)):
         if not 0 <= index < size:
             raise UsageError(f"--{flag} {index} is not an example: {run.split} has 0 to {size - 1}")
-    x = run.take([from_, to]).x
-    line = pictures.interpolate(run.model, x[:1], x[1:], steps)[0]
+    x, y, _ = run.take([from_, to])
+    labels = {} if y is None else {"y": y[:1], "y1": y[1:]}
+    line = evaluation.interpolate(run.model, x[:1], x[1:], steps=steps, **labels)[0]
     write_array(path, line, lambda images: plots.interpolation(images[None]))

@@ -6,7 +6,7 @@ import torch
 
 from ... import evaluation
 from ...checks import check_size
-from ...reporting import pictures, plots
+from ...reporting import plots
 from ..files import target, write_array
 from ..run import Examples
 
@@ -24,5 +24,5 @@ def reconstruct(run: Examples, n: int = 8, out: str | None = None, seed: int = 0
     """
     path = target(out)
     x, y, _ = run.first(check_size("--n", n))
-    means = pictures.decode(run.model, evaluation.codes(run.model, x, y, seed=seed), y)
+    means = evaluation.decode(run.model, evaluation.codes(run.model, x, y, seed=seed), y, like=x)
     write_array(path, torch.stack([x, means]), lambda pair: plots.reconstructions(*pair))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ...reporting import pictures, plots
+from ... import evaluation
+from ...reporting import plots
 from ..files import target, write_array
 from ..run import Run
 
@@ -23,5 +24,5 @@ def sample(
         y: labels to draw for, of a conditional model: one for all, or one each.
     """
     path = target(out)
-    make = pictures.sample_draws if draw else pictures.sample_means
-    write_array(path, make(run.model, n, y=run.labels(y, n), seed=seed), plots.samples)
+    make = evaluation.sample_draws if draw else evaluation.sample_means
+    write_array(path, make(run.model, n, run.labels(y, n), seed=seed), plots.samples)
