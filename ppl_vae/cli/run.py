@@ -18,7 +18,7 @@ from ..checks import nearest
 from ..data import Data, Split
 from ..data import load as load_data
 from ..files import write_atomically
-from ..models import VAE
+from ..models import Codec
 from ..training import RunFolder, load
 from .arguments import UsageError
 
@@ -49,7 +49,7 @@ class Run:
     @property
     def condition(self) -> Any:
         """What the model needs labels for; None where it needs none."""
-        return self.model.condition if isinstance(self.model, VAE) else None
+        return self.model.condition if isinstance(self.model, Codec) else None
 
     @property
     def record(self) -> dict[str, Any]:

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from pyro.infer import Predictive
 from torch import nn
 
-from ppl_vae import SVI, VAE, estimators, likelihoods, models, networks, parts, posteriors, priors
+from ppl_vae import SVI, VAE, estimators, fit, likelihoods, load, models, networks, parts, posteriors, priors
 from ppl_vae.networks import MLP, Conditioned, Label
 from ppl_vae.training.capture import Captured
 
@@ -242,3 +242,33 @@ def test_every_posterior_sees_y(name):
     alone = torch.cat([posterior(X[i : i + 1], Y[i : i + 1]).log_prob(z[i : i + 1]) for i in range(6)])
     assert torch.allclose(q.log_prob(z), alone, rtol=1e-4, atol=1e-4)
     assert not torch.allclose(q.log_prob(z), posterior(X, 2 - Y).log_prob(z))
+
+
+def test_trained_from_python_it_draws_what_y_says(tmp_path):
+    torch.manual_seed(1)
+    y = torch.arange(96) % CLASSES
+    x = (torch.eye(CLASSES)[y] @ torch.rand(CLASSES, 16).round()).reshape(-1, *SHAPE)
+    vae = cvae()
+    history = fit(SVI(vae), (x, y), (x, y), epochs=30, batch_size=16, lr=0.03, progress=False, out=tmp_path / "run")
+    assert history.rows[-1]["valid"]["loss"] < 0.3 * history.rows[0]["valid"]["loss"]
+    labels = torch.arange(CLASSES)
+    drawn = load(tmp_path / "run").model(y=labels)
+    assert (drawn != x[:CLASSES]).float().mean() < 0.05 < (x[0] != x[1]).float().mean()
+    assert torch.equal(vae.decode(torch.zeros(CLASSES, DIM), labels).round(), x[:CLASSES])
+
+
+@pytest.mark.parametrize("compile", [False, True])
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (None, "labels y are needed|y is missing"),
+        (Y[:, None], r"y must be labels 0 to 2 of shape \(6,\), not of shape \(6, 1\)"),
+        (Y.float(), "y must hold whole numbers, such as torch.int64"),
+        (Y + 1, r"y holds the label 3 in row \d, but Label\(3\) takes 0 to 2"),
+    ],
+)
+def test_fit_refuses_labels_before_anything_is_written(y, message, compile, tmp_path):
+    data = X if y is None else (X, y)
+    with pytest.raises(ValueError, match=message):
+        fit(SVI(cvae()), data, epochs=1, progress=False, compile=compile, out=tmp_path / "run")
+    assert not (tmp_path / "run" / "config.json").exists()
