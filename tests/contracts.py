@@ -274,7 +274,7 @@ def _axis(name, support, size):
     if listed:
         return torch.arange(listed).double(), torch.zeros(listed).double()
     if name == "the reals":
-        u, log_step = _line(14, size) if size > 1000 else _line(10, 401)
+        u, log_step = _line(14, size) if size > 1000 else _line(10, 251)
         return u.sinh(), log_step + u.cosh().log()
     if name == "the positive numbers":
         u, log_step = _line(40, size)

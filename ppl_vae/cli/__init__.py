@@ -105,7 +105,7 @@ def _call(command: str, *argv: str) -> None:
             values[name] = settled(given)
         elif what is Words:
             values[name] = {name: typed for name, typed in given.items() if name not in own}
-        elif inspect.isclass(what) and what.__module__.startswith(__package__):
+        elif inspect.isclass(what) and what.__module__.startswith(__name__):
             values[name] = what(**{argument: values.pop(argument) for argument in inspect.signature(what).parameters})
     job(**values)
 

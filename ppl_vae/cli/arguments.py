@@ -60,21 +60,21 @@ def words(command: str, argv: Sequence[str]) -> dict[str, list[str]]:
     return {name: [value] if isinstance(value, str) else value for name, value in vars(namespace).items()}
 
 
-def read(flag: str, kind: Kind | None, given: Sequence[str]) -> Any:
+def read(flag: str, kind: Kind, given: Sequence[str]) -> Any:
     """Value of a flag's words.
 
     Raises:
         UsageError: naming the flag, what it takes and what it was given.
     """
     try:
-        return (kind or Kind(frozenset({"str"}))).read(given)
+        return kind.read(given)
     except ValueError as error:
         raise UsageError(f"--{flag} {error}") from None
 
 
 def read_all(flags: Mapping[str, Option], given: Mapping[str, Sequence[str]]) -> dict[str, Any]:
     """Every flag's value by name: that of the words behind it, else its default."""
-    return {n: read(n, flag.kind, given[n]) if n in given else flag.default for n, flag in flags.items()}
+    return {n: read(n, flag.words, given[n]) if n in given else flag.default for n, flag in flags.items()}
 
 
 def _unknown(command: str, flag: str, known: Sequence[str]) -> str:
@@ -129,8 +129,8 @@ def _add(group: Any, flag: Option, several: bool) -> None:
         group.add_argument(f"--{flag.name}", dest=flag.name, help=on, **how)
         group.add_argument(f"--no-{flag.name}", dest=flag.name, action="store_const", const=["false"], help=off)
     else:
-        nargs = "*" if several or flag.kind.many else None
-        group.add_argument(f"--{flag.name}", dest=flag.name, nargs=nargs, metavar=_metavar(flag.kind), help=help_text)
+        nargs = "*" if several or flag.words.many else None
+        group.add_argument(f"--{flag.name}", dest=flag.name, nargs=nargs, metavar=_metavar(flag.words), help=help_text)
 
 
 def _metavar(kind: Kind) -> str:

@@ -61,6 +61,11 @@ class Option:
         return self.argument.rstrip("_").replace("_", "-")
 
     @property
+    def words(self) -> Kind:
+        """What words may follow the flag; one of any kind where the annotation does not say."""
+        return self.kind or Kind(frozenset({"str"}))
+
+    @property
     def required(self) -> bool:
         """Whether there is no default."""
         return self.default is _REQUIRED

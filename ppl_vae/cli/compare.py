@@ -10,13 +10,16 @@ import functools
 import shlex
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..checks import check_size, nearest
 from .flags import option_flags, settings_flags
 from .grid import grid
 from .kinds import word
 from .settings import Settings, Words
+
+if TYPE_CHECKING:
+    from ..comparison import Table
 
 
 def compare(
@@ -30,7 +33,7 @@ def compare(
     limit: int = 500,
     progress: bool = True,
     **flags: Any,
-) -> Any:
+) -> Table:
     """Train every combination of settings on one data set and put them side by side.
 
     The settings are the flags of ``ppl-vae train``, each with one value or a list of them. In a list, a part may carry
@@ -41,11 +44,11 @@ def compare(
         data: a named data set, a file or a folder.
         out: folder of the comparison.
         axes: flags by their names in the shell, ``{"estimator.num-particles": [1, 5]}``.
-        jobs: this and the following as in ``ppl_vae.compare``.
-        backend: see there.
-        num_particles: see there.
-        limit: see there.
-        progress: see there.
+        jobs: as for ``ppl_vae.compare``.
+        backend: as for ``ppl_vae.compare``.
+        num_particles: as for ``ppl_vae.compare``.
+        limit: as for ``ppl_vae.compare``.
+        progress: as for ``ppl_vae.compare``.
         **flags: flags whose names have underscores for hyphens, ``latent_dim=8``.
 
     Returns:
@@ -66,14 +69,17 @@ def compare(
         if name not in known:
             raise ValueError(f"{name} is no flag of ppl-vae train to compare by; {nearest(name, known)}")
     typed = {name: _typed(value) for name, value in given.items()}
-    asked = {"jobs": jobs, "backend": backend, "num_particles": num_particles, "limit": limit}
-    return compare_words(typed, Path(out), **asked, progress=progress)
+    own = {"jobs": jobs, "backend": backend, "num_particles": num_particles, "limit": limit}
+    return compare_words(typed, Path(out), **own, progress=progress)
 
 
-def compare_words(given: Words, out: Path, *, progress: bool, **asked: Any) -> Any:
-    """The table of a comparison whose axes are the words behind train's flags; ``asked`` is as in ``compare``."""
-    for name in ("jobs", "num_particles", "limit"):
-        check_size(f"--{name.replace('_', '-')}", asked[name])
+def compare_words(
+    given: Words, out: Path, *, jobs: int, backend: str, num_particles: int, limit: int, progress: bool
+) -> Table:
+    """Train the grid that the words behind train's flags make; the other arguments as in ``ppl_vae.compare``."""
+    asked = {"jobs": jobs, "backend": backend, "num-particles": num_particles, "limit": limit}
+    for name in ("jobs", "num-particles", "limit"):
+        check_size(f"--{name}", asked[name])
     chosen = grid(given)
 
     from ..comparison.cells import Cell, Parts
@@ -89,10 +95,10 @@ def compare_words(given: Words, out: Path, *, progress: bool, **asked: Any) -> A
         default_settings(**{name: value for name, value in fit.items() if (name, value) != ("batch_size", None)})
         cells.append(Cell(one.name, one.label, one.axes, make, fit, "shell", one.settings.kept()))
     data = Parts.of(load_data(chosen[0].settings))
-    own = {name.replace("_", "-"): [str(value)] for name, value in asked.items()}
-    typed = {**given, **own, "out": [f"{out.name}-again"]}
+    typed = {**given, **{name: [str(value)] for name, value in asked.items()}, "out": [f"{out.name}-again"]}
     again = shlex.join(["ppl-vae", "compare", *(w for name, value in typed.items() for w in (f"--{name}", *value))])
-    return run(cells, data, out, **asked, progress=progress, command=again)
+    own = {name.replace("-", "_"): value for name, value in asked.items()}
+    return run(cells, data, out, **own, progress=progress, command=again)
 
 
 def _make(chosen: Settings) -> tuple[Any, Any]:

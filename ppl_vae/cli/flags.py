@@ -52,7 +52,7 @@ def job(command: str) -> tuple[Source, ast.FunctionDef]:
 def flags_of(command: str) -> dict[str, Option]:
     """A command's flags by name, without the parts' own options, in the order of the job's signature."""
     home, node = job(command)
-    whole = {a.arg: a.annotation for a in (*node.args.args, *node.args.kwonlyargs)}
+    whole = {a.arg: a.annotation for a in (*node.args.args, *node.args.kwonlyargs) if a.annotation}
     found: list[Option] = []
     for option in catalog.function(f"cli.jobs.{command}", command).arguments:
         found += [option] if option.kind is not None else _expanded(home, ast.unparse(whole[option.argument]))

@@ -110,7 +110,7 @@ def _is_list(name: str) -> bool:
     """Whether train takes several words behind a flag."""
     role, dot, option = name.partition(".")
     if not dot:
-        return settings_flags()[name].kind.many
+        return settings_flags()[name].words.many
     entries = [*catalog.parts(role).values()] if role in catalog.roles() else []
     if role == "objective":
         entries = [objective(entry) for entry in catalog.parts("model").values()]

@@ -103,7 +103,7 @@ def settled(given: Words) -> Settings:
             if flag not in given and option.required and flag not in FROM_DATA:
                 raise UsageError(f"--{role} {values[role]} needs --{flag}")
             default = None if flag in FROM_DATA else option.default
-            values[flag] = read(flag, option.kind, given[flag]) if flag in given else default
+            values[flag] = read(flag, option.words, given[flag]) if flag in given else default
     return Settings(values, frozenset(given))
 
 

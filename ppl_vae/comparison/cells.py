@@ -38,12 +38,15 @@ class Parts:
             name, given = data.name, [split if len(split) else None for split in (data.train, data.valid, data.test)]
         if given[0] is None:
             raise ValueError("data has no training part; give a Data, (train, valid, test) or training data alone")
-        parts = zip(given, ("train", "valid", "test"), strict=True)
-        splits = [None if one is None else as_split(one, part=part) for one, part in parts]
-        shapes = [tuple(split.shape) for split in splits if split is not None]
-        if len({*shapes}) > 1:
-            raise ValueError(f"the parts of data have different shapes: {', '.join(map(str, shapes))}")
-        return cls(*splits, name=name)
+        train = as_split(given[0])
+        valid, test = (
+            None if one is None else as_split(one, part=part)
+            for one, part in zip(given[1:], ("valid", "test"), strict=True)
+        )
+        for split in (valid, test):
+            if split is not None and split.shape != train.shape:
+                raise ValueError(f"{split.where} has shape {tuple(split.shape)}, that of train {tuple(train.shape)}")
+        return cls(train, valid, test, name)
 
     @property
     def measured(self) -> Split:

@@ -110,9 +110,10 @@ def compare(
     for name in fit_arguments:
         if name not in known:
             raise ValueError(f"{name} is no argument of compare, nor of fit for all cells; {nearest(name, known)}")
-    made = _cells(cells, Parts.of(data), seeds, {"epochs": epochs, **fit_arguments})
+    parts = Parts.of(data)
+    made = _cells(cells, parts, seeds, {"epochs": epochs, **fit_arguments})
     asked = {"num_particles": num_particles, "limit": limit, "jobs": jobs, "backend": backend}
-    return run(made, Parts.of(data), Path(out), **asked, progress=progress)
+    return run(made, parts, Path(out), **asked, progress=progress)
 
 
 def run(
@@ -170,10 +171,14 @@ def _cells(cells: Mapping[str, Build], data: Parts, seeds: Sequence[int], given:
     """Every function with every seed; all of them are built once here, to know their configurations."""
     from torch import nn
 
+    from ..parts import describe
     from ..training.fit import default_settings
 
-    if not isinstance(cells, Mapping) or not cells:
-        raise TypeError(f"cells must map names to functions, such as {{'vae': lambda seed: SVI(...)}}, not {cells!r}")
+    if not (isinstance(cells, Mapping) and cells and all(isinstance(key, str) for key in cells)):
+        raise TypeError(
+            "cells must map one name or more to functions, such as {'vae': lambda seed: SVI(...)}, not "
+            f"{cells if cells == {} else type(cells).__name__}"
+        )
     for key, build in cells.items():
         if not callable(build) or isinstance(build, nn.Module):
             raise TypeError(
@@ -189,10 +194,10 @@ def _cells(cells: Mapping[str, Build], data: Parts, seeds: Sequence[int], given:
         for seed in dict.fromkeys(check_size("seeds", seed, 0) for seed in seeds):
             record = _record(f"{key!r}, seed {seed}", build, seed, data, seen)
             if record is not None:
-                record = {"cell": str(key), "seed": seed, **record, **_plain(given)}
-            name = folder_name([str(key), f"seed-{seed}"], identity(record or {"cell": key, "seed": seed}), made)
+                record = {"cell": key, "seed": seed, **record, **describe(given)}
+            name = folder_name([key, f"seed-{seed}"], identity(record or {"cell": key, "seed": seed}), made)
             make = functools.partial(_make, build, seed, data)
-            made[name] = Cell(name, str(key), {"seed": seed}, make, {**given, "seed": seed}, "comparison", record)
+            made[name] = Cell(name, key, {"seed": seed}, make, {**given, "seed": seed}, "comparison", record)
     return [*made.values()]
 
 
@@ -201,6 +206,7 @@ def _record(
 ) -> dict[str, Any] | None:
     """Model, objective and data as far as they can be described; None where building fails, as it will again."""
     from ..objectives.objective import as_objective
+    from ..parts import describe
 
     try:
         objective = as_objective(_make(build, seed, data)[0])
@@ -211,17 +217,11 @@ def _record(
         if other() is parameter:
             raise ValueError(f"cells {owner} and {name} share parameters; build the model inside the function")
         seen[id(parameter)] = weakref.ref(parameter), name
-    own = _plain(objective.itself)
+    own = describe(objective.itself)
     own.pop("model", None)
     config = data.train.config or {"rows": len(data.train), "shape": list(data.train.shape)}
     kept = {name: value for name, value in config.items() if name not in ("root", "download")}
-    return {"model": _plain(objective.model), "objective": own, "data": kept}
-
-
-def _plain(value: Any) -> Any:
-    from ..parts import describe
-
-    return describe(value)
+    return {"model": describe(objective.model), "objective": own, "data": kept}
 
 
 def _make(build: Build, seed: int, data: Parts) -> tuple[nn.Module, Parts]:
@@ -230,10 +230,11 @@ def _make(build: Build, seed: int, data: Parts) -> tuple[nn.Module, Parts]:
 
     from .. import randomness
 
-    parameters = inspect.signature(build).parameters.values()
-    takes = any(p.name == "seed" or (p.default is p.empty and p.kind not in (2, 4)) for p in parameters)
+    parameters = inspect.signature(build).parameters
+    wants = any(p.default is p.empty and p.kind <= p.POSITIONAL_OR_KEYWORD for p in parameters.values())
     with randomness.isolated(seed, torch.device("cpu")):
-        return build(seed) if takes else build(), data
+        made = build(seed=seed) if "seed" in parameters else build(seed) if wants else build()
+    return made, data
 
 
 def _headline(outcome: Mapping[str, Any]) -> str:

@@ -19,7 +19,7 @@ import torch
 from .. import evaluation, randomness
 from ..data import Split
 from ..evaluation.gradients import snr
-from ..models.protocols import Codec, Pair
+from ..models.protocols import Codec, is_pair
 from ..objectives import SVI
 from ..objectives.objective import Objective
 from ..training import fit
@@ -37,7 +37,7 @@ PIECE = 1000
 def final(objective: Objective, split: Split, num_particles: int, limit: int) -> dict[str, Any]:
     """Everything about a trained model, on the first ``limit`` examples; of a model of no known kind its loss."""
     model = objective.model.eval()
-    if isinstance(model, Pair | Codec):
+    if is_pair(model) or isinstance(model, Codec):
         found = evaluation.evaluate(model, split, num_particles=num_particles, limit=limit)
     else:
         found = _loss(objective, split, limit)
@@ -97,9 +97,10 @@ class Watch:
             return
         self.memory.stop()
         model = self.objective.model
-        if row["epoch"] not in self.epochs or not isinstance(model, Pair):
+        if row["epoch"] not in self.epochs or not is_pair(model):
             return
-        x, y = (*self.split.take(slice(0, min(WATCHED, len(self.split)))), None)[:2]
+        x, *labels = self.split.take(slice(0, min(WATCHED, len(self.split))))
+        y = labels[0] if labels else None
         likelihood = evaluation.log_likelihood(model, x, num_particles=PARTICLES, y=y).mean
         elbo = evaluation.elbo(model, x, y).elbo.mean().item()
         test = {"log_likelihood": likelihood, "elbo": elbo, "gap": likelihood - elbo}

@@ -9,7 +9,6 @@ from typing import Any
 from .. import evaluation
 from ..reporting.embed import embed
 from ..reporting.page import page
-from ..reporting.section import Section
 from ..training.checkpoint import write_atomically
 from . import plots
 from .cells import Parts
@@ -116,7 +115,7 @@ def _settings(means: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         yield {"label": mean["setting"], "figures": figures, "best": best}
 
 
-def _sections(table: Table, means: Sequence[Mapping[str, Any]]) -> Iterator[Section]:
+def _sections(table: Table, means: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     order = [mean["setting"] for mean in means]
     figures = [
         embed(plots.course(drawn, _title(figure), against), f"{_title(figure)}, against {against}")
@@ -129,16 +128,17 @@ def _sections(table: Table, means: Sequence[Mapping[str, Any]]) -> Iterator[Sect
             f"On at most {WATCHED} test examples, with {PARTICLES} importance samples each: every figure against "
             "seconds of training and against optimizer steps. A band is one standard error over seeds to each side."
         )
-        yield Section("courses", "Along the way", text, tuple(figures))
+        yield {"id": "courses", "title": "Along the way", "text": text, "figures": figures}
     drawn = []
     for cost in COSTS:
         known = [mean for mean in means if mean.get(cost) is not None]
-        values = zip(*(scaled(mean, cost) for mean in known), strict=True)
-        bars = plots.bars([mean["setting"] for mean in known], *values, _title(cost)) if known else None
-        drawn += [embed(bars, f"Bars of {_title(cost)}")] if known else []
+        if known:
+            values, errors = zip(*(scaled(mean, cost) for mean in known), strict=True)
+            bars = plots.bars([mean["setting"] for mean in known], values, errors, _title(cost))
+            drawn.append(embed(bars, f"Bars of {_title(cost)}"))
     if drawn:
         text = "Time of training only, without evaluation; memory above what the process held before."
-        yield Section("cost", "What it took", text, tuple(drawn))
+        yield {"id": "cost", "title": "What it took", "text": text, "figures": drawn}
 
 
 def _title(figure: str) -> str:

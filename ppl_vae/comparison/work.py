@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from .. import failing
-from .cells import Cell, read_json
+from .cells import Cell, identity, read_json
 from .table import defined, write_json
 
 Asked = Mapping[str, int]
@@ -26,8 +26,9 @@ def attempt(cell: Cell, threads: int, asked: Asked) -> dict[str, Any]:
 
 def finished(cell: Cell, asked: Asked) -> dict[str, Any] | None:
     """The figures of a cell that is done, measured as is asked now; None if it is not."""
-    found = read_json(cell.folder / "result.json") if cell.record is not None else None
-    return found["outcome"] if found and found.get("asked") == asked else None
+    found = read_json(cell.folder / "result.json") or {}
+    same = cell.record and found.get("settings") and identity(found["settings"]) == identity(cell.record)
+    return found["outcome"] if same and found["asked"] == asked else None
 
 
 def train(cell: Cell, threads: int, asked: Asked) -> dict[str, Any]:
@@ -54,14 +55,16 @@ def train(cell: Cell, threads: int, asked: Asked) -> dict[str, Any]:
             **cell.fit,
         )
     rows = [row for row in history.rows if not row.get("stage")]  # of the main stage
+    before = history.rows[: history.rows.index(rows[0])]
+    began = before[-1]["seconds"] if before else 0.0
     last, earlier = rows[-1], (read_json(cell.folder / "result.json") or {}).get("outcome", {})
     found = figures.final(objective, split, **asked)
     outcome = {
         **found,
-        "seconds": last["seconds"],
+        "seconds": history.rows[-1]["seconds"],
         "steps": last["step"],
         "epochs": last["epoch"],
-        "seconds_per_step": last["seconds"] / last["step"],
+        "seconds_per_step": (last["seconds"] - began) / last["step"],
         "memory_mib": earlier.get("memory_mib", memory.peak),
         "threads": earlier.get("threads", threads),
         "history": [{k: row[k] for k in ("epoch", "step", "seconds", "test") if k in row} for row in rows],

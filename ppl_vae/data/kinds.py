@@ -104,8 +104,8 @@ def parse_kinds(kinds: Any, names: Sequence[str] | int) -> tuple[Column, ...]:
         at = None if isinstance(key, bool) else places.get(key)
         if at is None:
             raise ValueError(
-                f"kinds names column {key!r}, which the table does not have; {nearest(str(key), names)}, or give a "
-                f"number from 0 to {len(names) - 1}"
+                f"kinds names {key!r}, which is no column of the table; {nearest(str(key), names)}, or give a number "
+                f"from 0 to {len(names) - 1}"
             )
         columns[at] = _column(names[at], kind)
     return tuple(columns)

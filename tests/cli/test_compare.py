@@ -1,6 +1,8 @@
 """``ppl-vae compare`` and ``ppl_vae.compare``: the grid, the cells, and what is left when something goes wrong."""
 
+import contextlib
 import csv
+import io
 import json
 import os
 import signal
@@ -227,18 +229,16 @@ def test_a_cell_is_what_train_makes_of_the_same_flags(tmp_path):
 def made(tmp_path_factory):
     """A grid of two priors, one of which goes with no Normal posterior, and two seeds, in two processes."""
     out = tmp_path_factory.mktemp("compare") / "out"
-    argv = [sys.executable, "-m", "ppl_vae", "compare", *SMALL, "--prior", "normal", "beta", "--posterior", "normal"]
-    done = subprocess.run(
-        [*argv, "--seed", "0", "1", "--jobs", "2", "--out", str(out)], capture_output=True, text=True, timeout=200
-    )
-    assert done.returncode == 0, done.stderr
-    return out, done
+    argv = ["compare", *SMALL, "--prior", "normal", "beta", "--posterior", "normal", "--seed", "0", "1"]
+    with contextlib.redirect_stdout(io.StringIO()) as said, contextlib.redirect_stderr(io.StringIO()) as err:
+        assert main([*argv, "--jobs", "2", "--out", str(out)]) == 0
+    return out, said.getvalue(), err.getvalue()
 
 
 def test_a_cell_that_fails_does_not_stop_the_others(made):
-    out, done = made
-    assert "4 cells, 2 of which failed" in done.stdout and "Traceback" not in done.stderr
-    assert "cell/s" in done.stderr or "s/cell" in done.stderr
+    out, said, err = made
+    assert "4 cells, 2 of which failed" in said and "Traceback" not in err
+    assert "cell/s" in err or "s/cell" in err
     found = {cell["cell"]: cell for cell in content(out)["cells"]}
     assert len(found) == 4
     for seed in (0, 1):
@@ -268,7 +268,7 @@ def test_the_report_shows_the_means_the_failures_and_the_way_to_do_it_again(made
 
 
 def test_again_does_only_what_is_left(made, capsys, monkeypatch):
-    out, _ = made
+    out = made[0]
     stamps = {file: file.stat().st_mtime_ns for file in out.glob("cells/*/weights.safetensors")}
     done = []
     train = module.train
@@ -282,7 +282,7 @@ def test_again_does_only_what_is_left(made, capsys, monkeypatch):
 
 
 def test_more_particles_measure_again_and_train_nothing(made, monkeypatch):
-    out, _ = made
+    out = made[0]
     file = out / "cells" / "mean-field-elbo_normal_seed-0"
     before = (file / "weights.safetensors").read_bytes(), json.loads((file / "result.json").read_text())
     argv = ["compare", *SMALL[:-2], "--num-particles", "30", "--no-progress", "--posterior", "normal"]
@@ -301,7 +301,7 @@ def test_other_settings_in_the_same_place_are_refused(tmp_path, capsys):
 
 
 def test_a_defect_of_ours_is_a_failed_cell_too(tmp_path, capsys, monkeypatch):
-    def broken(*_):
+    def broken(*_, **__):
         return {}["no such key"]
 
     monkeypatch.setattr("ppl_vae.comparison.figures.final", broken)

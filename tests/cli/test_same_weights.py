@@ -13,7 +13,7 @@ from ppl_vae.cli.settings import settings
 DIM, SEED = 3, 4
 SHELL = ["--hidden", "5", "--latent-dim", str(DIM), "--seed", str(SEED)]
 KINDS = "0=real,1=positive,2=count,3=binary,4=categorical(3),5=ordinal(4)"
-SUPPLIED = {"corruption": ("gaussian", corruptions.Gaussian), "penalty": ("l2", penalties.L2)}
+SUPPLIED = {"corruption": ("gaussian", corruptions.Gaussian), "penalty": ("kl", penalties.KLRate)}
 
 
 def cls(role, name, folder):
@@ -97,7 +97,8 @@ def test_every_likelihood(likelihood, tmp_path):
 def test_every_other_model(name, tmp_path):
     entry = catalog.parts("model")[name]
     words = ["--model", name, *SHELL[2 if name == "rbm" else 0 :]]
-    words += [w for role, (word, _) in SUPPLIED.items() if role in entry.takes for w in (f"--{role}", word)]
+    supplied = {a.argument: SUPPLIED[a.argument] for a in entry.arguments if a.required and a.argument in SUPPLIED}
+    words += [w for role, (word, _) in supplied.items() for w in (f"--{role}", word)]
     shape = (1, 4, 4) if name == "conv-autoencoder" else (6,)
     model, train = started(words, "bernoulli", tmp_path, shape)
     with torch.random.fork_rng(devices=[]):
@@ -105,7 +106,7 @@ def test_every_other_model(name, tmp_path):
         known = {"dim": DIM, "shape": shape, "hidden": [5], "activation": "relu"}
         if "encoder" in entry.takes:
             known |= {"decoder": networks.MLP.decoder(DIM, [5], shape), "encoder": networks.MLP(shape, [5])}
-        known |= {role: part() for role, (_, part) in SUPPLIED.items()}
+        known |= {role: part() for role, (_, part) in supplied.items()}
         python = getattr(models, entry.cls)(**{k: known[k] for k in entry.takes & known.keys()})
     python.start(train)
     check(model, python)

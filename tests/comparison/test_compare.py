@@ -170,6 +170,7 @@ def test_a_cell_that_fails_fails_alone(tmp_path):
 
 def test_functions_may_carry_arguments_of_their_own(tmp_path):
     cells = {f"k = {k}": lambda k=k: SVI(vae(), estimators.IWAE(num_particles=k)) for k in (1, 5)}
+    cells["named"] = lambda k=2, *, seed: SVI(vae(Wide(2, k + seed)))
     cells["partial"] = functools.partial(lambda scale, seed: SVI(vae(Wide(2, scale + seed))), 3.0)
     table = compare(cells, tmp_path / "out", seeds=[4])
     assert table.failed == []
@@ -196,8 +197,9 @@ SHARED = vae()
 
 
 @pytest.mark.parametrize(("cells", "more", "error", "words"), [
-    ([lambda: 1], {}, TypeError, "cells must map names to functions"),
-    ({}, {}, TypeError, "cells must map names to functions"),
+    ([lambda: 1], {}, TypeError, "such as {'vae': lambda seed: SVI(...)}, not list"),
+    ({}, {}, TypeError, "such as {'vae': lambda seed: SVI(...)}, not {}"),
+    ({1: Linear, "1": Linear}, {}, TypeError, "cells must map one name or more to functions"),
     ({"vae": SVI(vae())}, {}, TypeError, "cells['vae'] must be a function that builds a fresh objective"),
     ({"a": lambda: SVI(SHARED)}, {}, ValueError, "cells 'a', seed 0 and 'a', seed 1 share parameters"),
     (CELLS, {"seeds": 3}, ValueError, "seeds must be whole numbers, such as (0, 1), not 3"),
@@ -207,7 +209,7 @@ SHARED = vae()
     (CELLS, {"backend": "slurm"}, ValueError, "backend 'slurm' is unknown; choose from dask, loky, ray"),
     (CELLS, {"epochs": 0}, ValueError, "epochs must be a whole number of at least 1, not 0"),
     (CELLS, {"lr": -1}, ValueError, "lr must be a positive number, not -1"),
-    (CELLS, {"data": (X, X[:, :5], None)}, ValueError, "the parts of data have different shapes: (6,), (5,)"),
+    (CELLS, {"data": (X, X[:, :5], None)}, ValueError, "has shape (5,), that of train (6,)"),
     (CELLS, {"data": (None, X, X)}, ValueError, "no training part"),
 ])  # fmt: skip
 def test_mistakes_are_one_sentence_before_anything_is_done(cells, more, error, words, tmp_path):

@@ -47,7 +47,7 @@ def test_log_determinant_equals_autograd(kind, context, dim):
 @pytest.mark.parametrize("kind", KINDS)
 def test_two_dimensional_density_integrates_to_one(kind, drawn):
     p = flow(kind, dim=2, drawn=drawn)
-    side = torch.linspace(-12, 12, 401, dtype=torch.float64)
+    side = torch.linspace(-12, 12, 401 if kind == "spline" else 151, dtype=torch.float64)
     grid = torch.stack(torch.meshgrid(side, side, indexing="ij"), -1)
     with torch.no_grad():
         mass = p.log_prob(grid).exp().sum() * (side[1] - side[0]) ** 2

@@ -167,38 +167,58 @@ NAMES = ("surrogate", "elbo", "reconstruction", "kl")
 
 
 @EVERY
-def test_permuting_the_batch_permutes_the_terms(case, monkeypatch):
+def test_a_datum_owes_nothing_to_the_others(case, monkeypatch):
+    """In another order, in smaller batches, with a weight of its own or beside masked data, its share is the same."""
     pair, estimator = make(case)
     noise = Noise(monkeypatch)
-    terms, loss, gradient = run(estimator, pair, X)
-    noise.at(torch.randperm(N, generator=torch.Generator().manual_seed(4)))
-    again, other, g = run(estimator, pair, X[noise.rows])
-    for name in NAMES:
-        a, b = getattr(terms, name).detach(), getattr(again, name).detach()
-        assert torch.allclose(a[noise.rows], b, rtol=1e-4, atol=1e-5), name
-        # The data differ, so a scrambled order would show.
-        assert isinstance(estimator, BATCHWISE) or a.std() > 1e-3
+    order = torch.randperm(N, generator=torch.Generator().manual_seed(4))
+    batchwise = isinstance(estimator, BATCHWISE)
+
+    def alone(rows):
+        noise.at(rows)
+        return run(estimator, pair, X[rows])
+
+    def equal(found, share, names=NAMES):
+        for name in names:
+            expected = share(getattr(terms, name))
+            assert torch.allclose(expected, getattr(found, name), rtol=1e-4, atol=1e-5), name
+
+    terms, loss, gradient = alone(torch.arange(N))
+    again, other, g = alone(order)
+    equal(again, lambda term: term[order])
     assert torch.allclose(loss, other, rtol=1e-5)
     same(gradient, g)
-
-
-@EVERY
-def test_splitting_the_batch_changes_nothing(case, monkeypatch):
-    pair, estimator = make(case)
-    noise = Noise(monkeypatch)
-    terms, loss, gradient = run(estimator, pair, X)
-    halves = []
-    for rows in (range(6), range(6, N)):
-        noise.at(list(rows))
-        halves.append(run(estimator, pair, X[noise.rows]))
-    for name in NAMES[1 if isinstance(estimator, BATCHWISE) else 0 :]:
-        split = torch.cat([getattr(half[0], name) for half in halves])
-        assert torch.allclose(getattr(terms, name), split, rtol=1e-4, atol=1e-5), name
-    if isinstance(estimator, BATCHWISE):
+    parts = [alone(rows) for rows in order.split(4)]
+    for part, rows in zip(parts, order.split(4), strict=True):
+        equal(part[0], lambda term, rows=rows: term[rows], NAMES[1:] if batchwise else NAMES)
+    if batchwise:
         return
-    assert torch.allclose(loss, halves[0][1] + halves[1][1], rtol=1e-5)
-    both = {name: g if g is None else g + halves[1][2][name] for name, g in halves[0][2].items()}
-    same(gradient, both)
+    assert all(getattr(terms, name).std() > 1e-3 for name in NAMES)  # the data differ, so a scrambled order would show
+
+    def summed(*weights):
+        """Loss and gradient of the parts, with a weight each."""
+        total = {
+            name: None if g is None else sum(w * part[2][name] for w, part in zip(weights, parts, strict=True))
+            for name, g in gradient.items()
+        }
+        return sum(w * part[1] for w, part in zip(weights, parts, strict=True)), total
+
+    expected, g = summed(1.0, 1.0, 1.0)
+    assert torch.allclose(loss, expected, rtol=1e-5)
+    same(gradient, g)
+    for shares in ((1.0, 1.0, 0.0), (2.0, 0.5, 0.0)):  # the last part is masked
+        weights = torch.ones(N)
+        for share, rows in zip(shares, order.split(4), strict=True):
+            weights[rows] = share
+        noise.at(torch.arange(N))
+        mask, scale = weights > 0, weights.clamp(0.5)
+        programs = (poutine.scale(poutine.mask(p, mask), scale) for p in (pair.model, pair.guide))
+        weighted, other, gradient = run(estimator, pair, X, *programs)
+        equal(weighted, lambda term, mask=mask: mask * term)
+        expected, g = summed(*shares)
+        assert torch.allclose(other, expected, rtol=1e-5)
+        if not (isinstance(estimator, NVIL) and shares[0] > 1):  # whose baseline is that of weight 1
+            same(*({name: v for name, v in found.items() if "own." not in name} for found in (gradient, g)))
 
 
 @EVERY
@@ -227,37 +247,6 @@ def test_a_common_scale_stays_outside(case, scale):
     assert all(torch.allclose(getattr(terms, name), getattr(scaled, name), atol=1e-6) for name in NAMES)
     assert torch.allclose(scale * loss, other)
     same(gradient, g, float(scale))
-
-
-@EVERY
-def test_a_scale_for_every_datum_weighs_the_data(case):
-    pair, estimator = make(case)
-    if isinstance(estimator, BATCHWISE):
-        pytest.skip("no sum over data")
-    weights = torch.linspace(0.5, 2.0, N)
-    torch.manual_seed(3)
-    terms, _, _ = run(estimator, pair, X)
-    torch.manual_seed(3)
-    programs = poutine.scale(pair.model, weights), poutine.scale(pair.guide, weights)
-    _, loss, _ = run(estimator, pair, X, *programs)
-    assert torch.allclose(loss, -(weights * terms.surrogate).sum())
-
-
-@EVERY
-def test_a_mask_leaves_data_out(case, monkeypatch):
-    pair, estimator = make(case)
-    if isinstance(estimator, BATCHWISE):
-        pytest.skip("no sum over data")
-    mask = torch.arange(N) % 3 != 1
-    noise = Noise(monkeypatch)
-    terms, loss, gradient = run(estimator, pair, X, poutine.mask(pair.model, mask), poutine.mask(pair.guide, mask))
-    noise.at(mask.nonzero()[:, 0])
-    alone, other, g = run(estimator, pair, X[mask])
-    for name in NAMES:
-        assert (getattr(terms, name)[~mask] == 0).all(), name
-        assert torch.allclose(getattr(terms, name)[mask], getattr(alone, name), rtol=1e-4, atol=1e-5), name
-    assert torch.allclose(loss, other, rtol=1e-5)
-    same({k: v for k, v in gradient.items() if "own." not in k}, {k: v for k, v in g.items() if "own." not in k})
 
 
 # Beta means one thing.

@@ -182,8 +182,14 @@ def test_missing_entries_are_looked_at_as_zeros():
     assert all(p.grad.isfinite().all() for part in (model, estimator) for p in part.parameters())
 
 
-def test_a_baseline_that_is_not_needed_does_not_stop_fit():
-    fit(SVI(vae(2, (3,)), NVIL()), X.sigmoid().round(), epochs=1, clip=1.0, progress=False)
+def test_a_baseline_that_is_not_needed_takes_no_part_in_fit():
+    objective, x = SVI(vae(2, (3,)), NVIL()), X.sigmoid().round()
+    objective.prepare(x)
+    before = {name: p.detach().clone() for name, p in objective.named_parameters()}
+    assert any("baseline" in name for name in before)
+    fit(objective, x, epochs=1, clip=1.0, progress=False)
+    for name, p in objective.named_parameters():
+        assert torch.equal(p, before[name]) == ("baseline" in name), name
 
 
 def error(estimator, model, x):

@@ -135,10 +135,10 @@ def figures(loss, parameters):
     return torch.cat([loss.detach().reshape(1), *(g.reshape(-1) for g in flat)])
 
 
-def ours(case, name, k, seed):
+def ours(case, estimator, seed):
     model, guide, parameters = case.programs()
     torch.manual_seed(seed)
-    return figures(ESTIMATORS[name].make(k, case).differentiable_loss(model, guide, *case.args), parameters)
+    return figures(estimator.differentiable_loss(model, guide, *case.args), parameters)
 
 
 def theirs(case, reference, k, seed):
@@ -153,7 +153,7 @@ def outcome(case, name, k):
     entry = ESTIMATORS[name]
     k = max(k, entry.least)
     try:
-        got = ours(case, name, k, SEED)
+        got = ours(case, entry.make(k, case), SEED)
     except (ValueError, TypeError, NotImplementedError) as error:
         return refusal(str(error), bool(case.traits & (entry.may | entry.must)))
     except Exception as error:
@@ -181,10 +181,10 @@ def agreement(case, name, k, got):
         k = PARTICLES
     powerless = k == 1  # noisy: every second program of a family is looked at with more particles
     fixed = reference is exact and "finite" in case.traits
-    found, wanted = [], []
+    estimator, found, wanted = ESTIMATORS[name].make(k, case), [], []  # one, which looks at the programs once
     for draws in DRAWS:
         for seed in range(SEED + len(found), SEED + draws):
-            found.append(ours(case, name, k, seed))
+            found.append(ours(case, estimator, seed))
             wanted.append(expected if fixed else theirs(case, reference, k, seed))
         off, right = torch.stack(found) - torch.stack(wanted), torch.stack(wanted)[:, 1:].mean(0)
         error, mean = off.std(0) / math.sqrt(draws), off.mean(0).abs()

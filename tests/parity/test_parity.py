@@ -25,8 +25,8 @@ def comparisons(cases, others):
 
 
 @functools.cache
-def found(family, others=None):
-    """Outcomes of a family: (program, estimator, K, kind, what was said)."""
+def found(family, others):
+    """Outcomes of a family: (program, estimator, K, kind, what was said); its own number of others for None."""
     start = time.process_time()
     cases = families.FAMILIES[family]()
     compared = comparisons(cases, others or MORE.get(family, 3))
@@ -57,7 +57,7 @@ def table():
     rows = [f"{'family':24}{'programs':>9}" + "".join(f"{kind:>13}" for kind in KINDS) + f"{'s':>7}"]
     total, reasons = Counter(), Counter()
     for family in families.FAMILIES:
-        programs, outcomes, seconds = found(family)
+        programs, outcomes, seconds = found(family, None)
         counts = Counter(kind for *_, kind, _ in outcomes)
         total.update({**counts, "programs": programs, "s": seconds})
         reasons.update(families.reason(said) for *_, kind, said in outcomes if kind == "refused")
@@ -70,6 +70,6 @@ def table():
 
 def test_counts():
     print("\n" + table())
-    programs = sum(found(family)[0] for family in families.FAMILIES)
-    equal = sum(kind in KINDS[:2] for family in families.FAMILIES for *_, kind, _ in found(family)[1])
+    programs = sum(found(family, None)[0] for family in families.FAMILIES)
+    equal = sum(kind in KINDS[:2] for family in families.FAMILIES for *_, kind, _ in found(family, None)[1])
     assert programs >= 500 and equal >= 1500

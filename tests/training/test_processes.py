@@ -1,10 +1,9 @@
 """Two processes reach the weights of one on the joint batch."""
 
-import os
-import subprocess
-import sys
+import socket
 from pathlib import Path
 
+import forked
 import pytest
 import torch
 from safetensors.torch import load_file
@@ -12,25 +11,27 @@ from safetensors.torch import load_file
 SCRIPT = Path(__file__).with_name("two_processes.py")
 
 
-def run(out, *launcher, captured=False):
+def run(out, processes=1, captured=False):
+    """The state that so many processes leave, started as torchrun starts them."""
     out.mkdir()
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "GLOO_SOCKET_IFNAME": "lo"}
-    done = subprocess.run(
-        [sys.executable, *launcher, str(SCRIPT), str(out), *(["captured"] if captured else [])],
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    joint = {"WORLD_SIZE": processes, "LOCAL_WORLD_SIZE": processes, "MASTER_ADDR": "localhost", "MASTER_PORT": port}
+    made = []
+    for rank in range(processes):
+        environment = {"GLOO_SOCKET_IFNAME": "lo", "RANK": rank, "LOCAL_RANK": rank, **joint} if processes > 1 else {}
+        words = [out, *(["captured"] if captured else [])]
+        made.append((forked.script(SCRIPT, words, out / f"{rank}.txt", **environment), out / f"{rank}.txt"))
+    for code, error in [forked.ended(*process) for process in made]:
+        assert code == 0, error[-3000:]
     return load_file(out / "state.safetensors")
 
 
 @pytest.mark.parametrize("captured", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_two_processes_are_one_on_the_joint_batch(captured, tmp_path):
     one = run(tmp_path / "one")
-    launcher = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2"]
-    two = run(tmp_path / "two", *launcher, captured=captured)
+    two = run(tmp_path / "two", processes=2, captured=captured)
     assert two.pop("world").item() == 2
     assert one.keys() == two.keys()
     # Sums in another order round differently, by about 1e-7 of each gradient; Adam's steps of 0.01 carry that on.
