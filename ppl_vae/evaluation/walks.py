@@ -68,15 +68,8 @@ def continuity(
 ) -> Tensor:
     """Largest change of the picture over the mean change, along the line between the codes of x0 and x1, (B,).
 
-    A line on which nothing changes counts as even: 1. Where a picture on it is NaN, so is the figure.
-
-    Args:
-        model: as for ``interpolate``.
-        x0: data (B, *shape) where lines begin.
-        x1: data (B, *shape) where they end.
-        y: labels (B, ...) of x0, at which the whole line is decoded, or None.
-        y1: labels of x1; those of x0 by default.
-        steps: T, into which a line is cut.
+    A line on which nothing changes counts as even: 1. Where a picture on it is NaN, so is the figure. Arguments as of
+    ``interpolate``, but for ``steps``, T, into which a line is cut.
 
     Returns:
         (B,) figures between 1 and T, or NaN.

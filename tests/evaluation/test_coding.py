@@ -55,7 +55,7 @@ def test_what_a_page_shows_is_what_the_metric_measured(name, tmp_path, monkeypat
         real = getattr(plots, plot)
         monkeypatch.setattr(plots, plot, lambda *a, plot=plot, real=real: drawn.update({plot: a}) or real(*a))
     split = data.Split(x)
-    report.write(tmp_path, model, data.Data("", split, split, split, None, None, {}), [], {})
+    report.write(tmp_path, model, data.Data("", split, split, split, None, {}), [], {})
     shown, means = drawn["reconstructions"]
     error = evaluation.reconstruction_error(model, x[: len(shown)])
     assert torch.equal((shown - means).square().sum(1), error)
@@ -188,7 +188,7 @@ def test_a_conditional_model_has_a_whole_report(tmp_path):
         likelihoods.Normal(networks.Conditioned.around(networks.MLP, networks.Label(3), 2), SHAPE),
     )
     split = data.Split(torch.randn(60, 6), torch.arange(60) % 3)
-    path = report.write(tmp_path, model, data.Data("", split, split, split, None, None, {}), [], {})
+    path = report.write(tmp_path, model, data.Data("", split, split, split, None, {}), [], {})
     html = path.read_text()
     for section in (
         "reconstructions",

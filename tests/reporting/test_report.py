@@ -1,6 +1,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import matplotlib
@@ -80,10 +81,10 @@ def config_of(objective, **more):
     return {"ppl_vae": "0.1.0", "objective": parts.describe(objective), "training": {"epochs": 2}, **more}
 
 
-def held_out(split, classes=None):
+def held_out(split):
     """Data of a test split alone."""
-    nothing = data.Split(torch.empty(0, *split.shape))
-    return data.Data("", nothing, nothing, split, None, classes, {})
+    nothing = data.Split(torch.empty(0, *split.shape), labels=split.labels)
+    return data.Data("", nothing, nothing, split, None, {})
 
 
 def write(folder, model, data, rows=HISTORY, results=None, objective=None, **more):
@@ -231,7 +232,9 @@ def test_data_of_any_shape_is_drawn(tmp_path, shape):
 
 
 def test_labels_carry_the_names_of_their_classes(tmp_path, digits):
-    html, _ = write(tmp_path, make_vae(digits.shape), held_out(digits.test, tuple("abcdefghij")))
+    x, y = digits.test.resolve(likelihoods.Bernoulli.support).take(slice(None))
+    named = data.Split(x, y, labels=replace(digits.test.labels, classes=tuple("abcdefghij")))
+    html, _ = write(tmp_path, make_vae(digits.shape), held_out(named))
     assert re.search(r"<text[^>]*>j</text>", html)
 
 
