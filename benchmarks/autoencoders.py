@@ -23,6 +23,7 @@ from pathlib import Path
 import torch
 from sklearn import decomposition
 from torch import nn
+from torch.distributions import constraints
 
 from ppl_vae import (
     SVI,
@@ -46,12 +47,13 @@ MOST = 10_000  # training examples that probe and kNN learn from
 NOISE = 0.3
 
 
-class PCA(nn.Module):
+class PCA(nn.Module, models.Codec):
     """Principal components behind the interface of the autoencoders."""
 
     def __init__(self, dim, shape):
         super().__init__()
         self.dim, self.shape, self.support = dim, torch.Size(shape), None
+        self.code_shape, self.code_support = (dim,), constraints.independent(constraints.real, 1)
         self.register_buffer("mean", torch.zeros(self.shape.numel()))
         self.register_buffer("axes", torch.zeros(dim, self.shape.numel()))
 
@@ -60,10 +62,10 @@ class PCA(nn.Module):
         self.mean.copy_(torch.from_numpy(found.mean_))
         self.axes.copy_(torch.from_numpy(found.components_))
 
-    def encode(self, x):
+    def encode(self, x, y=None):
         return (x.flatten(1) - self.mean) @ self.axes.T
 
-    def decode(self, z):
+    def decode(self, z, y=None, *, like=None):
         return (z @ self.axes + self.mean).unflatten(-1, self.shape)
 
 

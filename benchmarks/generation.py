@@ -34,7 +34,7 @@ from ppl_vae import (
     posteriors,
     priors,
 )
-from ppl_vae.reporting import pictures, save
+from ppl_vae.reporting import save
 
 SIZES = {"digits": (16, [256], 200), "mnist": (32, [512, 256], 20)}  # codes, hidden layers, epochs
 DRAWS, SHOWN, PAIRS, MOST = 2000, 8, 500, 10_000
@@ -63,7 +63,7 @@ def figures(model, draws, known, labels, test):
     """Continuity and the tests of completeness."""
     half = min(PAIRS, len(test) // 2)
     a, b = test[:half], test[half : 2 * half]
-    midway = pictures.interpolate(model, a, b, 3)[:, 1]
+    midway = evaluation.interpolate(model, a, b, steps=3)[:, 1]
     share, variety = evaluation.recognised(draws, known, labels, test)
     return {
         "continuity": evaluation.continuity(model, a, b).median().item(),
@@ -97,7 +97,7 @@ def main():
         torch.manual_seed(0)
         objective, train = make(), binary.train if name == "VAE" else grey.train
         fit(objective, train, epochs=args.epochs or epochs, schedule="cosine", progress=sys.stderr.isatty())
-        draws = pictures.decode(objective.model, evaluation.random_codes(objective.model, DRAWS, known))
+        draws = evaluation.decode(objective.model, evaluation.random_codes(objective.model, DRAWS, x=known))
         found = figures(objective.model, draws, known, labels, test)
         print("| {} | {:.2f} | {:.0%} | {:.0%} | {:.0%} | {:.0%} |".format(name, *found.values()), flush=True)
         words = "{near:.0%} near the data, {recognised:.0%} recognised".format(**found)

@@ -4,7 +4,6 @@ import torch
 from torch.distributions import constraints
 
 from ppl_vae import VAE, evaluation, likelihoods, networks, posteriors, priors, supports
-from ppl_vae.reporting import pictures
 
 
 @pytest.mark.parametrize(
@@ -97,7 +96,7 @@ def test_pictures_and_errors_decode_codes_on_the_support():
         seen = []
         vae.likelihood.network.register_forward_pre_hook(lambda _, given, seen=seen: seen.append(given[0]))
         x = torch.rand(4, 5)
-        pictures.reconstruct(vae, x)
-        pictures.interpolate(vae, x[:1], x[1:2], 4)
+        evaluation.reconstruct(vae, x)
+        evaluation.interpolate(vae, x[:1], x[1:2], steps=4)
         evaluation.reconstruction_error(vae, x)
         assert len(seen) >= 3 and all(prior.support.check(z).all() for z in seen)

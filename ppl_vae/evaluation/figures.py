@@ -37,6 +37,10 @@ class Figure:
     words: str
     threshold: Callable[[Results], float] | None = None
 
+    def limit(self, results: Results) -> float:
+        """The threshold in force for these results; NaN where there is none."""
+        return self.threshold(results) if self.threshold else math.nan
+
     def told(self, results: Results | None = None) -> str:
         """The words with the threshold of these results, and which way is better.
 
@@ -44,7 +48,7 @@ class Figure:
             >>> FIGURES["elbo"].told()
             'lower bound on the log-likelihood: reconstruction minus KL; higher is better'
         """
-        most = self.threshold(results or {}) if self.threshold else math.nan
+        most = self.limit(results or {})
         words = self.words.format(threshold="its threshold" if math.isnan(most) else f"{most:.2g}")
         return words + (f"; {self.better} is better" if self.better else "")
 
@@ -54,58 +58,45 @@ def _trusted(results: Results) -> float:
     return trusted_khat(count) if count else math.nan
 
 
-FIGURES = {
-    figure.name: figure
-    for figure in (
-        Figure("log_likelihood", "log-likelihood", "nats", "higher", "log p(x) of an example, by importance sampling"),
-        Figure(
-            *("log_likelihood_kind", "kind of log-likelihood", "", None),
-            "mass: of exact values; density: per unit; posterior predictive: of either",
-        ),
-        Figure("log_likelihood_error", "error", "nats", "lower", "of the log-likelihood, from the sampling"),
-        Figure("log_likelihood_stderr", "sampling error", "nats", "lower", "standard error of it from the sampling"),
-        Figure(
-            *("log_likelihood_mc_error", "sampling error", "nats", "lower"),
-            "standard error of it from the importance sampling alone, where error_unknown is 0",
-        ),
-        Figure(
-            *("error_unknown", "error not known", "", "lower"),
-            "share of the examples whose k-hat, above 0.5, says that their sampling error is not known",
-        ),
-        Figure("ess", "effective samples", "", "higher", "median effective sample size of the importance weights"),
-        Figure(
-            *("khat", "Pareto k-hat", "", "lower"),
-            "median; above {threshold} the log-likelihood is not to be trusted",
-            _trusted,
-        ),
-        Figure("elbo", "ELBO", "nats", "higher", "lower bound on the log-likelihood: reconstruction minus KL"),
-        Figure("gap", "gap", "nats", "lower", "log-likelihood minus ELBO"),
-        Figure("reconstruction", "reconstruction", "nats", "higher", "how probable an example is, given its own code"),
-        Figure("kl", "KL", "nats", None, "what a code tells beyond the prior"),
-        Figure(
-            *("bits_per_dim", "bits per dimension", "bits", "lower"),
-            "the log-likelihood, shared among the entries of an example",
-        ),
-        Figure("active_units", "active units", "", None, "latent dimensions in use"),
-        Figure(
-            *("reconstruction_error", "squared error", "", "lower"),
-            "between an example and its reconstruction, summed over its entries",
-        ),
-        Figure("squared_error", "squared error", "", "lower", "between an example and its reconstruction"),
-        Figure("loss", "loss", "", "lower", "what training made small"),
-        Figure("snr_encoder", "encoder's SNR", "", "higher", "signal-to-noise ratio of the encoder's gradient"),
-        Figure("snr_decoder", "decoder's SNR", "", "higher", "signal-to-noise ratio of the decoder's gradient"),
-        Figure("seconds_per_step", "step", "s", "lower", "of training only"),
-        Figure("seconds", "time", "s", "lower", "of training only"),
-        Figure("memory_mib", "memory", "MiB", "lower", "peak of training above what the process held before"),
-        Figure("steps", "steps", "", None, "optimizer steps"),
-        Figure("epochs", "epochs", "", None, "passes over the training data"),
-        Figure("parameters", "parameters", "", None, "numbers trained"),
-        Figure("n", "examples", "", None, "that the figures are of"),
-        Figure("num_particles", "particles", "", None, "importance samples of an example, for the log-likelihood"),
-        Figure("threads", "threads", "", None, "of the process that trained it"),
-    )
-}
+_LIKELIHOOD_KINDS = "mass: of exact values; density: per unit; posterior predictive: of either"
+_ROWS: tuple[tuple[Any, ...], ...] = (
+    ("log_likelihood", "log-likelihood", "nats", "higher", "log p(x) of an example, by importance sampling"),
+    ("log_likelihood_kind", "kind of log-likelihood", "", None, _LIKELIHOOD_KINDS),
+    ("log_likelihood_error", "error", "nats", "lower", "of the log-likelihood, from the sampling"),
+    ("log_likelihood_stderr", "sampling error", "nats", "lower", "standard error of it from the sampling"),
+    ("log_likelihood_mc_error", "sampling error", "nats", "lower", "of the log-likelihood, where error_unknown is 0"),
+    ("error_unknown", "error not known", "", "lower", "share of the examples whose k-hat says so, above 0.5"),
+    ("ess", "effective samples", "", "higher", "median effective sample size of the importance weights"),
+    (
+        "khat",
+        "Pareto k-hat",
+        "",
+        "lower",
+        "median; above {threshold} the log-likelihood is not to be trusted",
+        _trusted,
+    ),
+    ("elbo", "ELBO", "nats", "higher", "lower bound on the log-likelihood: reconstruction minus KL"),
+    ("gap", "gap", "nats", "lower", "log-likelihood minus ELBO"),
+    ("reconstruction", "reconstruction", "nats", "higher", "how probable an example is, given its own code"),
+    ("kl", "KL", "nats", None, "what a code tells beyond the prior"),
+    ("bits_per_dim", "bits per dimension", "bits", "lower", "the log-likelihood, shared among an example's entries"),
+    ("active_units", "active units", "", None, "latent dimensions in use"),
+    ("reconstruction_error", "squared error", "", "lower", "of a reconstruction, summed over the example's entries"),
+    ("squared_error", "squared error", "", "lower", "of a reconstruction, summed over the example's entries"),
+    ("loss", "loss", "", "lower", "what training made small"),
+    ("snr_encoder", "encoder's SNR", "", "higher", "signal-to-noise ratio of the encoder's gradient"),
+    ("snr_decoder", "decoder's SNR", "", "higher", "signal-to-noise ratio of the decoder's gradient"),
+    ("seconds_per_step", "step", "s", "lower", "of training only"),
+    ("seconds", "time", "s", "lower", "of training only"),
+    ("memory_mib", "memory", "MiB", "lower", "peak of training above what the process held before"),
+    ("steps", "steps", "", None, "optimizer steps"),
+    ("epochs", "epochs", "", None, "passes over the training data"),
+    ("parameters", "parameters", "", None, "numbers trained"),
+    ("n", "examples", "", None, "that the figures are of"),
+    ("num_particles", "particles", "", None, "importance samples of an example, for the log-likelihood"),
+    ("threads", "threads", "", None, "of the process that trained it"),
+)
+FIGURES = {row[0]: Figure(*row) for row in _ROWS}
 """Every figure by its name, in the order in which they are shown."""
 
 
