@@ -5,9 +5,9 @@ import torch
 from ppl_vae import SVI, VAE, estimators, likelihoods, networks, posteriors, priors
 from ppl_vae.data import as_split
 from ppl_vae.training.fit import default_settings
-from ppl_vae.training.loop import Run
 from ppl_vae.training.processes import Processes
 from ppl_vae.training.progress import Log
+from ppl_vae.training.run import Run
 
 
 def vae(work):
@@ -43,10 +43,10 @@ def loop(work, x, precision="fp32", compiled=True):
     log = Log(False, 0, 0, None)
 
     def round_():
-        run._train_epoch(log, lambda: False)
+        run.loop.train_epoch(log, lambda: False)
 
     round_()
-    if compiled and run.steps.captured is None:
-        raise RuntimeError(f"steps were not captured: {run.steps.why_eager}")
+    if compiled and not run.loop.steps.captured:
+        raise RuntimeError(f"steps were not captured: {run.loop.steps.why_eager}")
     round_.model = objective.model
     return round_

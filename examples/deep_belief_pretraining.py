@@ -18,8 +18,8 @@ def error(model):
 # Layer by layer: each RBM is trained by contrastive divergence on the mean codes of the RBM below.
 torch.manual_seed(0)
 net = models.DeepBeliefNet(dim=8, shape=digits.shape, hidden=[100, 50], pretrain=10)
-for stage, epochs in Reconstruction(net).layers():
-    history = fit(stage, digits.train, epochs=epochs, **training)
+for stage in Reconstruction(net).stages()[:-1]:
+    history = fit(stage.objective, digits.train, epochs=stage.epochs, **training)
     first, last = (row["train"]["squared_error"] for row in (history.rows[0], history.rows[-1]))
     print(f"machine: squared error of its input {first:.2f} in the first epoch, {last:.2f} in the last")
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,9 @@ from ..networks import event_shape, full_precision
 from ..parts import Part
 from .partition import annealed, enumerated
 from .protocols import Codec
+
+if TYPE_CHECKING:
+    from ..data import Split
 
 UNITS = ("bernoulli", "gaussian")
 
@@ -107,6 +110,11 @@ class RBM(Part, Codec):
         mean = self._flat(mean)
         self.data_bias.copy_(mean if self.visible == "gaussian" else mean.clamp(0.02, 0.98).logit())
         return self
+
+    def start(self, train: Split) -> None:
+        """Let the data's biases start at the mean of the training data, unless something has trained them."""
+        if not self.data_bias.any():
+            self.start_at(train.mean())
 
     # Conditionals
 

@@ -9,7 +9,7 @@ from contracts import within
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import ppl_vae
-from ppl_vae import Reconstruction, fit, models
+from ppl_vae import Reconstruction, data, fit, models
 from ppl_vae.objectives import ContrastiveDivergence
 
 
@@ -297,12 +297,12 @@ def test_an_rbm_stands_where_an_autoencoder_stands():
 
 
 @pytest.mark.parametrize("visible", ["bernoulli", "gaussian"])
-def test_an_untrained_machine_starts_at_the_mean_of_a_batch(visible):
+def test_an_untrained_machine_starts_at_the_mean_of_the_data(visible):
     x = torch.rand(40, 2, 3)
     objective = ContrastiveDivergence(models.RBM(3, (2, 3), visible))
-    objective.prepare(x)
+    objective.start(data.as_split(x))
     assert torch.allclose(objective.model.decode(torch.zeros(3)), x.mean(0))
-    objective.prepare(x / 2)
+    objective.start(data.as_split(x / 2))
     assert torch.allclose(objective.model.decode(torch.zeros(3)), x.mean(0))
 
 
