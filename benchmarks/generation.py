@@ -1,16 +1,16 @@
-"""What random codes decode to: plain autoencoder, one with noise on its code, a VAE and a RAE, with the same network.
+"""Decode random codes: plain autoencoder, one with noise on its code, VAE and RAE, all with the same network.
 
     python -m benchmarks.generation [--data digits|mnist] [--data-root ../shared/data] [--epochs N] [--out x.png]
 
 The VAE's codes (Bernoulli likelihood, dynamic binarization) are drawn from its prior, those of the regularized
-autoencoder from its mixture of 10 Normals fitted to the training data's codes; the other two have nothing to draw from,
-so they too are given a Normal fitted to those codes. Prints a table and draws the pictures side by side, data first:
+autoencoder from its mixture of 10 Normals, fitted to the codes of the training data; the other two have no prior, so
+their codes are drawn from a Normal fitted in the same way. Prints a table and plots the pictures, data first:
 
-    continuity    largest over mean change of the picture in 50 steps between the codes of two test examples, median
-    midway        share of the pictures half-way on these lines that the classifier recognises
-    near          share of 2000 draws as near to the training data as 95 % of the test data are
-    recognised    share that a classifier is as sure of as it is of 95 % of the test data
-    variety       effective share of the classes that these show
+    continuity    largest / mean change of the picture over 50 steps between the codes of two test examples, median
+    midway        share of the pictures half-way along these lines that the classifier recognises
+    near          share of 2000 draws that are as near to the training data as 95 % of the test data
+    recognised    share for which a classifier is as confident as for 95 % of the test data
+    variety       effective share of the classes among these
 """
 
 import argparse
@@ -34,7 +34,7 @@ from ppl_vae import (
     posteriors,
     priors,
 )
-from ppl_vae.reporting import pictures, save
+from ppl_vae.reporting import save
 
 SIZES = {"digits": (16, [256], 200), "mnist": (32, [512, 256], 20)}  # codes, hidden layers, epochs
 DRAWS, SHOWN, PAIRS, MOST = 2000, 8, 500, 10_000
@@ -63,7 +63,7 @@ def figures(model, draws, known, labels, test):
     """Continuity and the tests of completeness."""
     half = min(PAIRS, len(test) // 2)
     a, b = test[:half], test[half : 2 * half]
-    midway = pictures.interpolate(model, a, b, 3)[:, 1]
+    midway = evaluation.interpolate(model, a, b, steps=3)[:, 1]
     share, variety = evaluation.recognised(draws, known, labels, test)
     return {
         "continuity": evaluation.continuity(model, a, b).median().item(),
@@ -97,7 +97,7 @@ def main():
         torch.manual_seed(0)
         objective, train = make(), binary.train if name == "VAE" else grey.train
         fit(objective, train, epochs=args.epochs or epochs, schedule="cosine", progress=sys.stderr.isatty())
-        draws = pictures.decode(objective.model, evaluation.random_codes(objective.model, DRAWS, known))
+        draws = evaluation.decode(objective.model, evaluation.random_codes(objective.model, DRAWS, x=known))
         found = figures(objective.model, draws, known, labels, test)
         print("| {} | {:.2f} | {:.0%} | {:.0%} | {:.0%} | {:.0%} |".format(name, *found.values()), flush=True)
         words = "{near:.0%} near the data, {recognised:.0%} recognised".format(**found)

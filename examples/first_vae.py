@@ -13,7 +13,7 @@ digits = data.load("digits", binarize="dynamic")  # ships with scikit-learn, wor
 vae = VAE(
     prior=priors.Normal(16),
     posterior=posteriors.Normal(networks.MLP(digits.shape, [256]), 16),
-    likelihood=likelihoods.Bernoulli(networks.MLP(16, [256]), digits.shape).start_at(digits.train.mean()),
+    likelihood=likelihoods.Bernoulli(networks.MLP(16, [256]), digits.shape),
 )
 objective = SVI(vae, estimators.MeanFieldELBO(), beta=handlers.Linear(steps=200))
 history = fit(objective, digits.train, valid=digits.valid, epochs=60, progress=False)

@@ -1,4 +1,4 @@
-"""Codes on a sphere: a uniform prior on S^2 and a power spherical posterior, beside a Normal of the same size.
+"""Codes on a sphere: a uniform prior on S^2 and a power spherical posterior, compared with a Normal of the same size.
 
 python examples/hyperspherical_latents.py
 """
@@ -17,7 +17,7 @@ for prior in (priors.Hyperspherical(DIM), priors.Normal(DIM)):
     vae = VAE(
         prior=prior,
         posterior=natural(prior)(networks.MLP(digits.shape, [256]), DIM),
-        likelihood=likelihoods.Bernoulli(networks.MLP(DIM, [256]), digits.shape).start_at(digits.train.mean()),
+        likelihood=likelihoods.Bernoulli(networks.MLP(DIM, [256]), digits.shape),
     )
     fit(SVI(vae), digits.train, epochs=60, progress=False)
     codes, new = (evaluation.codes(vae, split.x) for split in (digits.train, digits.test))

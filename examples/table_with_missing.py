@@ -1,4 +1,4 @@
-"""A table of mixed kinds with cells missing: the VAE fills them in better than means and most frequent values do.
+"""A table with columns of several kinds and missing cells: a VAE imputes them better than means and modes do.
 
 python examples/table_with_missing.py
 """
@@ -31,10 +31,8 @@ split = data.as_split(x)
 shape, dim = x.shape[1:], 4
 vae = VAE(
     prior=priors.Normal(dim),
-    posterior=posteriors.Normal(
-        networks.TableEncoder(shape, [64], kinds=kinds, mask=True).start_at(split.mean(), split.std()), dim
-    ),
-    likelihood=likelihoods.Columns(networks.MLP(dim, [64]), shape, kinds).start_at(split.mean(), split.std()),
+    posterior=posteriors.Normal(networks.TableEncoder(shape, [64], kinds=kinds, mask=True), dim),
+    likelihood=likelihoods.Columns(networks.MLP(dim, [64]), shape, kinds),
 )
 fit(SVI(vae), split, epochs=400, batch_size=64, lr=2e-3, progress=False)
 imputed = evaluation.impute(vae, x, num_samples=200)

@@ -10,7 +10,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "VAE": "models",
-    "compare": "cli.compare",
+    "compare": "comparison",
     "SVI": "objectives",
     "Reconstruction": "objectives",
     "fit": "training",

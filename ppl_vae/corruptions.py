@@ -1,8 +1,9 @@
-"""Corruptions c(x' | x) of the data: what a denoising autoencoder sees in place of x.
+"""Corruptions c(x' | x) of the data or of a code: the input of an encoder, or a decoder, in training instead of x.
 
     Gaussian:         x' = x + s e,  e ~ N(0, I)
+    relative:         the same with E|s e|^2 = r R^2,  R^2 = mean |x - mean x|^2 over the batch
     masking:          each entry becomes 0 with probability r
-    salt and pepper:  each entry becomes, with probability r, the lowest or the highest value, each as often
+    salt and pepper:  each entry becomes, with probability r, the lowest or the highest value, equally often
 
 All draws come from torch's generators, entry by entry.
 """
@@ -18,11 +19,11 @@ from torch import Tensor
 from .checks import check_weight
 from .parts import Part
 
-__all__ = ["Gaussian", "Masking", "SaltAndPepper"]
+__all__ = ["Corruption", "Gaussian", "Masking", "RelativeGaussian", "SaltAndPepper"]
 
 
 class Corruption(Part):
-    """Base of the corruptions."""
+    """Base of the corruptions; a call returns one draw."""
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
@@ -61,7 +62,7 @@ class Masking(Corruption):
     """Sets each entry to 0 with a given probability.
 
     Args:
-        rate: that probability.
+        rate: the probability.
 
     Raises:
         ValueError: a rate outside [0, 1].
@@ -86,11 +87,44 @@ class Masking(Corruption):
         return f"rate={self.rate:g}"
 
 
-class SaltAndPepper(Corruption):
-    """Sets each entry with a given probability to the lowest or the highest value, by the toss of a coin.
+class RelativeGaussian(Corruption):
+    """Adds independent Normal noise, scaled to the spread of the batch.
+
+    R is the root mean square distance of the batch's examples from their centre. The gradient passes through R,
+    so codes cannot escape the noise by growing.
 
     Args:
-        rate: that probability.
+        noise: mean squared length of the noise as a share of R^2.
+
+    Raises:
+        ValueError: a negative noise.
+
+    Source: Poole, Sohl-Dickstein and Ganguli 2014, "Analyzing noise in autoencoders and deep networks".
+
+    Example:
+        >>> RelativeGaussian(0.05)(torch.rand(5, 2)).shape
+        torch.Size([5, 2])
+    """
+
+    def __init__(self, noise: float = 0.05) -> None:
+        super().__init__()
+        self.noise = check_weight("noise", noise)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, ...) with noise."""
+        squared = (x - x.mean(0)).square().flatten(1).sum(1).mean()
+        scale = (self.noise * squared / x[0].numel() + torch.finfo(x.dtype).tiny).sqrt()  # finite gradient at 0
+        return x + scale * torch.randn_like(x)
+
+    def extra_repr(self) -> str:  # noqa: D102
+        return f"noise={self.noise:g}"
+
+
+class SaltAndPepper(Corruption):
+    """Sets each entry, with a given probability, to the lowest or the highest value, with equal chances.
+
+    Args:
+        rate: the probability.
         low: the lowest value.
         high: the highest value.
 

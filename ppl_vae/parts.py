@@ -8,6 +8,7 @@ a record can name nothing but what ``ppl_vae`` offers.
 
 from __future__ import annotations
 
+import hashlib
 import importlib
 import inspect
 from abc import abstractmethod as abstractmethod
@@ -97,7 +98,8 @@ class Abstract:
         own = {name for name, value in vars(cls).items() if _is_abstract(value)} | {*vars(cls).get("_needs", ())}
         inherited = {name for base in cls.__bases__ for name in getattr(base, "__abstractmethods__", ())}
         annotated = {name for base in cls.__mro__ for name in vars(base).get("__annotations__", ())}
-        missing = {n for n in inherited if _is_abstract(getattr(cls, n, None)) or not hasattr(cls, n)} - annotated
+        there = {name for name in inherited if name in annotated or hasattr(cls, name)}
+        missing = {name for name in inherited if name not in there or _is_abstract(getattr(cls, name, None))}
         cls.__abstractmethods__ = frozenset(own | missing)  # type: ignore[attr-defined]
 
 
@@ -109,11 +111,33 @@ class Part(Abstract, Recorded, nn.Module):
     """An ``nn.Module`` that can be described and rebuilt: the base of networks, priors, posteriors and likelihoods."""
 
     def start(self, train: Split) -> None:
-        """Start at the training data, where the part has something to start there; ``fit`` calls it once.
+        """Start at the training data what starts there, in the part and in the parts inside it; ``fit`` calls it.
+
+        What was changed since it was built stays as it is, whether it was started, loaded, trained or set by hand.
 
         Args:
             train: the training rows as the model sees them.
         """
+        _start_inside(self, train)
+
+
+def _start_inside(module: nn.Module, train: Split) -> None:
+    for child in module.children():
+        if isinstance(child, Part):
+            child.start(train)
+        else:
+            _start_inside(child, train)
+
+
+def digest(*tensors: torch.Tensor) -> bytes:
+    """Fingerprint of values, the same in any floating dtype that holds them and on any device.
+
+    Example:
+        >>> digest(torch.ones(2)) == digest(torch.ones(2).double()) != digest(torch.zeros(2))
+        True
+    """
+    values = [tensor.detach().cpu().float().contiguous().numpy().tobytes() for tensor in tensors]
+    return hashlib.blake2b(b"".join(values), digest_size=16).digest()
 
 
 def exported_name(obj: Any) -> str | None:

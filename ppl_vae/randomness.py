@@ -1,4 +1,4 @@
-"""Random number generators: kept apart from the caller's, saved and restored."""
+"""Random number generators: kept apart from the caller's, saved and restored, and seeds made of whole numbers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from typing import Any
 import numpy as np
 import torch
 
+CPU = torch.device("cpu")
+
 
 def capture(device: torch.device) -> dict[str, Any]:
     """State of torch's (CPU and device), Python's and numpy's global generators, in types that load without pickle."""
@@ -19,7 +21,7 @@ def capture(device: torch.device) -> dict[str, Any]:
         "torch": torch.get_rng_state(),
         "device": torch.cuda.get_rng_state(device) if device.type == "cuda" else None,
         "python": random.getstate(),
-        "numpy": [str(name), keys.tolist(), *(part.item() if hasattr(part, "item") else part for part in rest)],
+        "numpy": [str(name), keys.tolist(), *(part.item() if isinstance(part, np.generic) else part for part in rest)],
     }
 
 
@@ -34,6 +36,16 @@ def restore(state: dict[str, Any], device: torch.device) -> None:
     np.random.set_state((name, np.array(keys, dtype=np.uint32), *rest))
 
 
+def seed_of(*key: int) -> int:
+    """A 64-bit seed for a key of whole numbers, the same on every machine.
+
+    Example:
+        >>> seed_of(0, 1) != seed_of(0, 1, 0)
+        True
+    """
+    return int(np.random.SeedSequence([len(key), *key]).generate_state(1, np.uint64)[0])
+
+
 def apart(seed: int) -> int:
     """A seed far from the small ones under which users draw their data: noise must not repeat what made the data.
 
@@ -44,33 +56,43 @@ def apart(seed: int) -> int:
     return int(np.random.SeedSequence(seed % 2**64).generate_state(1, np.uint64)[0])
 
 
+def seed_all(seed: int, device: torch.device = CPU) -> None:
+    """Seed the generators of torch, numpy and Python; only inside ``unchanged`` or ``isolated``."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    # Not torch.manual_seed, which would reseed every accelerator, also those the run does not use.
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        with torch.cuda.device(device):
+            torch.cuda.manual_seed(seed)
+
+
 @contextmanager
-def isolated(seed: int, device: torch.device) -> Iterator[None]:
+def isolated(seed: int, device: torch.device = CPU) -> Iterator[None]:
     """Generators seeded inside, and as they were before outside.
 
     Example:
         >>> before = torch.get_rng_state()
-        >>> with isolated(0, torch.device("cpu")):
+        >>> with isolated(0):
         ...     _ = torch.rand(3)
         >>> torch.equal(before, torch.get_rng_state())
         True
     """
     with unchanged(device):
-        random.seed(seed)
-        np.random.seed(seed % 2**32)
-        # Not torch.manual_seed, which would reseed every accelerator, also those the run does not use.
-        torch.default_generator.manual_seed(seed)
-        if device.type == "cuda":
-            with torch.cuda.device(device):
-                torch.cuda.manual_seed(seed)
+        seed_all(seed, device)
         yield
 
 
 @contextmanager
-def unchanged(device: torch.device) -> Iterator[None]:
+def unchanged(device: torch.device = CPU) -> Iterator[None]:
     """Generators go on inside, and are as they were before outside."""
-    outside = capture(device)
+    cpu, numpy_state, python_state = torch.get_rng_state(), np.random.get_state(), random.getstate()
+    cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
     try:
         yield
     finally:
-        restore(outside, device)
+        torch.set_rng_state(cpu)
+        np.random.set_state(numpy_state)
+        random.setstate(python_state)
+        if cuda is not None:
+            torch.cuda.set_rng_state(cuda, device)

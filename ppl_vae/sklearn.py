@@ -10,6 +10,7 @@ import torch
 from sklearn.base import BaseEstimator, ClassNamePrefixFeaturesOutMixin, TransformerMixin
 from sklearn.utils.validation import check_array, check_is_fitted, validate_data
 
+from . import randomness
 from .checks import check_size
 from .models import Autoencoder
 from .networks import MLP
@@ -79,8 +80,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         spread = x.std(0, dtype=np.float64)
         self.scale_ = np.where(spread > 10 * np.finfo(x.dtype).eps * np.abs(self.mean_), spread, 1.0)
         size, hidden = x.shape[1], [*self.hidden]
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(self.seed)
+        with randomness.isolated(self.seed):
             encoder, decoder = (
                 MLP(size, hidden, self.activation),
                 MLP(self.n_components, hidden[::-1], self.activation),

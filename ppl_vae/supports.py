@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Any
 
 import torch
+from pyro.distributions import constraints as pyro_constraints
 from torch import Tensor
 from torch.distributions import biject_to, constraints, transform_to
 
@@ -71,6 +73,18 @@ class or_missing(constraints.independent):  # noqa: N801
         return f"{self.base_constraint!r} or missing"
 
 
+def entry(support: Any) -> Any:
+    """The constraint inside those that repeat it over dimensions, mix it or let NaN through; None stays None.
+
+    Example:
+        >>> entry(or_missing(constraints.independent(constraints.boolean, 2))) is constraints.boolean
+        True
+    """
+    while isinstance(support, constraints.independent | constraints.MixtureSameFamilyConstraint):
+        support = support.base_constraint
+    return support
+
+
 def allows_missing(support: Any) -> bool:
     """Whether NaN entries are in the support.
 
@@ -78,7 +92,7 @@ def allows_missing(support: Any) -> bool:
         >>> allows_missing(constraints.independent(or_missing(constraints.real), 1)), allows_missing(constraints.real)
         (True, False)
     """
-    while not isinstance(support, or_missing) and hasattr(support, "base_constraint"):
+    while isinstance(support, constraints.independent) and not isinstance(support, or_missing):
         support = support.base_constraint
     return isinstance(support, or_missing)
 
@@ -93,42 +107,63 @@ def inside(support: Any) -> float:
     return found
 
 
-def name(support: Any) -> str:
-    """The set that a constraint describes, in words; equal sets have equal names.
+@dataclass(frozen=True)
+class Space:
+    """A set of numbers or vectors by its name; of equal sets the objects are equal."""
+
+    name: str
+
+
+REALS = Space("the reals")
+POSITIVE = Space("the positive numbers")
+UNIT_INTERVAL = Space("the unit interval")
+SIMPLEX = Space("the simplex")
+SPHERE = Space("the sphere")
+BINARY = Space("{0, 1}")
+ONE_HOT = Space("one-hot vectors")
+COUNTS = Space("the counts")
+WHOLE = Space("the whole numbers of an interval")
+
+_SPACES: dict[type[Any], Space] = {
+    type(constraints.real): REALS,
+    type(constraints.simplex): SIMPLEX,
+    type(pyro_constraints.sphere): SPHERE,
+    type(constraints.boolean): BINARY,
+    type(constraints.one_hot): ONE_HOT,
+    type(constraints.nonnegative_integer): COUNTS,
+    type(constraints.multinomial(1)): COUNTS,
+    constraints.integer_interval: WHOLE,
+}
+
+
+def of(support: Any) -> Space:
+    """The set that a constraint describes.
 
     Wrappers over event dimensions and mixtures are taken off. Boundaries of measure zero make no difference: positive
     and non-negative are one set, and so are the open and the closed unit interval.
 
     Example:
+        >>> of(constraints.nonnegative) == of(constraints.independent(constraints.positive, 1)) == POSITIVE
+        True
+    """
+    support = entry(support)
+    if isinstance(support, constraints.interval):
+        low, high = float(support.lower_bound), float(support.upper_bound)
+        return UNIT_INTERVAL if (low, high) == (0.0, 1.0) else Space(f"the interval [{low:g}, {high:g}]")
+    if isinstance(support, constraints.greater_than | constraints.greater_than_eq):
+        low = float(support.lower_bound)
+        return POSITIVE if low == 0 else Space(f"the numbers above {low:g}")
+    return _SPACES.get(type(support)) or Space(repr(support))
+
+
+def name(support: Any) -> str:
+    """The set that a constraint describes, in words; equal sets have equal names.
+
+    Example:
         >>> name(constraints.independent(constraints.real, 1)), name(constraints.interval(0.0, 1.0))
         ('the reals', 'the unit interval')
     """
-    while hasattr(support, "base_constraint"):
-        support = support.base_constraint
-    if hasattr(support, "_component_support"):  # what pyro and torch call the support of mixtures
-        return name(support._component_support)
-    kind = type(support).__name__.strip("_").lower()
-    if isinstance(support, grid):
-        return repr(support)
-    if isinstance(support, constraints.interval):
-        low, high = float(support.lower_bound), float(support.upper_bound)
-        return "the unit interval" if (low, high) == (0.0, 1.0) else f"the interval [{low:g}, {high:g}]"
-    if kind in ("greaterthan", "greaterthaneq"):
-        low = float(support.lower_bound)
-        return "the positive numbers" if low == 0 else f"the numbers above {low:g}"
-    known = {
-        "real": "the reals",
-        "softpluspositive": "the positive numbers",
-        "simplex": "the simplex",
-        "sphere": "the sphere",
-        "boolean": "{0, 1}",
-        "onehot": "one-hot vectors",
-        "integergreaterthaneq": "the counts",
-        "integergreaterthan": "the counts",
-        "multinomial": "the counts",
-        "integerinterval": "the whole numbers of an interval",
-    }
-    return known.get(kind, repr(support))
+    return of(support).name
 
 
 def same(a: Any, b: Any) -> bool:
@@ -138,7 +173,7 @@ def same(a: Any, b: Any) -> bool:
         >>> same(constraints.positive, constraints.independent(constraints.nonnegative, 1))
         True
     """
-    return name(a) == name(b)
+    return of(a) == of(b)
 
 
 def onto(support: Any, z: Tensor) -> Tensor:
@@ -151,9 +186,9 @@ def onto(support: Any, z: Tensor) -> Tensor:
         >>> onto(constraints.one_hot, torch.tensor([0.2, 0.5, 0.3])).tolist()
         [0.0, 1.0, 0.0]
     """
-    where = name(support)
-    if where == "the sphere":
+    space = of(support)
+    if space == SPHERE:
         return torch.nn.functional.normalize(z, dim=-1)
-    if where == "one-hot vectors":
+    if space == ONE_HOT:
         return torch.nn.functional.one_hot(z.argmax(-1), z.shape[-1]).to(z)
-    return z.round() if where == "{0, 1}" else z
+    return z.round() if space == BINARY else z

@@ -13,6 +13,7 @@ from pyro import poutine
 
 from ppl_vae import (
     likelihoods,
+    models,
     networks,
     parts,
     posteriors,
@@ -128,12 +129,15 @@ def check_model(model):
     if hasattr(model, "guide"):
         check_program(model, x)
     else:
-        assert model.encode(x).shape == (BATCH, model.dim)
+        assert isinstance(model, models.Codec) and model.code_shape == (model.dim,)
+        assert model.encode(x, torch.zeros(BATCH)).shape == (BATCH, *model.code_shape)
+        assert model.code_support.check(model.encode(x)).all()
+        assert model.decode(model.encode(x), torch.zeros(BATCH), like=x).equal(model(x))
         assert model.decode(model.encode(x)).shape == x.shape == model(x).shape
         assert model.decode(torch.randn(4, BATCH, model.dim)).shape == (4, *x.shape)
         assert model.support.check(model(x)).all()
         _gradients(model, lambda: model(x).square().sum())
-        if hasattr(model, "penalised"):
+        if isinstance(model, models.Reconstructs):
             check_penalised(model, x)
     _module(model, lambda part: _output(part, x.to(_dtype(part))))
     pyro.clear_param_store()
@@ -156,11 +160,16 @@ def check_penalised(model, x):
 
 
 def check_penalty(penalty):
-    a = torch.rand(BATCH, DIM)
-    assert penalty(a).shape == a.shape
-    cost = penalty.cost(a)
-    assert cost is None or (cost.shape in {(), (BATCH,)} and cost.isfinite().all() and (cost >= 0).all())
-    _module(penalty, lambda part: part(a.to(torch.float32)))
+    """On an autoencoder a penalty keeps activations' shapes, and its costs are finite and not negative."""
+    encoder, decoder = networks.MLP(SHAPE, (5,), "sigmoid"), networks.MLP(DIM, (5,))
+    ae = models.Autoencoder(encoder, decoder, DIM, SHAPE, code="sigmoid", penalty=penalty)
+    a = torch.rand(BATCH, 5)
+    assert penalty.restrict(a).shape == a.shape
+    out, costs = ae.penalised(torch.rand(BATCH, *SHAPE))
+    assert out.shape == (BATCH, *SHAPE) and set(costs) <= {penalty.term}
+    for cost in costs.values():
+        assert cost.shape in {(), (BATCH,)} and cost.isfinite().all() and (cost >= 0).all() and cost.requires_grad
+    _module(penalty, lambda part: part.restrict(a.to(torch.float32)))
 
 
 def check_corruption(corruption):

@@ -10,7 +10,7 @@ import inspect
 
 import torch
 
-from ppl_vae import VAE, estimators, handlers, likelihoods, models, networks, penalties, posteriors, priors
+from ppl_vae import VAE, corruptions, estimators, handlers, likelihoods, models, networks, penalties, posteriors, priors
 
 DIM, SHAPE, BATCH = 2, (1, 4, 4), 3
 # Supports that tie the entries together, or that are discrete: worth more than two entries.
@@ -21,6 +21,7 @@ FLOWS = {"coupling": 0.1, "autoregressive": 0.1, "spline": 0.02}  # kinds, and h
 
 SPECIAL = {
     "networks.MLP": lambda: [networks.MLP(SHAPE, [5]), networks.MLP(DIM, [5, 4], "tanh"), networks.MLP(SHAPE, [])],
+    **{f"networks.{name}": list for name in ("Conditioned", "Label", "Picture", "Vector")},  # test_conditioned.py
     "networks.ConvTranspose": lambda: [networks.ConvTranspose(DIM, [3, 2], (1, 5, 4))],
     "networks.ResNetTranspose": lambda: [networks.ResNetTranspose(DIM, [3, 2], (1, 5, 4))],
     "priors.Normal": lambda: [priors.Normal(DIM), priors.Normal(DIM, learned=True)],
@@ -51,6 +52,7 @@ SPECIAL = {
         + [likelihoods.Normal(networks.Conv.decoder(DIM, [3], SHAPE), SHAPE, scale="network")]
     ),
     "priors.Flow": lambda: [shaken(priors.Flow(DIM, kind), by) for kind, by in FLOWS.items()],
+    "priors.Given": list,  # of y: tests/priors/test_given.py
     "priors.Hierarchical": lambda: [priors.Hierarchical(DIM), priors.Hierarchical(DIM, [1, 1], [5, 4])],
     "priors.Laplace": lambda: [priors.Laplace(DIM), priors.Laplace(DIM, 0.1, 2.0, learned=True)],
     "priors.Logistic": lambda: [priors.Logistic(DIM), priors.Logistic(DIM, 0.1, 2.0, learned=True)],
@@ -87,13 +89,21 @@ SPECIAL = {
     "models.Autoencoder": lambda: [
         models.Autoencoder(networks.MLP(SHAPE, [5]), networks.MLP(DIM, [5]), DIM, SHAPE),
         models.Autoencoder(networks.Conv(SHAPE, [3]), networks.Conv.decoder(DIM, [3], SHAPE), DIM, SHAPE, "identity"),
+        models.Autoencoder(
+            *plain(),
+            code="sigmoid",
+            corruption=corruptions.Masking(0.3),
+            penalty=[penalties.KLRate(0.1), penalties.Contraction(), penalties.DecoderGradient()],
+            code_corruption=corruptions.RelativeGaussian(0.1),
+        ),
     ],
     "models.ConvAutoencoder": lambda: [models.ConvAutoencoder(DIM, SHAPE, [3, 2])],
     "models.DenoisingAutoencoder": lambda: [
         models.DenoisingAutoencoder(*plain(), corruption) for corruption in everything("corruptions")
     ],
     "models.SparseAutoencoder": lambda: [
-        *(models.SparseAutoencoder(*plain(), penalty) for penalty in everything("penalties")),
+        *(models.SparseAutoencoder(*plain(), penalty()) for penalty in (penalties.L1, penalties.L2, penalties.KLRate)),
+        models.SparseAutoencoder(*plain(), penalties.KSparse(1)),
         models.SparseAutoencoder(
             *plain(), [penalties.KSparse(3), penalties.KLRate(0.1)], output="identity", code="sigmoid"
         ),
@@ -124,6 +134,9 @@ SPECIAL = {
         for hidden, output in (((5, 4), "sigmoid"), ((5,), "identity"), ((), "sigmoid"))
     ],
     "penalties.KSparse": lambda: [penalties.KSparse(1)],
+    "penalties.Hidden": lambda: [penalties.Hidden(penalties.KSparse(3), 0), penalties.Hidden(penalties.KLRate(), 0)],
+    "penalties.Contraction": lambda: [penalties.Contraction(), penalties.Contraction(probes=2)],
+    "penalties.DecoderGradient": lambda: [penalties.DecoderGradient(), penalties.DecoderGradient(probes=None)],
     "models.Program": lambda: [],  # made of the user's own functions: tests/models/test_program.py
 }
 

@@ -17,7 +17,7 @@ def test_contract(case):
 
 def test_k_sparse_keeps_exactly_k_and_passes_the_gradient_only_there():
     a = torch.randn(50, 20, requires_grad=True)
-    out = penalties.KSparse(7)(a)
+    out = penalties.KSparse(7).restrict(a)
     kept = out != 0
     assert (kept.sum(1) == 7).all() and torch.equal(out[kept], a[kept])
     assert (a.detach().masked_fill(~kept, math.inf).amin(1) > a.detach().masked_fill(kept, -math.inf).amax(1)).all()
@@ -28,14 +28,14 @@ def test_k_sparse_keeps_exactly_k_and_passes_the_gradient_only_there():
 
 def test_k_sparse_keeps_exactly_k_among_equals():
     a = torch.ones(3, 5, requires_grad=True)
-    out = penalties.KSparse(2)(a)
+    out = penalties.KSparse(2).restrict(a)
     out.sum().backward()
     assert (out.sum(1) == 2).all() and (a.grad.sum(1) == 2).all()
 
 
 def test_k_of_the_whole_layer_changes_nothing():
     a = torch.randn(4, 6)
-    assert torch.equal(penalties.KSparse(6)(a), a)
+    assert torch.equal(penalties.KSparse(6).restrict(a), a)
 
 
 def test_kl_penalty_and_its_gradient_are_those_of_the_closed_form():

@@ -4,7 +4,6 @@ import torch
 from torch.distributions import constraints
 
 from ppl_vae import VAE, evaluation, likelihoods, networks, posteriors, priors, supports
-from ppl_vae.reporting import pictures
 
 
 @pytest.mark.parametrize(
@@ -46,6 +45,18 @@ def test_names_tell_all_sets_apart():
     assert same == torch.eye(len(sets)).bool().tolist()
 
 
+def test_equal_sets_are_equal_objects_that_can_be_keys():
+    known = {supports.UNIT_INTERVAL: 1, supports.COUNTS: 2, supports.of(constraints.interval(-1.0, 1.0)): 3}
+    for constraint, value in (
+        (constraints.interval(0.0, 1.0), 1),
+        (supports.open_unit_interval, 1),
+        (supports.or_missing(constraints.independent(constraints.nonnegative_integer, 1)), 2),
+        (constraints.independent(constraints.interval(torch.tensor(-1.0), torch.tensor(1.0)), 2), 3),
+    ):
+        assert known[supports.of(constraint)] == value
+    assert supports.of(constraints.interval(-1.0, 2.0)) not in known
+
+
 def test_a_mixture_lives_where_its_components_do():
     mixture = dist.MixtureSameFamily(dist.Categorical(torch.ones(2)), dist.Gamma(torch.ones(2), 1.0))
     assert supports.name(mixture.support) == "the positive numbers"
@@ -85,7 +96,7 @@ def test_pictures_and_errors_decode_codes_on_the_support():
         seen = []
         vae.likelihood.network.register_forward_pre_hook(lambda _, given, seen=seen: seen.append(given[0]))
         x = torch.rand(4, 5)
-        pictures.reconstruct(vae, x)
-        pictures.interpolate(vae, x[:1], x[1:2], 4)
+        evaluation.reconstruct(vae, x)
+        evaluation.interpolate(vae, x[:1], x[1:2], steps=4)
         evaluation.reconstruction_error(vae, x)
         assert len(seen) >= 3 and all(prior.support.check(z).all() for z in seen)

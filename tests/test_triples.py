@@ -10,7 +10,7 @@ from ppl_vae import SVI, VAE, evaluation, fit, likelihoods, load, networks, post
 
 DIM, SHAPE, N = 3, (4,), 6
 LIKELIHOODS = [name for name in exported("likelihoods") if name not in ("Of", "Missing")]
-PRIORS = [name for name in exported("priors") if name != "Of"]
+PRIORS = [name for name in exported("priors") if name not in ("Of", "Given")]  # Given is of y
 POSTERIORS = [name for name in exported("posteriors") if name != "Of"]
 
 

@@ -12,7 +12,7 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from .failing import is_ours, sentence
+from ..failing import is_ours, sentence
 
 __all__ = ["main"]
 

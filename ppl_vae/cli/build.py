@@ -34,8 +34,8 @@ def load_data(settings: Settings) -> data_module.Data:
 def build_objective(settings: Settings, data: data_module.Data) -> nn.Module:
     """The model and its objective, initialised from the seed; the process's random state is left alone.
 
-    The decoder starts at the mean of the training data. Networks and heads start the same whatever the prior, beta and
-    estimator, so that models of one seed differ in nothing else.
+    Networks and heads start the same whatever the prior, beta and estimator, so that models of one seed differ in
+    nothing else. What starts at the training data (``Part.start``) is left to ``fit``.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(settings["seed"])
@@ -108,13 +108,11 @@ def _prior_and_posterior(
 
 
 def _of_posterior(settings: Settings, entry: Entry, known: Mapping[str, Any], train: data_module.Split) -> nn.Module:
-    """A prior made of the posterior at pseudo-inputs: they live where the data does, and start at some of it."""
+    """A prior made of the posterior at pseudo-inputs: they live where the data does."""
     options = settings.options("prior")
     if "prior.inputs" not in settings.given and not _holds(train.resolve(None), constraints.unit_interval):
         options["inputs"] = "real"
-    prior = _make("priors", entry, known, options)
-    few = min(len(train), prior.components)
-    return prior.start_at(train.take(slice(0, few))[0]) if few == prior.components else prior
+    return _make("priors", entry, known, options)
 
 
 def _encoder(cls: Any, train: data_module.Split, hidden: Any, activation: str, own: Mapping[str, Any]) -> nn.Module:
@@ -125,7 +123,7 @@ def _encoder(cls: Any, train: data_module.Split, hidden: Any, activation: str, o
     from ..networks import TableEncoder
 
     gaps = any(bool(x.isnan().any()) for x, *_ in train.batches(10_000))
-    return TableEncoder(tuple(train.shape), hidden, activation, kinds, mask=gaps).start_at(train.mean(), train.std())
+    return TableEncoder(tuple(train.shape), hidden, activation, kinds, mask=gaps)
 
 
 def _likelihood(settings: Settings, train: data_module.Split, known: Mapping[str, Any]) -> nn.Module:
@@ -134,9 +132,8 @@ def _likelihood(settings: Settings, train: data_module.Split, known: Mapping[str
     if "kinds" in options:
         options["kinds"] = (train.config or {})["kinds"]
     made = _make("likelihoods", catalog.parts("likelihood")[name], known, options)
-    train = train.resolve(made.support)
-    train.check(made.support)
-    return made.start_at(train.mean(), train.std())
+    train.resolve(made.support).check(made.support)
+    return made
 
 
 def _beta(settings: Settings) -> Any:

@@ -1,27 +1,26 @@
-"""Compare: ``ppl-vae compare`` and ``ppl_vae.compare``, a grid of settings trained side by side on one data set.
+"""Compare: ``ppl-vae compare``, and ``ppl_vae.compare`` with words: a grid of settings, translated to cells.
 
 Cells of one seed have the same initial weights of encoder, decoder and (but along an axis of posteriors) heads, and
-see the same data in the same order. Every cell is a run folder, made by what ``ppl-vae train`` does.
+see the same data in the same order. Every cell is a run folder, the same that ``ppl-vae train`` makes.
 """
 
 from __future__ import annotations
 
 import functools
-import math
 import shlex
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from ..checks import check_size, nearest
-from ..comparison.cells import Cell
 from .arguments import UsageError, read, words
 from .config import word
-from .flags import BACKENDS, compare_flags, option_flags
-from .grid import difference, grid, identity
-from .settings import Words, with_file
-from .work import Work, read_json
+from .flags import compare_flags, option_flags
+from .grid import grid
+from .settings import Settings, Words, with_file
+
+if TYPE_CHECKING:
+    from ..comparison import Table
 
 OWN = ("out", "jobs", "backend", "num-particles", "limit", "config", "progress", "quiet")
 """Flags of the comparison itself; all others are of its cells."""
@@ -38,63 +37,56 @@ def compare(
     limit: int = 500,
     progress: bool = True,
     **flags: Any,
-) -> Any:
+) -> Table:
     """Train every combination of settings on one data set and put them side by side.
 
     The settings are the flags of ``ppl-vae train``, each with one value or a list of them. In a list, a part may carry
     options of its own after a colon, ``"iwae:num-particles=5"``; of a flag that takes several values, such as
-    ``hidden``, a list of lists is an axis. Finished cells in ``out`` are kept and unfinished ones resumed. A cell that
-    fails does not stop the others.
+    ``hidden``, a list of lists is an axis. ``ppl_vae.compare`` calls this when its first argument is no mapping.
 
     Args:
         data: a named data set, a file or a folder.
-        out: folder for table.csv, table.json, report.html and a run folder for every cell.
+        out: folder of the comparison.
         axes: flags by their names in the shell, ``{"estimator.num-particles": [1, 5]}``.
-        jobs: processes that train at the same time; each takes its share of the cores.
-        backend: "loky" for processes of this machine; "dask" or "ray" for those of a cluster that share ``out``.
-        num_particles: importance samples an example for the log-likelihood.
-        limit: test examples that the figures are of.
-        progress: show a bar.
+        jobs: as for ``ppl_vae.compare``.
+        backend: as for ``ppl_vae.compare``.
+        num_particles: as for ``ppl_vae.compare``.
+        limit: as for ``ppl_vae.compare``.
+        progress: as for ``ppl_vae.compare``.
         **flags: flags whose names have underscores for hyphens, ``latent_dim=8``.
 
     Returns:
-        a ``comparison.Table``: ``.rows`` a dict for every cell, ``.means`` over the seeds of every setting, and
-        ``.failed``. Figures are in nats per example at beta = 1.
+        a ``comparison.Table``.
 
     Raises:
         ValueError: an unknown flag or value, before anything is trained; or a cell's folder that holds other settings.
 
     Example:
-        >>> import tempfile
-        >>> with tempfile.TemporaryDirectory() as folder:
-        ...     table = compare(
-        ...         out=folder, axes={"prior": ["normal", "laplace"]}, hidden=8, epochs=1, limit=20, progress=False
-        ...     )
-        >>> len(table.rows), sorted(mean["prior"] for mean in table.means), table.failed
-        (2, ['laplace', 'normal'], [])
+        >>> compare("digits", out="runs/grid", prior=["normal", "laplace"], jobs=0)
+        Traceback (most recent call last):
+        ...
+        ValueError: --jobs must be a whole number of at least 1, not 0
     """
     given = {"data": data, **{name.replace("_", "-"): value for name, value in flags.items()}, **(axes or {})}
     known = {*compare_flags(), *option_flags()} - {*OWN}
     for name in given:
         if name not in known:
             raise ValueError(f"{name} is no flag of ppl-vae train to compare by; {nearest(name, known)}")
-    if backend not in BACKENDS:
-        raise ValueError(f"backend {backend!r} is unknown; {nearest(str(backend), BACKENDS)}")
     typed = {name: _typed(value) for name, value in given.items()}
-    own = {"jobs": jobs, "backend": backend, "num-particles": num_particles, "limit": limit}
-    return _compare(typed, Path(out), **own, progress=progress)
+    own = {"jobs": jobs, "backend": backend, "num_particles": num_particles, "limit": limit}
+    return compare_words(typed, Path(out), **own, progress=progress)
 
 
 def command(argv: Sequence[str]) -> int:
     """Compare on the command line: 0 if any cell succeeded."""
-    given = with_file(words("compare", argv), compare_flags())
     flags = compare_flags()
+    given = with_file(words("compare", argv), flags)
     own = {name: read(name, flags[name].kind, given[name]) if name in given else flags[name].default for name in OWN}
     cells = {name: value for name, value in given.items() if name not in OWN}
     out = Path(own["out"] or f"runs/compare-{Path(given.get('data', ['digits'])[0]).stem}")
     shown = own["progress"] and not own["quiet"]
-    asked = {name: own[name] for name in ("jobs", "backend", "num-particles", "limit")}
-    table = _compare(cells, out, **asked, progress=shown)
+    asked = {name.replace("-", "_"): own[name] for name in ("jobs", "backend", "num-particles", "limit")}
+    table = compare_words(cells, out, **asked, progress=shown)
     if len(table.failed) == len(table.rows):
         raise UsageError(f"all {len(table.rows)} cells failed, the first with: {table.failed[0]['error']}")
     if not own["quiet"]:
@@ -103,134 +95,44 @@ def command(argv: Sequence[str]) -> int:
     return 0
 
 
-def _compare(given: Words, out: Path, *, jobs: int, backend: str, progress: bool, **asked: Any) -> Any:
-    from ..comparison import engine
+def compare_words(
+    given: Words, out: Path, *, jobs: int, backend: str, num_particles: int, limit: int, progress: bool
+) -> Table:
+    """Train the grid that the words behind train's flags make; the other arguments as in ``ppl_vae.compare``."""
+    asked = {"jobs": jobs, "backend": backend, "num-particles": num_particles, "limit": limit}
+    for name in ("jobs", "num-particles", "limit"):
+        check_size(f"--{name}", asked[name])
+    chosen = grid(given)
 
-    for name, value in {"jobs": jobs, "num-particles": asked["num-particles"], "limit": asked["limit"]}.items():
-        check_size(f"--{name}", value)
-    cells = grid(given)
-    engine.check_backend(backend)
-    data = _checked(cells)
-    work = Work(out, _places(out, cells), asked["num-particles"], asked["limit"])
-    if out.exists() and not out.is_dir():
-        raise ValueError(f"out is {out}, which is a file; name a folder")
-    (out / "cells").mkdir(parents=True, exist_ok=True)
-    again = _typed_again(given, out, {"jobs": jobs, "backend": backend, **asked})
-    keeper = _Keeper(cells, out, data, again)
-    done = {cell.name: found for cell in cells if (found := work.finished(cell)) is not None}
-    for cell in cells:
-        if cell.name in done:
-            keeper.add(cell, done[cell.name])
-    left = [cell for cell in cells if cell.name not in done]
-    try:
-        for cell, outcome in _progress(left, work, jobs, backend, progress, len(cells)):
-            keeper.add(cell, outcome)
-            keeper.write()
-    finally:
-        keeper.write(last=True)
-    return keeper.table
-
-
-def _progress(
-    left: list[Cell], work: Work, jobs: int, backend: str, progress: bool, total: int
-) -> Iterator[tuple[Cell, dict[str, Any]]]:
-    """The outcomes as they come, with a bar of cells."""
-    from tqdm import tqdm
-
-    from ..comparison.engine import outcomes
-
-    if not left:
-        return
-    with tqdm(total=total, initial=total - len(left), unit="cell", disable=not progress, dynamic_ncols=True) as bar:
-        bar.refresh()
-        for cell, outcome in outcomes(left, work, jobs, backend):
-            if progress:
-                said = outcome.get("error") or _headline(outcome)
-                bar.write(f"{cell.label}, seed {cell.axes['seed']}: {said}")
-            bar.update()
-            yield cell, outcome
-
-
-def _headline(outcome: Mapping[str, Any]) -> str:
-    if outcome.get("log_likelihood") is not None:
-        return f"test log-likelihood {outcome['log_likelihood']:.2f} nats an example"
-    return f"test squared error {outcome.get('reconstruction_error', math.nan):.3g} an example"
-
-
-class _Keeper:
-    """The table so far and its files; the report, which takes seconds, is not drawn all the time."""
-
-    def __init__(self, cells: Sequence[Cell], out: Path, data: Any, again: str) -> None:
-        self.cells, self.out, self.data, self.again = cells, out, data, again
-        self.outcomes: dict[str, Mapping[str, Any]] = {}
-        self.drawn, self.took = -math.inf, 0.0
-
-    def add(self, cell: Cell, outcome: Mapping[str, Any]) -> None:
-        self.outcomes[cell.name] = outcome
-
-    @functools.cached_property
-    def axes(self) -> tuple[str, ...]:
-        return tuple(self.cells[0].axes)
-
-    @property
-    def table(self) -> Any:
-        from ..comparison.table import Table, row_of
-
-        rows = [row_of(cell, self.outcomes[cell.name]) for cell in self.cells if cell.name in self.outcomes]
-        return Table(rows, self.axes, self.out)
-
-    def write(self, last: bool = False) -> None:
-        table = self.table
-        table.write()
-        began = time.monotonic()
-        if last or began - self.drawn > 20 * self.took:
-            from ..comparison.report import write
-
-            write(table, self.data, total=len(self.cells), command=self.again)
-            self.drawn, self.took = time.monotonic(), time.monotonic() - began
-
-
-def _checked(cells: Sequence[Cell]) -> Any:
-    """The data of the first cell, after the numbers of every cell's training have been checked."""
+    from ..comparison.cells import Cell, Parts
+    from ..comparison.compare import run
+    from ..comparison.engine import check_backend
     from ..training.fit import default_settings
     from .build import fit_arguments, load_data
 
-    for cell in cells:
-        given = fit_arguments(cell.settings)
-        default_settings(**{name: value for name, value in given.items() if (name, value) != ("batch_size", None)})
-    return load_data(cells[0].settings)
+    check_backend(asked["backend"])
+    cells = []
+    for one in chosen:
+        fit, make = fit_arguments(one.settings), functools.partial(_make, one.settings)
+        default_settings(**{name: value for name, value in fit.items() if (name, value) != ("batch_size", None)})
+        cells.append(Cell(one.name, one.label, one.axes, make, fit, "shell", one.settings.kept()))
+    data = Parts.of(load_data(chosen[0].settings))
+    typed = {**given, **{name: [str(value)] for name, value in asked.items()}, "out": [f"{out.name}-again"]}
+    again = shlex.join(["ppl-vae", "compare", *(w for name, value in typed.items() for w in (f"--{name}", *value))])
+    own = {name.replace("-", "_"): value for name, value in asked.items()}
+    return run(cells, data, out, **own, progress=progress, command=again)
 
 
-def _places(out: Path, cells: Sequence[Cell]) -> dict[str, str]:
-    """The folder of every cell: the one below ``out`` that was made with its settings, else a new one of its name.
+def _make(chosen: Settings) -> tuple[Any, Any]:
+    """The objective and the data of a cell, in the process that trains it."""
+    from ..comparison.cells import Parts
+    from .build import build_objective, load_data
 
-    Raises:
-        ValueError: the folder of that name was made with other settings.
-    """
-    made: dict[str, str] = {}
-    for file in sorted((out / "cells").glob("*/config.json")):
-        shell = (read_json(file) or {}).get("shell")
-        if isinstance(shell, dict):
-            made[identity(shell)] = f"cells/{file.parent.name}"
-    places: dict[str, str] = {}
-    for cell in cells:
-        kept = cell.settings.kept()
-        place = made.get(identity(kept), f"cells/{cell.name}")
-        before = (read_json(out / place / "config.json") or {}).get("shell")
-        odd = difference(before, kept) if isinstance(before, dict) else None
-        if odd:
-            raise ValueError(f"{odd} in the cell {out / place}; give the same to go on, or name a new --out")
-        places[cell.name] = place
-    return places
+    data = load_data(chosen)
+    return build_objective(chosen, data), Parts.of(data)
 
 
 def _typed(value: Any) -> list[str]:
     """A value of Python as the words of a shell."""
     several = isinstance(value, Sequence) and not isinstance(value, str)
     return [word(item) for item in value] if several else [word(value)]
-
-
-def _typed_again(given: Words, out: Path, asked: Mapping[str, Any]) -> str:
-    """The command that makes the comparison again."""
-    typed = {**given, **{name: [str(value)] for name, value in asked.items()}, "out": [f"{out.name}-again"]}
-    return shlex.join(["ppl-vae", "compare", *(w for name, value in typed.items() for w in (f"--{name}", *value))])

@@ -1,19 +1,17 @@
-"""Grid: the words of ``ppl-vae compare`` -> cells, one for every combination of them.
+"""Grid: the words of ``ppl-vae compare`` -> settings of ``ppl-vae train``, one for every combination of them.
 
-A flag with several words is an axis, and the cells are the product of the axes. What a cell's parts have no use for
-(an option of another part, a role that its model lacks) it does not have, and cells that then are equal are one.
+A flag with several words is an axis, and the settings are the product of the axes. Options that do not apply are
+dropped; identical cells are merged.
 """
 
 from __future__ import annotations
 
-import hashlib
 import itertools
-import json
-import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
-from ..comparison.cells import Cell
+from ..comparison.cells import folder_name, identity, shown
 from . import catalog
 from .arguments import UsageError
 from .catalog import ROLES
@@ -23,11 +21,18 @@ from .settings import Settings, Words, idle, settled
 Fragment = dict[str, list[str]]
 """The words behind some flags: what one value of an axis sets."""
 
-FREE = frozenset(("data-root", "download", "device", "workers", "tensorboard", "checkpoint-every"))
-"""Flags that do not change what a cell trains."""
+
+@dataclass(frozen=True)
+class Chosen:
+    """The settings of one cell, and its name, label and axes as in ``comparison.Cell``."""
+
+    name: str
+    label: str
+    axes: dict[str, Any]
+    settings: Settings
 
 
-def grid(given: Words) -> list[Cell]:
+def grid(given: Words) -> list[Chosen]:
     """The cells that the words behind train's flags make, every one of them checked.
 
     Raises:
@@ -55,22 +60,6 @@ def grid(given: Words) -> list[Cell]:
     if unused:
         settled(_joined([choices[0] for choices in axes if unused & {*choices[0]} or ROLES.keys() & {*choices[0]}]))
     return _cells([*found.values()])
-
-
-def identity(kept: Mapping[str, Any]) -> str:
-    """What makes two cells the same: every setting that shapes the training.
-
-    Args:
-        kept: ``Settings.kept()``, or section "shell" of a config.json.
-    """
-    return json.dumps({name: value for name, value in kept.items() if name not in FREE}, sort_keys=True)
-
-
-def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
-    """The first setting in which two cells differ, in words; None if they are the same."""
-    old, new = (json.loads(identity(kept)) for kept in (before, now))
-    name = next((name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)), None)
-    return name and f"{name} was {_shown(old.get(name))} and is now {_shown(new.get(name))}"
 
 
 def _choices(name: str, words: Sequence[str]) -> list[Fragment]:
@@ -104,7 +93,7 @@ def _with_options(role: str, word: str) -> Fragment:
 
 
 def _joined(combination: Sequence[Fragment]) -> Fragment:
-    """The words of a cell; an option behind a part's colon wins over an axis of its own."""
+    """The words of a cell; an option after a part's colon wins over an axis of its own."""
     roles = [fragment for fragment in combination if ROLES.keys() & fragment.keys()]
     others = [fragment for fragment in combination if not ROLES.keys() & fragment.keys()]
     return {name: words for fragment in (*others, *roles) for name, words in fragment.items()}
@@ -126,27 +115,22 @@ def _is_list(name: str) -> bool:
     return any(kind is not None and kind.many for kind in kinds)
 
 
-# Names
-
-
-def _cells(found: list[tuple[Settings, Fragment]]) -> list[Cell]:
+def _cells(found: list[tuple[Settings, Fragment]]) -> list[Chosen]:
     values = [chosen.values for chosen, _ in found]
     typed = [*dict.fromkeys(name for _, words in found for name in words)]
     places = {name: typed.index(name) for name in typed}
     typed.sort(key=lambda name: (places.get(name.partition(".")[0], places[name]), "." in name))
-    differing = [name for name in typed if len({_shown(kept.get(name)) for kept in values}) > 1]
+    differing = [name for name in typed if len({shown(kept.get(name)) for kept in values}) > 1]
     axes = [*dict.fromkeys([*differing, "seed"])]
-    cells: list[Cell] = []
+    cells: dict[str, Chosen] = {}
     for (chosen, words), kept in zip(found, values, strict=True):
         pieces = _pieces([name for name in axes if name != "seed" and name in kept], words, kept)
         label = " · ".join(pieces) or str(kept.get("estimator", kept["model"]))
         if "estimator" in kept and "estimator" not in axes:
             pieces = [kept["estimator"], *pieces]
-        name = _slug([*pieces, f"seed-{kept['seed']}"])
-        if any(cell.name == name for cell in cells):
-            name = f"{name}_{hashlib.sha256(identity(chosen.kept()).encode()).hexdigest()[:8]}"
-        cells.append(Cell(name, label, {axis: kept.get(axis) for axis in axes}, chosen))
-    return cells
+        name = folder_name([*pieces, f"seed-{kept['seed']}"], identity(chosen.kept()), cells)
+        cells[name] = Chosen(name, label, {axis: kept.get(axis) for axis in axes}, chosen)
+    return [*cells.values()]
 
 
 def _pieces(axes: list[str], words: Fragment, kept: Mapping[str, Any]) -> list[str]:
@@ -156,21 +140,7 @@ def _pieces(axes: list[str], words: Fragment, kept: Mapping[str, Any]) -> list[s
         role, dot, option = name.partition(".")
         if dot and role in axes:
             continue
-        text = _shown(kept[name]) if name in ROLES and name != "beta" else f"{name} {_shown(kept[name])}"
+        text = shown(kept[name]) if name in ROLES and name != "beta" else f"{name} {shown(kept[name])}"
         own = [n for n in axes if n.startswith(f"{name}.") and n in words]
-        pieces.append(", ".join([text, *(f"{n.partition('.')[2]} {_shown(kept[n])}" for n in own)]))
+        pieces.append(", ".join([text, *(f"{n.partition('.')[2]} {shown(kept[n])}" for n in own)]))
     return pieces
-
-
-def _slug(pieces: list[str]) -> str:
-    """A folder's name."""
-    name = "_".join(re.sub(r"[^A-Za-z0-9.+-]+", "-", piece).strip("-.") for piece in pieces)
-    return name if len(name) <= 120 else f"{name[:100]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
-
-
-def _shown(value: Any) -> str:
-    if value is None or isinstance(value, bool):
-        return str(value).lower()
-    if isinstance(value, float):
-        return f"{value:g}"
-    return ",".join(map(_shown, value)) if isinstance(value, list | tuple) else str(value)

@@ -130,7 +130,7 @@ def _error(model: Any, true: Any, done: Any, start: Any) -> str:
     if not known.any():
         return ""
     by_start = torch.as_tensor(start).expand_as(true)
-    by_start = by_start.round() if supports.name(model.support) == "{0, 1}" else by_start
+    by_start = by_start.round() if supports.of(model.support) == supports.BINARY else by_start
     ours, theirs = ((guess - true)[known].square().mean().sqrt().item() for guess in (done.x, by_start))
     what = "0" if isinstance(start, float) else "the mean of the training data"
     return f", root mean square error {ours:.4f} (of {what}: {theirs:.4f})"

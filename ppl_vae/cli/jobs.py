@@ -51,7 +51,7 @@ def _corruption(chosen: dict[str, Any], model: Any) -> Any:
     name, amount = chosen["corruption"], chosen["amount"]
     if name == "none":
         return None
-    if name is None and amount is None and hasattr(model, "corruption"):
+    if name is None and amount is None and getattr(model, "corruption", None) is not None:
         return model.corruption
     entry = catalog.lookup("corruption", name or "gaussian")
     if entry is None:

@@ -135,7 +135,8 @@ def _flags(given: Words) -> dict[str, Any]:
         if values[role] is not None:
             values[role] = _named(role, values[role]).name
     values["beta"] = _beta(str(values["beta"]))
-    return values
+    free = {o.argument for o in catalog.parts("model")[values["model"]].arguments if not o.required}
+    return {n: None if n in DEFAULT_PARTS and n in free and n not in given else value for n, value in values.items()}
 
 
 def _over(file: Words, line: Words) -> dict[str, Sequence[str]]:

@@ -1,10 +1,11 @@
 """Comparison: many training runs on one data set, in parallel processes, and one table of what each gave.
 
-``cells`` are the runs, ``engine`` spreads them over processes, ``figures`` measures one, ``table`` puts them side by
-side and ``report`` shows them. What a run is, and how it is trained, is the caller's: ``ppl_vae.compare``.
+``compare`` makes ``cells``, one for each objective and seed; ``engine`` spreads them over processes, ``work`` trains
+one, ``figures`` measures it, ``table`` puts them side by side and ``report`` shows them.
 """
 
 from .cells import Cell
+from .compare import compare
 from .table import Table
 
-__all__ = ["Cell", "Table"]
+__all__ = ["Cell", "Table", "compare"]

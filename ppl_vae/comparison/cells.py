@@ -1,23 +1,159 @@
-"""Cells: one training run of a comparison, what it gave, and where it is kept."""
+"""Cells: the training runs of a comparison, one setting under one seed each, and the folders that keep them."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+import hashlib
+import json
+import re
+from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from ..data import Split
+
+FREE = frozenset(("checkpoint-every", "data-root", "device", "download", "tensorboard", "workers"))
+"""Entries of a record that do not change what a cell trains."""
+
+
+@dataclass(frozen=True)
+class Parts:
+    """A data set: training data, and validation and test data where there are any."""
+
+    train: Split
+    valid: Split | None = None
+    test: Split | None = None
+    name: str | None = None
+
+    @classmethod
+    def of(cls, data: Any) -> Parts:
+        """The parts of a ``Data``, of a tuple (train, valid, test), or of training data alone."""
+        from ..data import Data, as_split
+
+        name, given = None, data if isinstance(data, tuple) and len(data) == 3 else (data, None, None)
+        if isinstance(data, Data):
+            name, given = data.name, [split if len(split) else None for split in (data.train, data.valid, data.test)]
+        if given[0] is None:
+            raise ValueError("data has no training part; give a Data, (train, valid, test) or training data alone")
+        train = as_split(given[0])
+        valid, test = (
+            None if one is None else as_split(one, part=part)
+            for one, part in zip(given[1:], ("valid", "test"), strict=True)
+        )
+        for split in (valid, test):
+            if split is not None and split.shape != train.shape:
+                raise ValueError(f"{split.where} has shape {tuple(split.shape)}, that of train {tuple(train.shape)}")
+        return cls(train, valid, test, name)
+
+    @property
+    def measured(self) -> Split:
+        """The test data, or without any the validation or training data."""
+        return next(split for split in (self.test, self.valid, self.train) if split is not None)
 
 
 @dataclass(frozen=True)
 class Cell:
-    """One combination of the axes' values.
+    """One training run of a comparison.
 
     Attributes:
-        name: of its folder.
+        name: of its folder, where there is none with its record.
         label: its setting in words, the seed left out: what the table and the plots call it.
-        axes: value of every axis, the seed among them; None where the cell's parts lack an option.
-        settings: every flag's value, as the shell reads them.
+        axes: value of every axis, the seed among them; None where an axis does not apply to the cell.
+        make: gives a fresh objective and its data; called in the process that trains them.
+        fit: further arguments of ``fit``.
+        section: name of the section of config.json that keeps the record.
+        record: the cell's configuration, JSON-able; None where it cannot be found out.
+        folder: where it is kept.
     """
 
     name: str
     label: str
     axes: dict[str, Any]
-    settings: Any
+    make: Callable[[], tuple[nn.Module, Parts]]
+    fit: dict[str, Any]
+    section: str
+    record: Mapping[str, Any] | None
+    folder: Path = Path()
+
+
+def placed(cells: Sequence[Cell], folder: Path) -> list[Cell]:
+    """The cells, each with the folder below this one that was made with its record, else one of its name.
+
+    Raises:
+        ValueError: the folder of that name was made with another record.
+    """
+    records = {
+        file.parent: (read_json(file) or {}).get(cells[0].section) for file in sorted(folder.glob("*/config.json"))
+    }
+    made, found = {identity(record): place for place, record in records.items() if record}, []
+    for cell in cells:
+        place = made.get(identity(cell.record or {}), folder / cell.name)
+        odd = cell.record and records.get(place) and difference(records[place] or {}, cell.record)
+        if odd:
+            raise ValueError(f"{odd} in the cell {place}; give the same to go on, or name a new --out (out=)")
+        found.append(replace(cell, folder=place))
+    return found
+
+
+def identity(record: Mapping[str, Any]) -> str:
+    """What makes two cells the same: every entry of their records that shapes the training."""
+    kept = {name: value for name, value in record.items() if name.replace("_", "-") not in FREE}
+    return json.dumps(kept, sort_keys=True)
+
+
+def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
+    """The first entry in which two records differ, in words; None if they are the same.
+
+    Example:
+        >>> difference({"prior": {"dim": 2}, "lr": 0.1}, {"prior": {"dim": 3}, "lr": 0.1})
+        'prior.dim was 2 and is now 3'
+    """
+    old, new = (dict(_flat(json.loads(identity(record)))) for record in (before, now))
+    name = next((name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)), None)
+    return name and f"{name} was {shown(old.get(name))} and is now {shown(new.get(name))}"
+
+
+def shown(value: Any) -> str:
+    """A value in words.
+
+    Example:
+        >>> shown([200, 0.10]), shown(None)
+        ('200,0.1', 'none')
+    """
+    if value is None or isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, float):
+        return f"{value:g}"
+    return ",".join(map(shown, value)) if isinstance(value, list | tuple) else str(value)
+
+
+def folder_name(pieces: Sequence[str], text: str, taken: Container[str]) -> str:
+    """A folder's name made of pieces; if it is long or taken, with a digest of a text.
+
+    Example:
+        >>> folder_name(["k = 5", "seed-0"], "", ())
+        'k-5_seed-0'
+    """
+    name = "_".join(re.sub(r"[^A-Za-z0-9.+-]+", "-", piece).strip("-.") for piece in pieces)
+    digests = [hashlib.sha256(words.encode()).hexdigest()[:8] for words in (name, text)]
+    name = name if len(name) <= 120 else f"{name[:100]}_{digests[0]}"
+    return f"{name}_{digests[1]}" if name in taken else name
+
+
+def read_json(file: Path) -> dict[str, Any] | None:
+    """A JSON file; None if there is none or it does not read."""
+    try:
+        found = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, item in value.items() if isinstance(value, dict) else ():
+        yield from _flat(item, f"{prefix}.{key}" if prefix else str(key))
+    if not isinstance(value, dict):
+        yield prefix, value

@@ -8,22 +8,26 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import itertools
 import os
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures.process import BrokenProcessPool
+from pickle import PicklingError
 from typing import Any
 
 import joblib
 
+from ..checks import nearest
 from .cells import Cell
 
 Outcome = dict[str, Any]
 Work = Callable[[Cell, int], Outcome]
-"""What is done with a cell and a number of threads, in another process: a function that can be pickled."""
+"""What is done with a cell and a number of threads, in another process; both are pickled by cloudpickle."""
 
 _MODULES = {"dask": "distributed", "ray": "ray.util.joblib"}
-DIED = "the process that trained it died, which is mostly for want of memory; fewer --jobs or a smaller batch may serve"
+DIED = "the process that trained it died, mostly because memory ran out; use fewer jobs or a smaller batch"
+UNSENT = "it cannot be sent to another process, because it holds what cannot be pickled; use jobs=1"
 
 
 def outcomes(cells: Sequence[Cell], work: Work, jobs: int, backend: str = "loky") -> Iterator[tuple[Cell, Outcome]]:
@@ -39,24 +43,24 @@ def outcomes(cells: Sequence[Cell], work: Work, jobs: int, backend: str = "loky"
     waiting = {cell.name: cell for cell in cells}
     with _engine(backend, jobs):
         try:
-            for cell, outcome in _run([*waiting.values()], work, threads, jobs, backend):
-                del waiting[cell.name]
-                yield cell, outcome
-        except died:
+            for name, outcome in _run(cells, work, threads, jobs, backend):
+                yield waiting.pop(name), outcome
+        except (*died, PicklingError):
             pass
-        for cell in [*waiting.values()]:
+        for cell in waiting.values():
             try:
-                yield from list(_run([cell], work, threads, max(jobs, 2), backend))
+                ((_, outcome),) = _run([cell], work, threads, max(jobs, 2), backend)
             except died:
-                yield cell, {"error": DIED}
+                outcome = {"error": DIED}
+            except PicklingError:
+                outcome = {"error": UNSENT}
+            yield cell, outcome
 
 
 def check_backend(backend: str) -> None:
-    """Refuse a backend that is not installed.
-
-    Raises:
-        ValueError: it is not.
-    """
+    """ValueError for a backend that is unknown or not installed."""
+    if backend not in ("loky", *_MODULES):
+        raise ValueError(f"backend {backend!r} is unknown; {nearest(str(backend), ('loky', *_MODULES))}")
     if backend in _MODULES:
         _installed(backend)
 
@@ -68,30 +72,15 @@ def share_of_threads(jobs: int) -> int:
     return max(1, min(torch.get_num_threads(), joblib.cpu_count() // jobs))
 
 
-@contextlib.contextmanager
-def limited(threads: int) -> Iterator[None]:
-    """torch with so many threads."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
-
-
-def _run(cells: Sequence[Cell], work: Work, threads: int, jobs: int, backend: str) -> Iterator[tuple[Cell, Outcome]]:
-    do = joblib.delayed(_one)
+def _run(cells: Sequence[Cell], work: Work, threads: int, jobs: int, backend: str) -> Iterator[tuple[str, Outcome]]:
+    tasks = (joblib.delayed(_one)(work, cell, threads) for cell in cells)
     if backend == "ray":  # whose joblib backend gives nothing back before all is done: in rounds
         with joblib.Parallel(n_jobs=jobs) as parallel:
-            for i in range(0, len(cells), jobs):
-                done: Any = parallel(do(work, cell, threads) for cell in cells[i : i + jobs])
-                yield from done
+            while few := [*itertools.islice(tasks, jobs)]:
+                yield from parallel(few)  # type: ignore[misc]
         return
     one_by_one: dict[str, Any] = {"return_as": "generator_unordered", "pre_dispatch": jobs, "batch_size": 1}
-    parallel = joblib.Parallel(n_jobs=jobs, **one_by_one)
-    found: Any = parallel(do(work, cell, threads) for cell in cells)
+    found: Any = joblib.Parallel(n_jobs=jobs, **one_by_one)(tasks)
     try:
         yield from found
     finally:
@@ -100,9 +89,15 @@ def _run(cells: Sequence[Cell], work: Work, threads: int, jobs: int, backend: st
             found.close()
 
 
-def _one(work: Work, cell: Cell, threads: int) -> tuple[Cell, Outcome]:
-    with limited(threads):
-        return cell, work(cell, threads)
+def _one(work: Work, cell: Cell, threads: int) -> tuple[str, Outcome]:
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return cell.name, work(cell, threads)
+    finally:
+        torch.set_num_threads(before)
 
 
 @contextlib.contextmanager
@@ -110,45 +105,34 @@ def _engine(backend: str, jobs: int) -> Iterator[None]:
     """joblib with a backend, started if it has to be."""
     with contextlib.ExitStack() as stack:
         if backend == "dask":
-            stack.enter_context(_dask(jobs))
+            _enter_dask(stack, jobs)
         elif backend == "ray":
             _installed("ray").register_ray()
         stack.enter_context(joblib.parallel_config(backend=backend))
         yield
 
 
-@contextlib.contextmanager
-def _dask(jobs: int) -> Iterator[None]:
+def _enter_dask(stack: contextlib.ExitStack, jobs: int) -> None:
     """The Dask client of this process, that of the scheduler which Dask is configured for, or one of our own."""
     distributed = _installed("dask")
     try:
         distributed.get_client()
     except ValueError:
-        address = importlib.import_module("dask").config.get("scheduler-address", None) or os.environ.get(
-            "DASK_SCHEDULER_ADDRESS"
-        )
+        configured = importlib.import_module("dask").config.get("scheduler-address", None)
+        address = configured or os.environ.get("DASK_SCHEDULER_ADDRESS")
         local: dict[str, Any] = {"n_workers": jobs, "threads_per_worker": 1, "dashboard_address": None}
-        with distributed.Client(address) if address else distributed.Client(**local):
-            yield
-    else:
-        yield
+        stack.enter_context(distributed.Client(address) if address else distributed.Client(**local))
 
 
 def _deaths(backend: str) -> tuple[type[BaseException], ...]:
     """What is raised here when a process of the backend dies there."""
     if backend == "dask":
         return (_installed("dask").KilledWorker,)
-    if backend == "ray":
-        return (importlib.import_module("ray.exceptions").RayError,)
-    return (BrokenProcessPool,)
+    return (importlib.import_module("ray.exceptions").RayError if backend == "ray" else BrokenProcessPool,)
 
 
 def _installed(backend: str) -> Any:
-    """The module behind a cluster's backend.
-
-    Raises:
-        ValueError: it is not installed.
-    """
+    """The module behind a cluster's backend."""
     try:
         return importlib.import_module(_MODULES[backend])
     except ImportError:

@@ -15,9 +15,13 @@ from typing import Any
 
 import psutil
 import torch
-from torch import nn
 
-from .. import evaluation
+from .. import evaluation, randomness
+from ..data import Split
+from ..evaluation.gradients import snr
+from ..models.protocols import Codec, is_pair
+from ..objectives import SVI
+from ..objectives.objective import Objective
 from ..training import fit
 
 WATCHED, GRADIENTS = 200, 100
@@ -26,30 +30,38 @@ PARTICLES, TIMES, REPEATS = 100, 10, 20
 """Importance samples along the way, how often, and gradients for each ratio there."""
 LAST_REPEATS = 100
 """Gradients for each ratio after training."""
+PIECE = 1000
+"""Examples at a time."""
 
 
-def final(objective: Any, data: Any, num_particles: int, limit: int) -> dict[str, Any]:
-    """Everything about a trained model, on the first ``limit`` test examples."""
+def final(objective: Objective, split: Split, num_particles: int, limit: int) -> dict[str, Any]:
+    """Everything about a trained model, on the first ``limit`` examples; of a model of no known kind its loss."""
     model = objective.model.eval()
-    split = test_split(data).resolve(getattr(model, "support", None))
-    found = evaluation.evaluate(model, split, num_particles=num_particles, limit=limit)
+    if is_pair(model) or isinstance(model, Codec):
+        found = evaluation.evaluate(model, split, num_particles=num_particles, limit=limit)
+    else:
+        found = _loss(objective, split, limit)
     if "elbo" in found:
         found["gap"] = found["log_likelihood"] - found["elbo"]
     parameters = sum(p.numel() for p in objective.parameters() if p.requires_grad)
     return found | signal_to_noise(objective, split, LAST_REPEATS) | {"parameters": parameters}
 
 
-def test_split(data: Any) -> Any:
-    """The test examples, or without any the validation or training examples."""
-    return next(split for split in (data.test, data.valid, data.train) if len(split))
+def _loss(objective: Objective, split: Split, limit: int) -> dict[str, Any]:
+    """The objective's own loss."""
+    n, device = min(limit, len(split)), next(objective.parameters()).device
+    total = 0.0
+    with torch.no_grad(), randomness.isolated(0, device):
+        for start in range(0, n, PIECE):
+            batch = split.take(slice(start, min(start + PIECE, n)))
+            total += len(batch[0]) * float(objective.eval()(*(part.to(device) for part in batch)).value)
+    return {"loss": total / n, "n": n}
 
 
-def signal_to_noise(objective: Any, split: Any, repeats: int) -> dict[str, float]:
+def signal_to_noise(objective: Objective, split: Split, repeats: int) -> dict[str, float]:
     """Signal-to-noise ratio of the estimator's gradients, encoder and decoder; nothing where there is none."""
-    if not hasattr(objective, "estimator"):
+    if not isinstance(objective, SVI):
         return {}
-    from ..evaluation.gradients import snr
-
     batch = split.take(slice(0, min(GRADIENTS, len(split))))
     try:
         found = snr(objective.model, objective.estimator, *batch, repeats=repeats).snr
@@ -58,10 +70,10 @@ def signal_to_noise(objective: Any, split: Any, repeats: int) -> dict[str, float
     return {f"snr_{group}": estimate.value[0].item() for group, estimate in found.items()}
 
 
-def warm_up(objective: Any, data: Any, device: str) -> None:
+def warm_up(objective: Objective, train: Split, device: str) -> None:
     """One step of a copy on two examples: what a process loads at its first step is not the cell's time and memory."""
     with contextlib.suppress(Exception):  # the training itself will say it
-        few = data.train.resolve(getattr(objective, "support", None)).take(slice(0, 2))
+        few = train.resolve(objective.support).take(slice(0, 2))
         fit(copy.deepcopy(objective), few, epochs=1, device=device, progress=False)
 
 
@@ -70,28 +82,29 @@ class Watch:
 
     Args:
         objective: what is trained.
-        data: where the test examples are.
+        split: the test examples.
         epochs: of the whole run.
-        memory: stopped after the first epoch, before anything is evaluated here.
+        memory: stopped after the first epoch of the main stage, before anything is evaluated here.
     """
 
-    def __init__(self, objective: Any, data: Any, epochs: int, memory: PeakMemory) -> None:
-        self.objective, self.data, self.memory = objective, data, memory
+    def __init__(self, objective: Objective, split: Split, epochs: int, memory: PeakMemory) -> None:
+        self.objective, self.split, self.memory = objective, split, memory
         self.epochs = {math.ceil(epochs * (i + 1) / TIMES) for i in range(TIMES)}
 
     def __call__(self, row: dict[str, Any]) -> None:
         """Add figures to the row of an epoch."""
-        self.memory.stop()
-        model: nn.Module = self.objective.model
-        if row["epoch"] not in self.epochs or not hasattr(model, "guide"):
+        if row.get("stage"):  # before or after the main one
             return
-        split = test_split(self.data).resolve(getattr(model, "support", None))
-        x, *y = split.take(slice(0, min(WATCHED, len(split))))
-        label = y[0] if y else None
-        likelihood = evaluation.log_likelihood(model, x, num_particles=PARTICLES, y=label).mean
-        elbo = evaluation.elbo(model, x, label).elbo.mean().item()
+        self.memory.stop()
+        model = self.objective.model
+        if row["epoch"] not in self.epochs or not is_pair(model):
+            return
+        x, *labels = self.split.take(slice(0, min(WATCHED, len(self.split))))
+        y = labels[0] if labels else None
+        likelihood = evaluation.log_likelihood(model, x, num_particles=PARTICLES, y=y).mean
+        elbo = evaluation.elbo(model, x, y).elbo.mean().item()
         test = {"log_likelihood": likelihood, "elbo": elbo, "gap": likelihood - elbo}
-        row["test"] = {**test, **signal_to_noise(self.objective, split, REPEATS)}
+        row["test"] = {**test, **signal_to_noise(self.objective, self.split, REPEATS)}
 
 
 class PeakMemory:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, ScalarFormatter
 
 from ..reporting.drawing import INK, MUTED, PALETTE, WIDTH, dress, one_axes
 from .table import mean_and_error
@@ -31,14 +30,11 @@ class Line:
     index: int
 
     @property
-    def colour(self) -> str:
-        """One of the palette, by turns."""
-        return PALETTE[self.index % len(PALETTE)]
-
-    @property
-    def dashes(self) -> tuple[float, ...]:
-        """Another pattern for every turn of the palette."""
-        return DASHES[self.index // len(PALETTE) % len(DASHES)]
+    def style(self) -> dict[str, Any]:
+        """Colours of the palette by turns, with another pattern of dashes in every turn."""
+        turn, place = divmod(self.index, len(PALETTE))
+        dashes = DASHES[turn % len(DASHES)]
+        return {"color": PALETTE[place], "ls": (0, dashes) if dashes else "-"}
 
 
 def lines(rows: Sequence[Mapping[str, Any]], figure: str, against: str, order: Sequence[str]) -> list[Line]:
@@ -78,12 +74,10 @@ def course(drawn: Sequence[Line], name: str, against: str) -> Figure:
     figure, axes = one_axes(2.9)
     for line in drawn:
         x, y, error = (np.array(values) for values in (line.x, line.y, line.error))
-        axes.fill_between(x, y - error, y + error, color=line.colour, alpha=0.18, lw=0)
-        style = (0, line.dashes) if line.dashes else "-"
-        axes.plot(x, y, color=line.colour, lw=1.6, ls=style, marker="o" if len(x) < 12 else "", ms=3.5)
-    axes.xaxis.set_major_locator(MaxNLocator(5))
-    axes.yaxis.set_major_locator(MaxNLocator(5))
-    axes.yaxis.set_major_formatter(ScalarFormatter(useOffset=False))
+        axes.fill_between(x, y - error, y + error, color=line.style["color"], alpha=0.18, lw=0)
+        axes.plot(x, y, **line.style, lw=1.6, marker="o" if len(x) < 12 else "", ms=3.5)
+    axes.locator_params(nbins=5)
+    axes.ticklabel_format(axis="y", useOffset=False)
     axes.set_ylim(*_room(drawn))
     axes.set_xlabel({"seconds": "seconds of training", "step": "optimizer steps"}[against])
     axes.set_title(name, loc="left", color=INK, size=10.5)

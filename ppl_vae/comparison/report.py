@@ -3,81 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-
-from markupsafe import Markup
 
 from .. import evaluation
 from ..reporting.embed import embed
 from ..reporting.page import page
 from ..training.checkpoint import write_atomically
 from . import plots
+from .cells import Parts
 from .figures import LAST_REPEATS, PARTICLES, WATCHED
-from .table import Table, of_seeds
+from .table import Table, heading, scaled, shown, words
+
+COURSES = ("log_likelihood", "elbo", "gap", "snr_encoder", "snr_decoder")
+COSTS = ("seconds_per_step", "memory_mib")
 
 
-@dataclass(frozen=True)
-class Column:
-    """A column of the page's table: a figure, its heading and unit, what it is multiplied by, and its decimals."""
-
-    figure: str
-    name: str
-    unit: str
-    factor: float = 1.0
-    digits: int = 2
-
-
-COLUMNS = (
-    Column("log_likelihood", "log p(x)", "nats"),
-    Column("elbo", "ELBO", "nats"),
-    Column("gap", "Gap", "nats"),
-    Column("kl", "KL", "nats"),
-    Column("reconstruction_error", "Squared error", "", digits=3),
-    Column("snr_encoder", "Encoder", "SNR"),
-    Column("snr_decoder", "Decoder", "SNR"),
-    Column("seconds_per_step", "Step", "ms", 1000.0, 1),
-    Column("memory_mib", "Memory", "MiB", digits=0),
-)
-COURSES = {
-    "log_likelihood": "Test log-likelihood, nats",
-    "elbo": "Test ELBO, nats",
-    "gap": "Gap between the two, nats",
-    "snr_encoder": "SNR of the encoder's gradient",
-    "snr_decoder": "SNR of the decoder's gradient",
-}
-
-
-@dataclass(frozen=True)
-class Section:
-    """A part of the page: what is shown, in plain words, and its figures."""
-
-    id: str
-    title: str
-    text: str
-    figures: tuple[Markup, ...]
-    legend: bool = False
-
-
-def write(table: Table, data: Any, total: int, command: str) -> Path:
+def write(table: Table, data: Parts, total: int, command: str | None) -> Path:
     """Write ``report.html`` beside the table; the file appears whole or not at all.
 
     Args:
         table: what is there so far.
-        data: the `Data` that was trained on.
+        data: what was trained on.
         total: cells that there will be.
-        command: what to type to do it again.
+        command: what to type in a shell to do it again; None if it was not made in one.
     """
     path, means = table.path / "report.html", table.means
     html = page(
         "ppl_vae.comparison",
-        title=f"Comparison on {data.name}" if getattr(data, "name", None) else "Comparison",
+        title=f"Comparison on {data.name}" if data.name else "Comparison",
         run=table.path.resolve().name,
         facts=list(_facts(table, data, total)),
         lead=_lead(means),
-        columns=_columns(means),
-        settings=_settings(means),
+        columns=[heading(name) for name in shown(means)],
+        settings=list(_settings(means)),
         note=_note(table, data),
         failed=_failed(table),
         sections=list(_sections(table, means)),
@@ -88,23 +47,16 @@ def write(table: Table, data: Any, total: int, command: str) -> Path:
     return path
 
 
-def _facts(table: Table, data: Any, total: int) -> Iterator[str]:
-    seeds = {row["seed"] for row in table.rows}
-    settings = {row["setting"] for row in table.rows}
+def _facts(table: Table, data: Parts, total: int) -> Iterator[str]:
+    settings, seeds = ({row[name] for row in table.rows} for name in ("setting", "seed"))
     yield f"{len(settings)} settings, {len(seeds)} seed{'s' * (len(seeds) != 1)}"
-    done = len(table.rows) - len(table.failed)
-    if done < total:
-        waiting = total - len(table.rows)
-        parts = [f"{len(table.failed)} failed"] * bool(table.failed) + [f"{waiting} to come"] * bool(waiting)
-        yield f"{done} of {total} runs done, {', '.join(parts)}"
-    else:
-        yield f"{total} runs"
-    if getattr(data, "train", None) is not None:
-        yield f"{len(data.train):,} training examples of shape {' × '.join(map(str, data.shape))}"
+    failed, waiting = len(table.failed), total - len(table.rows)
+    parts = [f"{failed} failed"] * bool(failed) + [f"{waiting} to come"] * bool(waiting)
+    yield f"{total - failed - waiting} of {total} runs done, {', '.join(parts)}" if parts else f"{total} runs"
+    yield f"{len(data.train):,} training examples of shape {' × '.join(map(str, data.train.shape))}"
     epochs = {row["epochs"] for row in table.rows if row.get("epochs")}
     if len(epochs) == 1:
-        count = epochs.pop()
-        yield f"{count} epoch{'s' * (count != 1)}"
+        yield f"{min(epochs)} epoch{'s' * (epochs != {1})}"
 
 
 def _lead(means: Sequence[Mapping[str, Any]]) -> str:
@@ -116,25 +68,19 @@ def _lead(means: Sequence[Mapping[str, Any]]) -> str:
     return what
 
 
-def _note(table: Table, data: Any) -> str:
+def _note(table: Table, data: Parts) -> str:
     row = next((row for row in table.rows if not row["error"]), {})
-    split = next((name for name in ("test", "valid", "train") if len(getattr(data, name, ()))), "test")
-    where = {"test": "test", "valid": "validation", "train": "training"}[split]
+    where = {"test": "test", "valid": "validation", "train": "training"}[data.measured.part]
     said = [f"On {row.get('n', 0):,} {where} examples."]
-    if row.get("num_particles"):
-        said.append(
-            f"log p(x) is estimated by {row['num_particles']:,} importance samples each, from below on average."
-        )
-    if row.get("num_particles"):
+    if count := row.get("num_particles"):
+        said.append(f"log p(x) is estimated by {count:,} importance samples each, from below on average.")
         said.extend(_trust(table))
     if any(r.get("snr_encoder") is not None for r in table.rows):
         said.append(f"SNR is |mean| / standard deviation of a gradient over {LAST_REPEATS} of them, after training.")
     threads = sorted({r["threads"] for r in table.rows if r.get("threads")})
     if threads:
-        said.append(
-            f"Training had {' or '.join(map(str, threads))} thread{'s' * (threads != [1])} a run; memory is "
-            "what it took above the process before it."
-        )
+        count = f"{' or '.join(map(str, threads))} thread{'s' * (threads != [1])}"
+        said.append(f"Training had {count} a run; memory is what it took above the process before it.")
     return " ".join(said)
 
 
@@ -160,60 +106,41 @@ def _failed(table: Table) -> list[dict[str, Any]]:
     return [{"setting": setting, "error": error, "seeds": seeds} for (setting, error), seeds in found.items()]
 
 
-def _columns(means: Sequence[Mapping[str, Any]]) -> list[Column]:
-    """Those that some setting has; the squared error, where only autoencoders are compared, is all there is."""
-    found = [column for column in COLUMNS if any(mean.get(column.figure) is not None for mean in means)]
-    bound = all(mean.get("elbo") is not None for mean in means)
-    return [column for column in found if not (bound and column.figure == "reconstruction_error")]
-
-
-def _settings(means: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
-    columns, out = _columns(means), []
+def _settings(means: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     for i, mean in enumerate(means):
-        values = [_value(column, mean) for column in columns]
+        found = [words(mean, name) for name in shown(means)]
+        signs = [(value.replace("-", "–" if value == "-" else "\N{MINUS SIGN}"), *rest) for value, *rest in found]
+        figures = [(value + some, error) for value, error, some in signs]
         best = i == 0 and len(means) > 1 and mean.get("log_likelihood") is not None
-        out.append({"label": mean["setting"], "figures": values, "best": best})
-    return out
+        yield {"label": mean["setting"], "figures": figures, "best": best}
 
 
-def _value(column: Column, mean: Mapping[str, Any]) -> tuple[str, str]:
-    """A figure and its error in words."""
-    value, error = mean.get(column.figure), mean.get(f"{column.figure}_stderr")
-    if value is None:
-        return "–", ""
-    said = f"{value * column.factor:,.{column.digits}f}".replace("-", "\N{MINUS SIGN}") + of_seeds(mean, column.figure)
-    return said, "" if error is None else f"{error * column.factor:.{column.digits}f}"
-
-
-def _sections(table: Table, means: Sequence[Mapping[str, Any]]) -> Iterator[Section]:
+def _sections(table: Table, means: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     order = [mean["setting"] for mean in means]
-    figures = []
-    for figure, name in COURSES.items():
-        for against in ("seconds", "step"):
-            drawn = plots.lines(table.rows, figure, against, order)
-            if drawn:
-                alt = f"{name}, against {against}"
-                figures.append(embed(plots.course(drawn, name, against), alt))
+    figures = [
+        embed(plots.course(drawn, _title(figure), against), f"{_title(figure)}, against {against}")
+        for figure in COURSES
+        for against in ("seconds", "step")
+        if (drawn := plots.lines(table.rows, figure, against, order))
+    ]
     if figures:
         text = (
             f"On at most {WATCHED} test examples, with {PARTICLES} importance samples each: every figure against "
             "seconds of training and against optimizer steps. A band is one standard error over seeds to each side."
         )
-        yield Section("courses", "Along the way", text, tuple(figures), legend=True)
-    took = [Column("seconds_per_step", "Milliseconds a step", "", 1000.0), Column("memory_mib", "Peak memory, MiB", "")]
-    drawn = [embed(_bars(column, means), f"Bars of {column.name}") for column in took if _known(column, means)]
+        yield {"id": "courses", "title": "Along the way", "text": text, "figures": figures}
+    drawn = []
+    for cost in COSTS:
+        known = [mean for mean in means if mean.get(cost) is not None]
+        if known:
+            values, errors = zip(*(scaled(mean, cost) for mean in known), strict=True)
+            bars = plots.bars([mean["setting"] for mean in known], values, errors, _title(cost))
+            drawn.append(embed(bars, f"Bars of {_title(cost)}"))
     if drawn:
         text = "Time of training only, without evaluation; memory above what the process held before."
-        yield Section("cost", "What it took", text, tuple(drawn))
+        yield {"id": "cost", "title": "What it took", "text": text, "figures": drawn}
 
 
-def _known(column: Column, means: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
-    return [mean for mean in means if mean.get(column.figure) is not None]
-
-
-def _bars(column: Column, means: Sequence[Mapping[str, Any]]) -> Any:
-    known = _known(column, means)
-    values = [mean[column.figure] * column.factor for mean in known]
-    sems = [mean.get(f"{column.figure}_stderr") for mean in known]
-    errors = [None if sem is None else sem * column.factor for sem in sems]
-    return plots.bars([mean["setting"] for mean in known], values, errors, column.name)
+def _title(figure: str) -> str:
+    title, unit = heading(figure)
+    return f"{title[0].upper()}{title[1:]}{', ' * bool(unit)}{unit}"

@@ -11,6 +11,7 @@ import csv
 import io
 import json
 import math
+import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,33 +19,23 @@ from typing import Any
 
 from .cells import Cell
 
-FIGURES = {
-    "log_likelihood": "nats per example, by importance sampling; higher is better",
-    "log_likelihood_mc_error": "standard error of it from the importance sampling alone, where error_unknown is 0",
-    "error_unknown": "share of the test examples whose k-hat, above 0.5, says that their sampling error is not known",
-    "elbo": "nats per example",
-    "gap": "log_likelihood - elbo, nats per example",
-    "reconstruction": "E_q log p(x | z), nats per example",
-    "kl": "KL(q || p), nats per example",
-    "snr_encoder": "signal-to-noise ratio of the encoder's gradient",
-    "snr_decoder": "signal-to-noise ratio of the decoder's gradient",
-    "reconstruction_error": "squared error of an example",
-    "active_units": "latent dimensions in use",
-    "khat": "median Pareto k-hat; above min(1 - 1/log10(num_particles), 0.7) the log-likelihood is not to be trusted",
-    "seconds_per_step": "of training only",
-    "seconds": "of training only",
-    "memory_mib": "peak of training above what the process held before, MiB",
-    "steps": "optimizer steps",
-    "epochs": "passes over the training data",
-    "parameters": "numbers trained",
-    "n": "test examples",
-    "num_particles": "importance samples an example",
-    "threads": "of the process that trained it",
-}
-"""The columns of figures, and what each is; in the means, "<figure>_stderr" is the standard error over seeds."""
+NAMES = (
+    *("log_likelihood", "log_likelihood_mc_error", "error_unknown", "elbo", "gap", "reconstruction", "kl"),
+    *("snr_encoder", "snr_decoder", "reconstruction_error", "loss", "active_units", "khat"),
+    *("seconds_per_step", "seconds", "memory_mib", "steps", "epochs", "parameters", "n", "num_particles", "threads"),
+)
+"""The figures of a row; in the means, "<figure>_stderr" is the standard error over seeds."""
 
 COUNT = "_seeds"
 """Text after a figure's name that counts the seeds that have it, where some lack it."""
+
+
+SHOWN = {
+    **{"log_likelihood": 2, "elbo": 2, "gap": 2, "kl": 2, "reconstruction_error": 3, "loss": 3},
+    **{"snr_encoder": 2, "snr_decoder": 2, "seconds_per_step": 1, "memory_mib": 0},
+}
+"""The figures of the report and their decimals; the text of a table leaves out those that are not ``SHORT``."""
+SHORT = ("log_likelihood", "elbo", "gap", "reconstruction_error", "loss", "seconds_per_step")
 
 
 @dataclass(frozen=True)
@@ -78,12 +69,13 @@ class Table:
             if not row["error"]:
                 groups.setdefault(row["setting"], []).append(row)
         means = [self._mean(rows) for rows in groups.values()]
-        return sorted(means, key=lambda mean: -_or(mean.get("log_likelihood"), -math.inf))
+        known = [(mean.get("log_likelihood"), mean) for mean in means]
+        return [mean for _, mean in sorted(known, key=lambda pair: math.inf if pair[0] is None else -pair[0])]
 
     def _mean(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         out: dict[str, Any] = {"setting": rows[0]["setting"], "seeds": len(rows)}
         out |= {axis: rows[0][axis] for axis in self.axes if axis != "seed"}
-        for name in FIGURES:
+        for name in NAMES:
             values = [row.get(name) for row in rows]
             if any(value is not None for value in values):
                 out[name], out[f"{name}_stderr"] = mean_and_error(values)
@@ -93,16 +85,18 @@ class Table:
 
     def write(self) -> None:
         """Write table.csv and table.json, each whole or not at all."""
+        from ..evaluation.figures import FIGURES
         from ..training.checkpoint import write_atomically
 
         write_atomically(self.path / "table.csv", self.csv().encode())
-        content = {"axes": list(self.axes), "cells": self.rows, "means": self.means, "figures": FIGURES}
-        write_atomically(self.path / "table.json", (json.dumps(defined(content), indent=1) + "\n").encode())
+        told = {name: FIGURES[name].told() for name in NAMES}
+        content = {"axes": list(self.axes), "cells": self.rows, "means": self.means, "figures": told}
+        write_json(self.path / "table.json", content)
 
     def csv(self) -> str:
         """One line a cell; a figure that is not defined is empty."""
         file = io.StringIO()
-        columns = ["cell", "setting", *self.axes, *FIGURES, "error"]
+        columns = ["cell", "setting", *self.axes, *NAMES, "error"]
         writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         for row in self.rows:
@@ -111,14 +105,13 @@ class Table:
 
     def __str__(self) -> str:
         """The means as lines of text."""
-        shown = {"log_likelihood": "log p(x)", "elbo": "ELBO", "gap": "gap", "reconstruction_error": "squared error"}
-        shown = {name: head for name, head in shown.items() if any(name in mean for mean in self.means)}
-        if all("elbo" in mean for mean in self.means):
-            shown.pop("reconstruction_error", None)
-        lines = [["", *shown.values(), "ms/step"]]
+        names = [name for name in shown(self.means) if name in SHORT]
+        lines = [["", *(" ".join(heading(name)).strip() for name in names)]]
         for mean in self.means:
-            figures = [spoken(mean.get(name), mean.get(f"{name}_stderr")) + of_seeds(mean, name) for name in shown]
-            lines.append([mean["setting"], *figures, f"{1000 * _or(mean.get('seconds_per_step'), math.nan):.1f}"])
+            found = [words(mean, name) for name in names]
+            lines.append(
+                [mean["setting"], *(value + f" +- {error}" * bool(error) + some for value, error, some in found)]
+            )
         widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
         return "\n".join(
             "  ".join([line[0].ljust(widths[0]), *(w.rjust(n) for w, n in zip(line[1:], widths[1:], strict=True))])
@@ -141,35 +134,41 @@ def mean_and_error(values: Sequence[float | None]) -> tuple[float | None, float 
         (1.0, None)
     """
     known = [float(value) for value in values if value is not None and not math.isnan(value)]
-    if not known:
-        return None, None
-    mean = math.fsum(known) / len(known)
     if len(known) < 2:
-        return mean, None
-    return mean, math.sqrt(math.fsum((v - mean) ** 2 for v in known) / (len(known) - 1) / len(known))
+        return (known or [None])[0], None
+    return statistics.fmean(known), statistics.stdev(known) / math.sqrt(len(known))
 
 
-def spoken(value: float | None, error: float | None, digits: int = 2) -> str:
-    """A figure with its error, or a dash.
+def shown(means: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The figures to show: those that some setting has; squared error and loss only where a setting has no ELBO."""
+    bound = ("reconstruction_error", "loss") if all(mean.get("elbo") is not None for mean in means) else ()
+    return [name for name in SHOWN if name not in bound and any(mean.get(name) is not None for mean in means)]
+
+
+def heading(name: str) -> tuple[str, str]:
+    """Title and unit of a figure as it is shown."""
+    from ..evaluation.figures import FIGURES
+
+    return FIGURES[name].title, "ms" if name == "seconds_per_step" else FIGURES[name].unit
+
+
+def scaled(mean: Mapping[str, Any], name: str) -> tuple[float | None, float | None]:
+    """A setting's figure and its error in the unit in which they are shown."""
+    factor = 1000.0 if name == "seconds_per_step" else 1.0
+    value, error = mean.get(name), mean.get(f"{name}_stderr")
+    return None if value is None else factor * value, None if error is None else factor * error
+
+
+def words(mean: Mapping[str, Any], name: str) -> tuple[str, str, str]:
+    """The same in words, and the number of seeds where some of them lack the figure.
 
     Example:
-        >>> spoken(-91.234, 0.05), spoken(3.0, None), spoken(None, None)
-        ('-91.23 +- 0.05', '3.00', '-')
+        >>> words({"seeds": 3, "elbo": -90.0, "elbo_seeds": 2, "elbo_stderr": 0.5}, "elbo")
+        ('-90.00', '0.50', ' (2 of 3 seeds)')
     """
-    if value is None:
-        return "-"
-    return f"{value:.{digits}f}" + (f" +- {error:.{digits}f}" if error is not None else "")
-
-
-def of_seeds(mean: Mapping[str, Any], name: str) -> str:
-    """How many of a setting's seeds a figure is the mean of, in words; "" if of all.
-
-    Example:
-        >>> of_seeds({"seeds": 3, "elbo": -90.0, "elbo_seeds": 2}, "elbo")
-        ' (2 of 3 seeds)'
-    """
-    count = mean.get(f"{name}{COUNT}")
-    return f" ({count} of {mean['seeds']} seeds)" if count else ""
+    value, error = ("" if number is None else f"{number:,.{SHOWN[name]}f}" for number in scaled(mean, name))
+    some = f" ({mean[name + COUNT]} of {mean['seeds']} seeds)" if name + COUNT in mean and value else ""
+    return value or "-", error, some
 
 
 def defined(value: Any) -> Any:
@@ -181,8 +180,11 @@ def defined(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def _or(value: float | None, other: float) -> float:
-    return other if value is None or math.isnan(value) else value
+def write_json(file: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON file, whole or not at all."""
+    from ..training.checkpoint import write_atomically
+
+    write_atomically(file, (json.dumps(defined(content), indent=1) + "\n").encode())
 
 
 def _cell(value: Any) -> Any:

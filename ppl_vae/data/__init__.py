@@ -5,23 +5,11 @@ else is the path of a .npy, .npz or .csv file or of a folder of images.
 """
 
 from .batches import Batches
+from .given import as_split
 from .kinds import find_kinds
+from .labels import Labels
+from .named import NAMES
 from .sources import Data, load
-from .splits import Split, as_split
+from .splits import Split
 
-__all__ = ["Batches", "Data", "NAMES", "Split", "as_split", "find_kinds", "load"]
-
-NAMES = (
-    "celeba",
-    "cifar10",
-    "cifar100",
-    "digits",
-    "emnist",
-    "fashion-mnist",
-    "kmnist",
-    "mnist",
-    "omniglot",
-    "stl10",
-    "svhn",
-    "usps",
-)
+__all__ = ["Batches", "Data", "Labels", "NAMES", "Split", "as_split", "find_kinds", "load"]

@@ -9,6 +9,7 @@ process would get, with the noise those rows would have had.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,8 +17,9 @@ import torch
 from torch import Tensor
 
 from ..checks import check_size
-from .noise import seed_of
-from .splits import Split, as_split
+from ..randomness import seed_of
+from .given import as_split
+from .splits import Split
 
 _ORDER, _NOISE, _ITEMS = 1, 2, 3  # which randomness a key is for
 
@@ -40,7 +42,8 @@ class Batches:
         workers: number of reading processes for a streamed split.
 
     Raises:
-        ValueError: a batch size larger than the split, sizes that are not whole positive numbers.
+        ValueError: a batch size larger than the split, sizes that are not whole positive numbers, a split that
+            ``resolve`` has yet to decide about.
 
     Example:
         >>> batches = Batches(torch.arange(10.0).view(5, 2), batch_size=2, shuffle=False)
@@ -60,6 +63,7 @@ class Batches:
         workers: int = 0,
     ) -> None:
         self.split: Split = as_split(split)
+        self.split.check_resolved()
         part = {"train": "training", "valid": "validation", "test": "test"}[self.split.part]
         if len(self.split) == 0:
             raise ValueError(f"{self.split.where} is empty")
@@ -74,11 +78,9 @@ class Batches:
         if rank >= world:
             raise ValueError(f"rank must be below world = {world}, not {rank}")
         self.device = torch.device(device)
-        self._held: list[Tensor] | None = None
-        if not self.split.streamed:
-            held = [part for part in (self.split.x, self.split.y) if isinstance(part, Tensor)]
-            if _fits(held, self.device):
-                self._held = [part.to(self.device) for part in held]
+        held = [part for part in (self.split.x, self.split.y) if isinstance(part, Tensor)]
+        put = not self.split.streamed and _fits(held, self.device)
+        self._held = [part.to(self.device) for part in held] if put else None
 
     def __len__(self) -> int:
         return -(-len(self.split) // self.batch_size)
@@ -92,8 +94,7 @@ class Batches:
     def _iterate(self, epoch: int, start: int) -> Iterator[tuple[Tensor, ...]]:
         noise, shape = self.split.noise, self.split.shape
         generator = torch.Generator(self.device)
-        source = self._from_memory if self._held is not None else self._from_stream
-        for batch, parts in zip(range(start, len(self)), source(epoch, start), strict=True):
+        for batch, parts in zip(range(start, len(self)), self._read(epoch, start), strict=True):
             if noise is not None:
                 rows = min(self.batch_size, len(self.split) - batch * self.batch_size)
                 generator.manual_seed(seed_of(_NOISE, self.seed, epoch, batch))
@@ -102,55 +103,45 @@ class Batches:
                 parts = (noise.apply(parts[0], u), *parts[1:])
             yield parts
 
-    def _order(self, epoch: int) -> np.ndarray:
-        if not self.shuffle:
-            return np.arange(len(self.split), dtype=np.int64)
-        return np.random.default_rng(seed_of(_ORDER, self.seed, epoch)).permutation(len(self.split))
-
-    def _cut(self, order: Any, start: int) -> Iterator[Any]:
-        for batch in range(start, len(self)):
-            yield order[batch * self.batch_size : (batch + 1) * self.batch_size][self.rank :: self.world]
-
-    def _from_memory(self, epoch: int, start: int) -> Iterator[tuple[Tensor, ...]]:
-        order = torch.from_numpy(self._order(epoch)).to(self.device)
-        for index in self._cut(order, start):
-            yield tuple(part.index_select(0, index) for part in self._held or ())
-
-    def _from_stream(self, epoch: int, start: int) -> Iterator[tuple[Tensor, ...]]:
+    def _read(self, epoch: int, start: int) -> Iterator[tuple[Tensor, ...]]:
+        """Batches without their fresh noise."""
+        order: Any = np.arange(len(self.split), dtype=np.int64)
+        if self.shuffle:
+            order = np.random.default_rng(seed_of(_ORDER, self.seed, epoch)).permutation(len(order))
+        if self._held is not None:
+            order = torch.from_numpy(order).to(self.device)
+        starts = range(start * self.batch_size, len(order), self.batch_size)
+        cuts = (order[at : at + self.batch_size][self.rank :: self.world] for at in starts)
+        if self._held is not None:
+            yield from (tuple(part.index_select(0, index) for part in self._held) for index in cuts)
+            return
         reader = _Reader(self.split, (_ITEMS, self.seed, epoch))
-        cuts = self._cut(self._order(epoch), start)
         pinned = self.device.type == "cuda"
         read: Any = map(reader.__getitem__, cuts)
         if self.workers:
             read = torch.utils.data.DataLoader(
                 reader,
-                sampler=list(cuts),
+                sampler=[*cuts],
                 batch_size=None,
                 num_workers=self.workers,
                 pin_memory=pinned,
                 generator=torch.Generator().manual_seed(0),
-                collate_fn=_as_is,
             )
-        for parts in read:
-            yield tuple(part.to(self.device, non_blocking=pinned) for part in parts)
+        yield from (tuple(part.to(self.device, non_blocking=pinned) for part in parts) for parts in read)
 
 
+@dataclass
 class _Reader(torch.utils.data.Dataset[tuple[Tensor, ...]]):
     """What a reading process holds: ``reader[rows]`` is a batch without its fresh noise."""
 
-    def __init__(self, split: Split, key: tuple[int, ...]) -> None:
-        self.split, self.key = split, key
+    split: Split
+    key: tuple[int, ...]
 
     def __getitem__(self, rows: np.ndarray) -> tuple[Tensor, ...]:
         return self.split.fetch(rows, self.key)
 
 
-def _as_is(batch: Any) -> Any:
-    return batch
-
-
 def _fits(held: list[Tensor], device: torch.device) -> bool:
     """Whether the data may live on the device: on a GPU, in half of its free memory."""
-    if device.type != "cuda":
-        return True
-    return sum(part.numel() * part.element_size() for part in held) < torch.cuda.mem_get_info(device)[0] // 2
+    size = sum(part.numel() * part.element_size() for part in held)
+    return device.type != "cuda" or size < torch.cuda.mem_get_info(device)[0] // 2

@@ -1,4 +1,4 @@
-"""Checks of values against what a likelihood can emit: each error names the worst value, its row, what would serve."""
+"""Checks of values against what a likelihood can emit: each error names the worst value, its row, and what to use."""
 
 from __future__ import annotations
 
@@ -13,31 +13,23 @@ from .. import supports
 from .kinds import Table
 
 
-def elementwise(support: Any) -> Any:
-    """The constraint on single elements inside ``independent`` ones and ``or_missing``; None stays None."""
-    while isinstance(support, constraints.independent):
-        support = support.base_constraint
-    return support
-
-
 def is_binary(x: Tensor) -> bool:
     """Whether x is 0, 1 or NaN throughout; the first row settles most cases."""
     return all(bool(((part == 0) | (part == 1) | part.isnan()).all()) for part in (x[:1], x))
 
 
+def is_unit(x: Tensor) -> bool:
+    """Whether every value is in [0, 1], none missing."""
+    return not x.numel() or bool(x.min() >= 0 and x.max() <= 1)
+
+
 def check_unit(x: Tensor, where: str) -> None:
     """Raise unless every value is in [0, 1], as noise needs."""
-    if x.numel() and not (x.min() >= 0 and x.max() <= 1):
+    if not is_unit(x):
         bad = x[~((x >= 0) & (x <= 1))]
         worst = bad[bad.abs().argmax()].item()
-        raise ValueError(
-            f"{where} must lie in [0, 1] to be binarized or dequantized, but holds {worst:g}; "
-            + (
-                "remove it, or use a model of missing entries"
-                if worst != worst
-                else "scale='unit' would bring it there"
-            )
-        )
+        use = "remove it, or use a model of missing entries" if worst != worst else "use scale='unit'"
+        raise ValueError(f"{where} must lie in [0, 1] to be binarized or dequantized, but holds {worst:g}; {use}")
 
 
 def check_event(model: Any, shape: torch.Size, dtype: torch.dtype, where: str) -> None:
@@ -58,7 +50,7 @@ def check_event(model: Any, shape: torch.Size, dtype: torch.dtype, where: str) -
 
 def check_drawn(levels: int | None, where: str, support: Any) -> None:
     """Raise unless the support holds what noise makes: 0 and 1, or numbers between if there are ``levels``."""
-    base, probe = elementwise(support), [0.0, 1.0] if levels is None else [0.4321]  # no grey level
+    base, probe = supports.entry(support), [0.0, 1.0] if levels is None else [0.4321]  # no grey level
     if base is not None and not base.check(torch.tensor(probe)).all():
         what = "binarized to 0 and 1" if levels is None else "dequantized to (0, 1)"
         fix = "binarize='none'" if levels is None else "dequantize=False"
@@ -71,22 +63,17 @@ def check_values(
     where: str,
     support: Any = None,
     missing: bool = False,
-    index: np.ndarray | None = None,
     ours: bool = False,
 ) -> None:
-    """Raise unless x, rows ``rows`` of a split, is finite and inside the support.
+    """ValueError unless x is finite and inside the support.
 
     Args:
         x: (B, ...) values.
-        rows: (B,) their positions in the split.
+        rows: (B,) the numbers by which errors call them.
         where: words that name the split.
         support: the likelihood's support, or None for any real number.
         missing: whether NaN is let through.
-        index: (N,) row numbers in the source by position, or None.
         ours: whether the data came from ``load``, for the advice.
-
-    Raises:
-        ValueError: NaN or infinity, or a value outside the support.
     """
     if x.numel() == 0:
         return
@@ -98,15 +85,15 @@ def check_values(
             spot = f"column {first[1]}" if x.dim() == 2 else f"element {tuple(first[1:])}"
             raise ValueError(
                 f"{where} holds {int(bad.sum())} values that are NaN or infinite, the first in row "
-                f"{_row(first[0], rows, index)}, {spot}; remove them, or use a model of missing entries"
+                f"{rows[first[0]]}, {spot}; remove them, or use a model of missing entries"
             )
-    base = elementwise(support)
+    base = supports.entry(support)
     if base is None or base is constraints.real or (base is constraints.boolean and is_binary(x)):
         return
     if isinstance(base, Table):
         wrong = base.complaint(x)
         if wrong is not None:
-            raise ValueError(f"{where} has, in row {_row(wrong[0], rows, index)}, {wrong[1]}")
+            raise ValueError(f"{where} has, in row {rows[wrong[0]]}, {wrong[1]}")
         return
     if base is constraints.unit_interval and low >= 0 and high <= 1:
         return
@@ -117,15 +104,11 @@ def check_values(
         values = x[bad].flatten()
         values = values[~values.isnan()]
         worst = values[values.abs().argmax()].item()
-        row = _row(int(bad.reshape(len(x), -1).any(1).nonzero()[0]), rows, index)
+        row = rows[int(bad.reshape(len(x), -1).any(1).nonzero()[0])]
         raise ValueError(
             f"{where} holds {worst:.6g}, outside the likelihood's support {_words(base)} (first in row {row}); "
             + _advice(base, values.min().item(), values.max().item(), ours)
         )
-
-
-def _row(position: int, rows: np.ndarray, index: np.ndarray | None) -> int:
-    return int(rows[position] if index is None else index[rows[position]])
 
 
 def _words(support: Any) -> str:

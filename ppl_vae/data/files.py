@@ -12,6 +12,7 @@ from __future__ import annotations
 import warnings
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +21,9 @@ from torch import Tensor
 
 from ..checks import nearest
 from .kinds import find_kinds
-from .rows import Array, Pictures, to_labels
-from .tables import is_number, is_whole, read_csv
+from .labels import to_labels
+from .rows import Array, Pictures
+from .tables import is_number, read_csv
 
 FORMATS = (".csv", ".npy", ".npz")
 _IMAGES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
@@ -47,30 +49,17 @@ class Source:
     kinds: dict[str, Any] | None = None
 
 
-def open_path(path: Path, labels: str | None, size: int | tuple[int, int] | None, kinds: Any = None) -> Source:
-    """Source of a file or of a folder of images; ``kinds`` are for tables.
+def open_file(path: Path, labels: str | None, kinds: Any = None) -> Source:
+    """Source of a file; ``kinds`` are for tables.
 
     Raises:
-        ValueError: a path that does not exist, an unknown format, contents that are not rows of numbers or images.
+        ValueError: an unknown format, contents that are not rows of numbers.
     """
-    if path.is_dir():
-        if labels is not None:
-            raise ValueError(
-                f"labels={labels!r} has no meaning for a folder of images, whose subfolders are the labels"
-            )
-        if kinds is not None:
-            raise ValueError(f"kinds are for tables, and {path} is a folder of images")
-        return _folder(path, size)
-    if not path.exists():
-        raise ValueError(f"no such file or folder: {path}")
-    if size is not None:
-        raise ValueError(f"size={size!r} is for folders of images, and {path} is a file")
-    readers = {".npy": _npy, ".npz": _npz}
     if path.suffix not in FORMATS:
         raise ValueError(f"{path} has no known format: {nearest(path.suffix, FORMATS)}, or give a folder of images")
     if path.suffix == ".csv":
         return _csv(path, labels, kinds)
-    source = readers[path.suffix](path, labels)
+    source = _npy(path, labels) if path.suffix == ".npy" else _npz(path, labels)
     if kinds is not None:
         source.kinds = find_kinds(source.train[0].array, kinds)
         source.columns, source.divisor, source.levels = tuple(source.kinds), 1.0, None
@@ -79,22 +68,17 @@ def open_path(path: Path, labels: str | None, size: int | tuple[int, int] | None
 
 def from_array(x: np.ndarray, y: Any, where: str, path: Path | None = None) -> Source:
     """Source of an array of rows; uint8 counts as 256 grey levels, anything else is left as it is."""
-    _check_array(x, where)
+    for array, of in ((x, where), (y, f"y of {where}")):
+        if array is not None and array.dtype.kind not in "fiub":
+            raise ValueError(f"{of} has dtype {array.dtype}: wanted integers, booleans or real numbers")
     if x.ndim < 2:
         raise ValueError(f"{where} has shape {x.shape}: wanted (rows, ...), at least two dimensions")
     if x.size == 0:
         raise ValueError(f"{where} is empty: its shape is {x.shape}")
-    if y is not None:
-        _check_array(y, f"y of {where}")
-        if y.ndim == 0 or len(y) != len(x):
-            raise ValueError(f"x of {where} has {len(x)} rows and y has shape {y.shape}: they must be as many")
+    if y is not None and (y.ndim == 0 or len(y) != len(x)):
+        raise ValueError(f"x of {where} has {len(x)} rows and y has shape {y.shape}: they must be as many")
     grey = {"divisor": 255.0, "levels": 256} if x.dtype == np.uint8 else {}
     return Source((Array(x, path), None if y is None else to_labels(y)), **grey)
-
-
-def _check_array(x: np.ndarray, where: str) -> None:
-    if x.dtype.kind not in "fiub":
-        raise ValueError(f"{where} has dtype {x.dtype}: wanted integers, booleans or real numbers")
 
 
 def _load(path: Path, file: Any = None, **options: Any) -> Any:
@@ -129,7 +113,7 @@ def _csv(path: Path, labels: str | None, kinds: Any = None) -> Source:
     classes, y = None, None
     if table.marks is not None:
         if all(is_number(mark) for mark in table.marks if mark):
-            kind = int if all(map(is_whole, table.marks)) else float
+            kind = int if all(is_number(mark, int) for mark in table.marks) else float
             y = np.array([kind(mark) if mark else np.nan for mark in table.marks])
         else:
             if "" in table.marks:
@@ -141,72 +125,68 @@ def _csv(path: Path, labels: str | None, kinds: Any = None) -> Source:
     return source
 
 
-class OpenImage:
-    """Opens image number i of a list of files."""
+def open_folder(path: Path, size: int | tuple[int, int] | None) -> Source:
+    """Source of a folder of images.
 
-    def __init__(self, paths: list[Path]) -> None:
-        self.paths = paths
-
-    def __call__(self, row: int) -> Any:
-        """The decoded PIL image."""
-        from PIL import Image
-
-        try:
-            with Image.open(self.paths[row]) as picture:
-                picture.load()
-                return picture
-        except (OSError, SyntaxError) as error:
-            raise ValueError(f"{self.paths[row]} is not a readable image: {error}") from None
-
-
-def _folder(path: Path, size: int | tuple[int, int] | None) -> Source:
+    Raises:
+        ValueError: no images, images of several sizes without ``size``, images both in subfolders and outside.
+    """
     found = sorted(p for p in path.rglob("*") if p.suffix.lower() in _IMAGES and p.is_file())
     if not found:
         raise ValueError(f"{path} is empty: no images in the folder or its subfolders ({', '.join(sorted(_IMAGES))})")
-    found, shapes, modes = _readable(path, found, size)
-    tops = [p.relative_to(path).parts[0] if len(p.relative_to(path).parts) > 1 else "" for p in found]
+    sound = _readable(path, found, size)
+    paths = [*sound]
+    tops = [p.relative_to(path).parts[0] if p.parent != path else "" for p in paths]
     classes = tuple(sorted(set(tops)))
     if "" in classes and len(classes) > 1:
         raise ValueError(f"{path} holds images both in subfolders, which are labels, and outside them: choose one way")
     y = None if classes == ("",) else to_labels([classes.index(top) for top in tops])
-    height, width = (size, size) if isinstance(size, int) else size or shapes[0]
-    mode = "L" if modes <= {"1", "L", "LA"} else "RGB"
-    pictures = Pictures(OpenImage(found), len(found), mode, (height, width), resize=size is not None)
+    shape = (size, size) if isinstance(size, int) else size or sound[paths[0]][0]
+    mode = "L" if {mode for _, mode in sound.values()} <= {"1", "L", "LA"} else "RGB"
+    pictures = Pictures(partial(_open_image, paths), len(paths), mode, shape, resize=size is not None)
     return Source((pictures, y), divisor=255.0, levels=256, classes=None if y is None else classes)
 
 
-def _readable(folder: Path, paths: list[Path], size: Any) -> tuple[list[Path], list[tuple[int, int]], set[str]]:
-    """The images that can be decoded, (H, W) of each and the PIL modes among them; a warning names the others."""
+def _readable(folder: Path, paths: list[Path], size: Any) -> dict[Path, tuple[tuple[int, int], str]]:
+    """(H, W) and PIL mode of every image that can be decoded; a warning names the others."""
     with ThreadPoolExecutor() as pool:  # decoding runs in parallel
-        looked = [*pool.map(_look, paths)]
-    kept = [path for path, seen in zip(paths, looked, strict=True) if not isinstance(seen, str)]
-    if not kept:
-        raise ValueError(f"{paths[0]} is not a readable image, nor is any other in {folder}: {looked[0]}")
-    if len(kept) < len(paths):
-        bad = [str(path.relative_to(folder)) for path, seen in zip(paths, looked, strict=True) if isinstance(seen, str)]
+        looked = dict(zip(paths, pool.map(_look, paths), strict=True))
+    sound = {path: seen for path, seen in looked.items() if not isinstance(seen, str)}
+    if not sound:
+        raise ValueError(f"{paths[0]} is not a readable image, nor is any other in {folder}: {looked[paths[0]]}")
+    bad = [str(path.relative_to(folder)) for path in paths if path not in sound]
+    if bad:
         some = ", ".join(bad[:3]) + (", ..." if len(bad) > 3 else "")
         warnings.warn(
-            f"{len(bad)} of the {len(paths)} images in {folder} cannot be read and are left out: {some}", stacklevel=6
+            f"{len(bad)} of the {len(paths)} images in {folder} cannot be read and are left out: {some}", stacklevel=5
         )
-    shapes, modes = zip(*(seen for seen in looked if not isinstance(seen, str)), strict=True)
-    for path, shape, mode in zip(kept, shapes, modes, strict=True):
+    first, (wanted, _) = next(iter(sound.items()))
+    for path, (shape, mode) in sound.items():
         if mode.startswith(("I", "F")):
             raise ValueError(f"{path} has {mode} pixels: wanted 8-bit images")
-        if size is None and shape != shapes[0]:
+        if size is None and shape != wanted:
             raise ValueError(
-                f"{path} is {shape[0]} x {shape[1]} pixels and {kept[0].name} {shapes[0][0]} x {shapes[0][1]}; "
+                f"{path} is {shape[0]} x {shape[1]} pixels and {first.name} {wanted[0]} x {wanted[1]}; "
                 "say size= to bring all to one size"
             )
-    return kept, [*shapes], {*modes}
+    return sound
 
 
 def _look(path: Path) -> tuple[tuple[int, int], str] | str:
     """(H, W) and PIL mode of an image, or why it cannot be decoded."""
+    try:
+        picture = _open_image([path], 0)
+        return (picture.height, picture.width), picture.mode
+    except Exception as error:  # a damaged file makes PIL's decoders fail in ways of their own
+        return (str(error.__cause__ or error).splitlines() or [type(error).__name__])[0]
+
+
+def _open_image(paths: list[Path], row: int) -> Any:
     from PIL import Image
 
     try:
-        with Image.open(path) as picture:
+        with Image.open(paths[row]) as picture:
             picture.load()
-            return (picture.size[1], picture.size[0]), picture.mode
-    except Exception as error:  # a damaged file makes PIL's decoders fail in ways of their own
-        return (str(error).splitlines() or [type(error).__name__])[0]
+            return picture
+    except (OSError, SyntaxError) as error:
+        raise ValueError(f"{paths[row]} is not a readable image: {error}") from error

@@ -5,12 +5,15 @@ from __future__ import annotations
 import codecs
 import csv
 import io
+import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from .kinds import Column
-from .tables import is_header, is_missing
+from .tables import column_names, is_missing
+
+_CELL = re.compile(r'(?:^|,)((?:[^",]|"[^"]*(?:"|$))*)')  # up to the next comma outside quotes
 
 
 def filled_csv(path: Path, columns: Sequence[Column], values: Any) -> bytes:
@@ -28,13 +31,12 @@ def filled_csv(path: Path, columns: Sequence[Column], values: Any) -> bytes:
     rows = iter(values)
     for text, row in _records(content[len(mark) :].decode("utf-8")):
         if row and not at:
-            header = is_header(row)
-            names = [cell.strip() for cell in row] if header else [str(i) for i in range(len(row))]
+            header, names = column_names(row)
             at = [names.index(column.name) for column in columns]
             row = [] if header else row
         if row:
             cells = zip(at, columns, next(rows), strict=True)
-            text = _filled(text, row, {i: (column, value) for i, column, value in cells})
+            text = _filled(text, row, {i: _cell(column, v) for i, column, v in cells if is_missing(row[i])})
         out.append(text)
     return mark + "".join(out).encode("utf-8")
 
@@ -53,27 +55,14 @@ def _records(text: str) -> Iterator[tuple[str, list[str]]]:
         taken.clear()
 
 
-def _filled(text: str, row: list[str], values: dict[int, tuple[Column, Any]]) -> str:
-    gaps = {at: _cell(*values[at]) for at, cell in enumerate(row) if at in values and is_missing(cell)}
+def _filled(text: str, row: list[str], gaps: dict[int, str]) -> str:
     if not gaps:
         return text
     body = text.rstrip("\r\n")
-    cells = _split(body)
+    cells = _CELL.findall(body)
     if len(cells) != len(row):  # quotes inside unquoted cells
         cells = [_quoted(cell) for cell in row]
     return ",".join(gaps.get(at, cell) for at, cell in enumerate(cells)) + text[len(body) :]
-
-
-def _split(body: str) -> list[str]:
-    """The cells of a record with their quotes."""
-    cells, start, quoted = [], 0, False
-    for i, letter in enumerate(body):
-        if letter == '"':
-            quoted = not quoted
-        elif letter == "," and not quoted:
-            cells.append(body[start:i])
-            start = i + 1
-    return [*cells, body[start:]]
 
 
 def _cell(column: Column, value: Any) -> str:

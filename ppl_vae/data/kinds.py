@@ -28,7 +28,7 @@ from torch.distributions import constraints
 
 from ..checks import check_size, nearest
 
-TAKES = {
+_TAKES = {
     "real": "any finite number",
     "positive": "numbers above 0",
     "count": "the whole numbers 0, 1, 2, ...",
@@ -70,7 +70,7 @@ class Column:
     @property
     def takes(self) -> str:
         """Which numbers fit, in words."""
-        return TAKES[self.kind].format((self.levels or 1) - 1)
+        return _TAKES[self.kind].format((self.levels or 1) - 1)
 
 
 def parse_kinds(kinds: Any, names: Sequence[str] | int) -> tuple[Column, ...]:
@@ -98,8 +98,15 @@ def parse_kinds(kinds: Any, names: Sequence[str] | int) -> tuple[Column, ...]:
             )
         names = [str(i) for i in range(names)] if numbers else [str(key) for key in mapping]
     columns = [Column(name) for name in names]
+    places: dict[Any, int] = {key: i for i in range(len(names)) for key in (i, str(i))}
+    places |= {name: i for i, name in reversed([*enumerate(names)])}
     for key, kind in mapping.items():
-        at = _position(key, names)
+        at = None if isinstance(key, bool) else places.get(key)
+        if at is None:
+            raise ValueError(
+                f"kinds names {key!r}, which is no column of the table; {nearest(str(key), names)}, or give a number "
+                f"from 0 to {len(names) - 1}"
+            )
         columns[at] = _column(names[at], kind)
     return tuple(columns)
 
@@ -108,9 +115,16 @@ def mapping_of(kinds: Any) -> Mapping[Any, Any]:
     """Kinds as a mapping, whether they are one, text, a file or None."""
     if kinds is None:
         return {}
-    found = kinds
     if isinstance(kinds, str) and Path(kinds).suffix in (".json", ".yaml", ".yml"):
-        found = _file(Path(kinds))
+        import yaml
+
+        try:
+            text = Path(kinds).read_text(encoding="utf-8")
+            kinds = json.loads(text) if kinds.endswith(".json") else yaml.safe_load(text)
+        except FileNotFoundError:
+            raise ValueError(f"kinds={kinds!r} is a file that does not exist") from None
+        except (yaml.YAMLError, ValueError) as error:
+            raise ValueError(f"kinds={kinds!r} cannot be read: {' '.join(str(error).split())}") from None
     elif isinstance(kinds, str):
         pairs = [pair.partition("=") for pair in re.split(r",(?![^(]*\))", kinds) if pair.strip()]
         if not all(equals for _, equals, _ in pairs):
@@ -120,21 +134,10 @@ def mapping_of(kinds: Any) -> Mapping[Any, Any]:
         found = {name.strip(): kind.strip() for name, _, kind in pairs}
         if len(found) < len(pairs):
             raise ValueError(f"kinds={kinds!r} names a column twice")
-    if not isinstance(found, Mapping):
-        raise ValueError(f"kinds must be a mapping from column to kind, such as {{'age': 'positive'}}, not {found!r}")
-    return found
-
-
-def _file(path: Path) -> Any:
-    import yaml
-
-    try:
-        text = path.read_text(encoding="utf-8")
-        return json.loads(text) if path.suffix == ".json" else yaml.safe_load(text)
-    except FileNotFoundError:
-        raise ValueError(f"kinds={str(path)!r} is a file that does not exist") from None
-    except (yaml.YAMLError, ValueError) as error:
-        raise ValueError(f"kinds={str(path)!r} cannot be read: {' '.join(str(error).split())}") from None
+        return found
+    if not isinstance(kinds, Mapping):
+        raise ValueError(f"kinds must be a mapping from column to kind, such as {{'age': 'positive'}}, not {kinds!r}")
+    return kinds
 
 
 def _number(key: Any) -> int | None:
@@ -143,24 +146,11 @@ def _number(key: Any) -> int | None:
     return int(key) if isinstance(key, str) and key.isdecimal() else None
 
 
-def _position(key: Any, names: Sequence[str]) -> int:
-    if key in names:
-        return list(names).index(key)
-    number = _number(key)
-    if number is None:
-        raise ValueError(f"kinds names {key!r}, which is no column of the table; {nearest(str(key), names)}")
-    if not 0 <= number < len(names):
-        raise ValueError(
-            f"kinds names column {number}, but the table has {len(names)}: choose from 0 to {len(names) - 1}"
-        )
-    return number
-
-
 def _column(name: str, spelled: Any) -> Column:
     kind, *inside = spelled if isinstance(spelled, list | tuple) and spelled else [spelled]
-    match = re.fullmatch(r"\s*([\w-]+)\s*(?:\((.*)\))?\s*", kind) if isinstance(kind, str) else None
-    if match is None or match[1] not in TAKES:
-        raise ValueError(f"kinds gives {name!r} the kind {kind!r}, which is unknown; {nearest(str(kind), TAKES)}")
+    match = re.fullmatch(r"\s*([\w-]+)\s*(?:\((.*)\))?\s*", str(kind))
+    if match is None or match[1] not in _TAKES:
+        raise ValueError(f"kinds gives {name!r} the kind {kind!r}, which is unknown; {nearest(str(kind), _TAKES)}")
     kind = match[1]
     if match[2] is not None:
         inside = [word.strip() for word in re.split(r"[<|,]", match[2])]
@@ -169,17 +159,14 @@ def _column(name: str, spelled: Any) -> Column:
     if kind not in _LEVELLED:
         raise ValueError(f"kinds gives {name!r} levels, but {kind} has none: they are for {', '.join(_LEVELLED)}")
     where = f"kinds: the number of levels of {name!r}"
-    if len(inside) == 1 and (number := _number(str(inside[0]))) is not None:
-        check_size(where, number, 2)
-        words = None
-    else:
-        words = tuple(str(word) for word in inside)
-        number = check_size(where, len(words), 2)
-        if len(set(words)) < number or "" in words:
-            raise ValueError(f"kinds gives {name!r} the levels {', '.join(words)}, which must be different words")
+    words = tuple(map(str, inside))
+    alone = _number(words[0]) if len(words) == 1 else None
+    number = check_size(where, len(words) if alone is None else alone, 2)
+    if alone is None and (len(set(words)) < number or "" in words):
+        raise ValueError(f"kinds gives {name!r} the levels {', '.join(words)}, which must be different words")
     if kind == "binary" and number != 2:
         raise ValueError(f"kinds gives {name!r} {number} levels, but binary has 2; categorical would fit")
-    return Column(name, kind, number, words)
+    return Column(name, kind, number, words if alone is None else None)
 
 
 class Table(constraints.Constraint):
@@ -245,20 +232,12 @@ def find_kinds(x: Any, kinds: Any = None, names: Sequence[str] | None = None) ->
 
 
 def complete(columns: Sequence[Column], x: Tensor, auto: bool) -> dict[str, Any]:
-    """The mapping of ``columns`` with levels found in x (N, D), where they are not known, after a check of x.
-
-    Args:
-        columns: what is declared.
-        x: (N, D) numbers, NaN where missing.
-        auto: whether real columns of 0 and 1 become binary.
-
-    Raises:
-        ValueError: values that a kind does not take.
-    """
+    """The mapping of declared columns with levels found in x (N, D); ``auto`` makes real ones of 0 and 1 binary."""
     columns = list(columns)
     top = x.nan_to_num(0.0, 0.0, 0.0).amax(0).tolist()
     for i, column in enumerate(columns):
-        if auto and column.kind == "real" and _is_binary(x[:, i]):
+        seen = x[:, i][~x[:, i].isnan()]
+        if auto and column.kind == "real" and len(seen) and bool(((seen == 0) | (seen == 1)).all()):
             columns[i] = replace(column, kind="binary", levels=2)
         elif column.levelled and column.levels is None:
             columns[i] = replace(column, levels=max(2, int(top[i]) + 1))
@@ -266,7 +245,3 @@ def complete(columns: Sequence[Column], x: Tensor, auto: bool) -> dict[str, Any]
     if wrong is not None:
         raise ValueError(f"kinds do not fit the data: row {wrong[0]} has {wrong[1]}")
     return {c.name: c.spelled for c in columns}
-
-
-def _is_binary(column: Tensor) -> bool:
-    return bool(((column == 0) | (column == 1) | column.isnan()).all() and not column.isnan().all())

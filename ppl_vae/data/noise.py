@@ -12,26 +12,16 @@ stored. Neither touches a global random state.
 
 from __future__ import annotations
 
-import random
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ..randomness import seed_of
+from ..randomness import unchanged as own_randomness  # noqa: F401  # until evaluation and reporting use the new name
+
 PARTS = ("train", "valid", "test")
-
-
-def seed_of(*key: int) -> int:
-    """A 64-bit seed for a key of whole numbers, the same on every machine.
-
-    Example:
-        >>> seed_of(0, 1) != seed_of(0, 1, 0)
-        True
-    """
-    return int(np.random.SeedSequence([len(key), *key]).generate_state(1, np.uint64)[0])
 
 
 def hashed(key: tuple[int, ...], counters: np.ndarray) -> np.ndarray:
@@ -74,22 +64,3 @@ class Noise:
         """x of shape (B, ...) under the one draw that belongs to these rows."""
         u = uniform(self.key, rows, x[:1].numel()).view(x.shape).to(x.dtype)
         return self.apply(x, u)
-
-
-@contextmanager
-def own_randomness() -> Iterator[None]:
-    """Put the CPU random states of torch, numpy and Python back as they were on leaving."""
-    states = torch.get_rng_state(), np.random.get_state(), random.getstate()
-    try:
-        yield
-    finally:
-        torch.set_rng_state(states[0])
-        np.random.set_state(states[1])
-        random.setstate(states[2])
-
-
-def seed_globals(seed: int) -> None:
-    """Seed the CPU random states of torch, numpy and Python; only inside ``own_randomness``."""
-    torch.default_generator.manual_seed(seed)
-    np.random.seed(seed % 2**32)
-    random.seed(seed)

@@ -8,18 +8,34 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from .checks import check_unit
-from .noise import Noise, hashed, own_randomness, seed_globals
+from .noise import Noise
 
-_BLOCK = 2**24  # elements read at a time when everything is read: 64 MiB as float32
+BLOCK = 2**24  # elements read at a time when everything is read: 64 MiB as float32
+
+
+class Reader(Protocol):
+    """What reads rows of one source: ``len`` of them, each of shape ``shape`` and of type ``dtype``."""
+
+    dtype: torch.dtype
+
+    @property
+    def shape(self) -> tuple[int, ...]: ...  # noqa: D102
+
+    def __len__(self) -> int: ...
+
+    def read(self, index: np.ndarray, key: tuple[int, ...] = ()) -> tuple[Tensor, Tensor | None]:
+        """Rows ``index`` (B, *shape), and their labels if the source gives them."""
+        ...
 
 
 class Array:
@@ -32,14 +48,16 @@ class Array:
             ``stream`` rows are read from it.
     """
 
+    dtype = torch.float32
+
     def __init__(self, array: np.ndarray, path: Path | None = None) -> None:
         self.array, self.path = array, path
         self._file: int | None = None
         shape = tuple(array.shape[1:])
-        self._grey = array.dtype == np.uint8 and array.ndim == 3
-        last = array.dtype == np.uint8 and array.ndim == 4 and shape[-1] in (1, 3, 4) and shape[0] not in (1, 3, 4)
-        self._last = last
-        self.shape = (1, *shape) if self._grey else (shape[2], *shape[:2]) if last else shape
+        picture = shape if array.dtype == np.uint8 else ()
+        self._grey = len(picture) == 2
+        self._last = len(picture) == 3 and shape[-1] in (1, 3, 4) and shape[0] not in (1, 3, 4)
+        self.shape = (1, *shape) if self._grey else (shape[2], *shape[:2]) if self._last else shape
 
     def __getstate__(self) -> dict[str, Any]:
         return self.__dict__ | ({"array": None, "_file": None} if self.path else {})
@@ -79,6 +97,7 @@ class Array:
         return out
 
 
+@dataclass
 class Pictures:
     """Reader of N pictures that are decoded when read.
 
@@ -90,11 +109,17 @@ class Pictures:
         resize: whether pictures are brought to ``size``; without it, another size is an error.
     """
 
-    def __init__(
-        self, open_picture: Callable[[int], Any], count: int, mode: str, size: tuple[int, int], resize: bool
-    ) -> None:
-        self.open_picture, self.count, self.mode, self.size, self.resize = open_picture, count, mode, size, resize
-        self.shape = (1 if mode == "L" else 3, *size)
+    open_picture: Callable[[int], Any]
+    count: int
+    mode: str
+    size: tuple[int, int]
+    resize: bool
+    dtype: torch.dtype = torch.float32
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """(channels, H, W)."""
+        return (1 if self.mode == "L" else 3, *self.size)
 
     def __len__(self) -> int:
         return self.count
@@ -106,8 +131,8 @@ class Pictures:
         height, width = self.size
         if self.resize and picture.size != (width, height):
             if height == width:
-                side, (w, h) = min(picture.size), picture.size
-                left, top = (w - side) // 2, (h - side) // 2
+                side = min(picture.size)
+                left, top = ((length - side) // 2 for length in picture.size)
                 picture = picture.crop((left, top, left + side, top + side))
             picture = picture.resize((width, height), Image.Resampling.BILINEAR)
         if picture.size != (width, height):
@@ -120,45 +145,6 @@ class Pictures:
     def read(self, index: np.ndarray, key: tuple[int, ...] = ()) -> tuple[Tensor, None]:
         """Rows ``index`` as float32 of shape (B, C, H, W) in 0..255."""
         return torch.stack([self._one(int(row)) for row in index]).float(), None
-
-
-class Items:
-    """Reader of a torch Dataset whose items are x, (x,) or (x, y); items are asked for anew each time.
-
-    A Dataset that augments draws from the global random states; each item is given states seeded by (key, row), put
-    back afterwards, so that an item depends on the seed, the epoch and its row, not on the order or on the workers.
-    """
-
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
-        with own_randomness():
-            first, label = self._one(0, (0,))
-        self.shape, self.dtype, self.labelled = tuple(first.shape), first.dtype, label is not None
-        self._label = label
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def _one(self, row: int, key: tuple[int, ...]) -> tuple[Tensor, Tensor | None]:
-        seed_globals(int(hashed(key, np.array([row]))[0]))
-        item = self.dataset[row]
-        x, *y = item if isinstance(item, tuple | list) else (item,)
-        if len(y) > 1:
-            raise ValueError(f"an item of the data set must be x, (x,) or (x, y), not {len(y) + 1} things")
-        label = to_labels(y[0]) if y and y[0] is not None else None
-        return to_float(x, "an item of the data set"), label
-
-    def read(self, index: np.ndarray, key: tuple[int, ...] = ()) -> tuple[Tensor, Tensor | None]:
-        """Rows ``index``: x of shape (B, *shape), and the labels if there are any."""
-        with own_randomness():
-            pairs: list[tuple[Tensor, Any]] = [self._one(int(row), key) for row in index]
-        for row, (x, _) in zip(index, pairs, strict=True):
-            if tuple(x.shape) != self.shape:
-                raise ValueError(f"item {row} of the data set has shape {tuple(x.shape)} and the first {self.shape}")
-        if not pairs:
-            none = torch.zeros(0, *self.shape, dtype=self.dtype)
-            return none, None if self._label is None else self._label.new_zeros(0, *self._label.shape)
-        return torch.stack([x for x, _ in pairs]), torch.stack([y for _, y in pairs]) if self.labelled else None
 
 
 class Rows:
@@ -179,7 +165,7 @@ class Rows:
 
     def __init__(
         self,
-        reader: Array | Pictures | Items,
+        reader: Reader,
         index: np.ndarray | None = None,
         scale: tuple[Any, Any, bool] = (0.0, 1.0, False),
         noise: Noise | None = None,
@@ -196,7 +182,7 @@ class Rows:
     @property
     def dtype(self) -> torch.dtype:
         """float32, but for a torch Dataset that gives another floating type."""
-        return getattr(self.reader, "dtype", torch.float32)
+        return self.reader.dtype
 
     def __len__(self) -> int:
         return len(self.index)
@@ -223,34 +209,33 @@ class Rows:
             x = self.noise.fixed(x, rows)
         return x, y
 
-    def blocks(self, rows: np.ndarray | None = None) -> Any:
-        """(positions, x) block by block, 64 MiB at a time."""
-        rows = np.arange(len(self)) if rows is None else rows
-        step = max(1, _BLOCK // max(1, int(np.prod(self.reader.shape))))
-        for start in range(0, len(rows), step):
-            yield rows[start : start + step], self.read(rows[start : start + step])[0]
-
     def load(self) -> Tensor:
         """Everything, as one float32 tensor."""
         x = torch.empty(self.shape, dtype=torch.float32)
-        for rows, block in self.blocks():
+        for rows, block in blocks(self):
             x[int(rows[0]) : int(rows[0]) + len(rows)] = block
         return x
 
 
-class Labels:
-    """The labels of a streamed torch Dataset, read when indexed: int64 or float tensors."""
+def blocks(x: Tensor | Rows, rows: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, Tensor]]:
+    """(positions, x there) block by block, 64 MiB at a time: of the given rows, or of all."""
+    count, step = len(x) if rows is None else len(rows), max(1, BLOCK // max(1, x.shape[1:].numel()))
+    for start in range(0, count, step):
+        stop = min(start + step, count)
+        at = np.arange(start, stop) if rows is None else rows[start:stop]
+        yield at, x[start:stop] if rows is None else x[at]
 
-    def __init__(self, rows: Rows) -> None:
-        self.rows = rows
 
-    def __len__(self) -> int:
-        return len(self.rows)
-
-    def __getitem__(self, which: int | slice | Sequence[int] | np.ndarray | Tensor) -> Tensor:
-        y = self.rows.read(positions(which, len(self)))[1]
-        assert y is not None  # there are Labels only where items have them
-        return y[0] if isinstance(which, int | np.integer) else y
+def moments(found: Iterable[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, standard deviation and count of the entries of blocks (B, ...) that are not NaN: float64 (...)."""
+    total = squares = count = torch.zeros((), dtype=torch.float64)
+    for block in found:
+        block = block.cpu().double()
+        total = total + block.nansum(0)
+        squares = squares + block.square().nansum(0)
+        count = count + (~block.isnan()).sum(0)
+    mean = total / count.clamp(min=1)
+    return mean, (squares / count.clamp(min=1) - mean.square()).clamp(min=0).sqrt(), count
 
 
 def positions(which: int | slice | Sequence[int] | np.ndarray | Tensor, count: int) -> np.ndarray:
@@ -283,9 +268,7 @@ def to_float(value: Any, where: str) -> Tensor:
         raise TypeError(f"{where} must be a tensor or an array of numbers, not {type(value).__name__}{hint}")
     if isinstance(value, Tensor) and value.is_floating_point():
         return value.detach()
-    array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
-    if array.dtype.kind not in "fiub":
-        raise TypeError(f"{where} must be real numbers, not {array.dtype}")
+    array = as_numbers(value, where)
     if array.dtype == np.uint8 and array.size and array.max() > 1:
         raise ValueError(
             f"{where} holds uint8 values up to {array.max()}; scale pictures to [0, 1] with x / 255, "
@@ -294,16 +277,9 @@ def to_float(value: Any, where: str) -> Tensor:
     return torch.from_numpy(array.astype(np.float32))
 
 
-def to_labels(value: Any) -> Tensor:
-    """Labels as a tensor, by their dtype and never by their values: floats become float32, integers and bools int64.
-
-    Example:
-        >>> to_labels([1.0, 3.0]).dtype, to_labels([1, 3]).dtype
-        (torch.float32, torch.int64)
-    """
-    if isinstance(value, Tensor) and value.is_floating_point():
-        return value.detach().cpu().float()
+def as_numbers(value: Any, where: str) -> np.ndarray:
+    """An array of integers, booleans or floats; a TypeError for anything else."""
     array = value.detach().cpu().numpy() if isinstance(value, Tensor) else np.asarray(value)
     if array.dtype.kind not in "fiub":
-        raise TypeError(f"labels y must be numbers, not {array.dtype}")
-    return torch.from_numpy(array.astype(np.float32 if array.dtype.kind == "f" else np.int64))
+        raise TypeError(f"{where} must be numbers, not {array.dtype}")
+    return array

@@ -7,42 +7,26 @@ Where a set has an official test part it is kept, and 1/12 of the training rows 
 from __future__ import annotations
 
 import os
-import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
-import psutil
 import torch
 from torch import Tensor
 from torch.distributions import constraints
 
 from ..checks import check_size, nearest
-from .files import Source, from_array, open_path
-from .noise import own_randomness, seed_of
-from .rows import Array, Pictures, Rows, to_labels
+from ..randomness import seed_of, unchanged
+from .files import Source, open_file, open_folder
+from .labels import Labels
+from .named import NAMES, SIZES, open_named
+from .noise import PARTS
+from .rows import Array, Rows, blocks, moments
 from .splits import MODES, Split
 
 SCALES = ("auto", "none", "unit", "standard")
-
-# name: torchvision class, arguments of its training part, of its test part
-_TORCHVISION: dict[str, tuple[str, dict[str, Any], dict[str, Any]]] = {
-    "celeba": ("CelebA", {"split": "train"}, {"split": "test"}),
-    "cifar10": ("CIFAR10", {"train": True}, {"train": False}),
-    "cifar100": ("CIFAR100", {"train": True}, {"train": False}),
-    "emnist": ("EMNIST", {"split": "balanced", "train": True}, {"split": "balanced", "train": False}),
-    "fashion-mnist": ("FashionMNIST", {"train": True}, {"train": False}),
-    "kmnist": ("KMNIST", {"train": True}, {"train": False}),
-    "mnist": ("MNIST", {"train": True}, {"train": False}),
-    "omniglot": ("Omniglot", {"background": True}, {"background": False}),
-    "stl10": ("STL10", {"split": "train"}, {"split": "test"}),
-    "svhn": ("SVHN", {"split": "train"}, {"split": "test"}),
-    "usps": ("USPS", {"train": True}, {"train": False}),
-}
-_SIZES = {"celeba": 64, "omniglot": 28}  # usual in the literature; the files are 218 x 178 and 105 x 105
-NAMES = ("digits", *_TORCHVISION)
 
 
 @dataclass(frozen=True)
@@ -56,7 +40,6 @@ class Data:
         test: test split.
         levels: number of grey levels the values come from (256, 17 for digits), for bits per dimension; None if
             they have none.
-        classes: names of the labels 0, 1, ..., where the source names them.
         config: JSON-able arguments: ``load(**config)`` makes this data set again.
         columns: names of a table's columns, where the source names them.
     """
@@ -66,7 +49,6 @@ class Data:
     valid: Split
     test: Split
     levels: int | None
-    classes: tuple[str, ...] | None
     config: dict[str, Any]
     columns: tuple[str, ...] | None = None
 
@@ -76,17 +58,28 @@ class Data:
         return self.config.get("kinds")
 
     @property
+    def labels(self) -> Labels | None:
+        """What y is, of all splits together; None without labels."""
+        return self.train.labels
+
+    @property
+    def classes(self) -> tuple[str, ...] | None:
+        """Names of the labels 0, 1, ..., where the source names them."""
+        found = None if self.labels is None else self.labels.classes
+        return found if isinstance(found, tuple) else None
+
+    @property
     def shape(self) -> torch.Size:
         """Event shape of a row."""
         return self.train.shape
 
     def resolve(self, support: constraints.Constraint | None) -> Data:
         """Every split resolved, see ``Split.resolve``."""
-        splits = {part: getattr(self, part).resolve(support) for part in ("train", "valid", "test")}
-        return replace(self, config=splits["train"].config, **splits)
+        train, valid, test = (split.resolve(support) for split in (self.train, self.valid, self.test))
+        return replace(self, train=train, valid=valid, test=test, config=train.config)
 
     def __repr__(self) -> str:
-        sizes = ", ".join(f"{len(getattr(self, part))} {part}" for part in ("train", "valid", "test"))
+        sizes = ", ".join(f"{len(split)} {split.part}" for split in (self.train, self.valid, self.test))
         return f"Data({self.name}: {sizes}, shape {tuple(self.shape)})"
 
 
@@ -153,13 +146,11 @@ def load(
         )
     size = cast(tuple[int, int], tuple(size)) if isinstance(size, list | tuple) else size  # JSON gives a list
     name, where = os.fspath(name), os.fspath(name)
-    with own_randomness():  # importing scikit-learn draws from Python's random numbers
+    with unchanged():  # importing scikit-learn draws from Python's random numbers
         source = _open(name, Path(root).expanduser(), download, labels, size, kinds)
     levels = source.levels if scale == "auto" else None
     if dequantize and levels is None:
         raise ValueError(f"dequantize=True needs grey levels and scale='auto': {name} has none with scale={scale!r}")
-    if dequantize and binarize in ("static", "dynamic"):
-        raise ValueError(f"dequantize=True with binarize={binarize!r} would be noise on 0 and 1: choose one of the two")
     left_out = [without] if isinstance(without, int) else None if without is None else [*without]
     parts = _leave_out(_cut(source, seed, valid, name), left_out, name)
     total = sum(Rows(reader, index).shape.numel() for reader, _, index in parts.values())
@@ -167,7 +158,7 @@ def load(
     by = _scale(Rows(parts["train"][0], parts["train"][2]), scale, source.divisor, where)
     config: dict[str, Any] = {
         "name": name if name in NAMES else os.path.abspath(name),
-        "root": str(root) if name not in _TORCHVISION else os.path.abspath(Path(root).expanduser()),
+        "root": os.path.abspath(Path(root).expanduser()) if name in NAMES and name != "digits" else str(root),
         "seed": seed, "binarize": binarize, "dequantize": dequantize, "scale": scale, "valid": valid,
         "labels": labels, "size": list(size) if isinstance(size, tuple) else size, "in_memory": in_memory,
         "kinds": source.kinds, "without": left_out,
@@ -175,120 +166,61 @@ def load(
     held = 4 * total <= limit
     if not held and isinstance(source.train[0], Array):
         source.train[0].stream()
+    ys = [y for _, y, _ in parts.values() if y is not None]
+    what = Labels.of(torch.cat(ys), source.classes) if ys else None
     splits = {}
     for part, (reader, y, index) in parts.items():
         rows = Rows(reader, index, by, where=f"x of the {part} split of {where}")
         splits[part] = Split(
             rows.load() if held else rows,
             None if y is None else y[torch.from_numpy(index)],
-            part=part,
-            binarize=binarize,
-            levels=levels if dequantize else None,
-            seed=seed,
-            config=config,
-            name=where,
-            index=index,
-        )
-    return Data(name=name, levels=levels, classes=source.classes, config=config, columns=source.columns, **splits)
+            part=part, binarize=binarize, levels=levels if dequantize else None, seed=seed, config=config, name=where,
+            index=index, labels=what,
+        )  # fmt: skip
+    return Data(name=name, levels=levels, config=config, columns=source.columns, **splits)
 
 
-def _open(
-    name: str, root: Path, download: bool, labels: str | None, size: int | tuple[int, int] | None, kinds: Any
-) -> Source:
+def _open(name: str, root: Path, download: bool, labels: str | None, size: Any, kinds: Any) -> Source:
+    path, takes = Path(name).expanduser(), {"labels", "kinds"}
     if name in NAMES:
-        if kinds is not None:
-            raise ValueError(f"kinds are for tables in files, not for {name}")
-        if labels is not None:
-            raise ValueError(f"labels={labels!r} is for files: {name} has its own labels")
-        if size is not None and name not in _SIZES:
-            raise ValueError(f"size={size!r} is for folders of images and for {', '.join(_SIZES)}, not for {name}")
-        return _digits() if name == "digits" else _torchvision(name, root, download, size)
-    path = Path(name).expanduser()
-    if not path.exists() and path.name == name and not path.suffix:
+        takes = {"size"} if name in SIZES else set()
+    elif path.is_dir():
+        takes = {"size"}
+    elif not path.exists() and path.name == name and not path.suffix:
         raise ValueError(f"unknown data {name!r}: {nearest(name, NAMES)}, or give the path of a file or folder")
-    return open_path(path, labels, size, kinds)
-
-
-def _digits() -> Source:
-    from sklearn.datasets import load_digits
-
-    bunch: Any = load_digits()
-    source = from_array(bunch.images.astype(np.uint8), bunch.target, "digits")
-    source.divisor, source.levels = 16.0, 17
-    return source
-
-
-def _torchvision(name: str, root: Path, download: bool, size: int | tuple[int, int] | None) -> Source:
-    import torchvision.datasets
-
-    kind, *arguments = _TORCHVISION[name]
-    if name == "celeba":
-        arguments.append({"split": "valid"})
-    try:
-        sets = [getattr(torchvision.datasets, kind)(root, download=download, **given) for given in arguments]
-    except Exception as error:  # each set reports absent and damaged files in its own way
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        state = "not there, or not whole" if not download else "not to be had"
-        raise ValueError(
-            f"{name} is {state} under {root} ({reason}); fetch it with: "
-            f"ppl-vae train --data {name} --data-root {shlex.quote(str(root))} --download"
-        ) from None
-    if name in _SIZES:
-        train, test, *valid = [_pictures(name, part, size or _SIZES[name]) for part in sets]
-        return Source(train, valid[0] if valid else None, test, divisor=255.0, levels=256)
-    opened = [_arrays(name, part) for part in sets]
-    source = opened[0]
-    source.test, source.held_bytes = opened[1].train, psutil.virtual_memory().available / 4
-    source.classes = tuple(getattr(sets[0], "classes", ())) or None
-    return source
-
-
-def _arrays(name: str, part: Any) -> Source:
-    x = np.asarray(part.data)
-    y = np.asarray(part.targets if hasattr(part, "targets") else part.labels)
-    if name == "emnist":
-        x = x.swapaxes(1, 2)  # the files hold the letters on their side
-    return from_array(x, y, name)
-
-
-class _OpenItem:
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
-
-    def __call__(self, row: int) -> Any:
-        return self.dataset[row][0]
-
-
-def _pictures(name: str, part: Any, size: int | tuple[int, int]) -> tuple[Pictures, Tensor]:
-    y = part.attr if name == "celeba" else [label for _, label in part._flat_character_images]
-    mode = "RGB" if name == "celeba" else "L"
-    shape = (size, size) if isinstance(size, int) else size
-    return Pictures(_OpenItem(part), len(part), mode, shape, resize=True), to_labels(y)
+    elif not path.exists():
+        raise ValueError(f"no such file or folder: {path}")
+    owners = {"labels": "files", "size": f"folders of images, {' and '.join(SIZES)}", "kinds": "tables in files"}
+    for argument, value in (("labels", labels), ("size", size), ("kinds", kinds)):
+        if value is not None and argument not in takes:
+            raise ValueError(f"{argument}={value!r} is for {owners[argument]}, not for {name}")
+    if name in NAMES:
+        return open_named(name, root, download, size)
+    return open_folder(path, size) if path.is_dir() else open_file(path, labels, kinds)
 
 
 def _cut(source: Source, seed: int, valid: int | None, name: str) -> dict[str, tuple[Any, Tensor | None, np.ndarray]]:
     """Reader, labels and row numbers of each part; the rows are in the drawn order."""
-    reader, y = source.train
-    count = len(reader)
+    given = dict(zip(PARTS, (source.train, source.valid, source.test), strict=True))
+    own = {part: (*found, np.arange(len(found[0]), dtype=np.int64)) for part, found in given.items() if found}
     if valid is not None:
         check_size("valid", valid)
-        if source.valid is not None:
+    if "valid" in own:
+        if valid is not None:
             raise ValueError(f"valid={valid} cannot be had: {name} has its own validation split")
-    if source.valid is not None and source.test is not None:
-        return {
-            part: (*given, np.arange(len(given[0]), dtype=np.int64))
-            for part, given in (("train", source.train), ("valid", source.valid), ("test", source.test))
-        }
-    tests = 0 if source.test is not None else max(1, count // 10)
-    valids = valid or max(1, count // (12 if source.test is not None else 10))
-    if count - tests - valids < 1:
+        return own
+    reader, y, rows = own["train"]
+    tests = 0 if "test" in own else max(1, len(rows) // 10)
+    valids = valid or max(1, len(rows) // (12 if "test" in own else 10))
+    if len(rows) - tests - valids < 1:
         raise ValueError(
-            f"{name} has {count} rows, too few for {valids} of validation, {tests} of test and at least 1 of training"
+            f"{name} has {len(rows)} rows, too few for {valids} of validation, {tests} of test and at least 1 of "
+            "training"
         )
-    order = np.random.default_rng(seed_of(seed)).permutation(count)
-    train, held, tested = np.split(order, [count - valids - tests, count - tests])
-    test = (*source.test, np.arange(len(source.test[0]), dtype=np.int64)) if source.test else (reader, y, tested)
-    return {"train": (reader, y, train), "valid": (reader, y, held), "test": test}
+    order = np.random.default_rng(seed_of(seed)).permutation(len(rows))
+    cuts = np.split(order, [len(rows) - valids - tests, len(rows) - tests])
+    drawn = {part: (reader, y, index) for part, index in zip(PARTS, cuts, strict=True)}
+    return drawn | {part: found for part, found in own.items() if part != "train"}
 
 
 def _leave_out(parts: dict[str, Any], without: list[int] | None, name: str) -> dict[str, Any]:
@@ -318,21 +250,18 @@ def _scale(train: Rows, scale: str, divisor: float, where: str) -> tuple[Any, An
     if scale in ("auto", "none"):
         return 0.0, divisor if scale == "auto" else 1.0, False
     event = train.shape[1:]
-    keep = event[:1] if len(event) in (1, 3) else torch.Size((1,))
-    low, high = torch.full(keep, np.inf, dtype=torch.float64), torch.full(keep, -np.inf, dtype=torch.float64)
-    total, square, count = torch.zeros(3, *keep, dtype=torch.float64)
-    for _, block in train.blocks():
-        x = block.double().reshape(len(block), *keep, -1).movedim(1, 0).flatten(1)
-        seen = ~x.isnan()
-        low = torch.minimum(low, x.where(seen, np.inf).amin(1))
-        high = torch.maximum(high, x.where(seen, -np.inf).amax(1))
-        total, count = total + x.nansum(1), count + seen.sum(1)
-        square = square + x.square().nansum(1)
-    if torch.stack((low, high)).isinf().any():
+    keep = event[0] if len(event) in (1, 3) else 1
+    found = (x.double().reshape(len(x), keep, -1).movedim(1, -1).flatten(0, 1) for _, x in blocks(train))
+    if scale == "standard":
+        shift, spread, count = moments(found)
+        known = count > 0
+    else:
+        ends = [(x.where(~x.isnan(), np.inf).amin(0), x.where(~x.isnan(), -np.inf).amax(0)) for x in found]
+        shift = torch.stack([low for low, _ in ends]).amin(0)
+        spread = torch.stack([high for _, high in ends]).amax(0) - shift
+        known = shift.isfinite()
+    if not (known & shift.isfinite() & spread.isfinite()).all():
         raise ValueError(f"scale={scale!r} cannot be computed: x of {where} holds infinite values or an empty column")
-    mean = total / count
-    spread = high - low if scale == "unit" else (square / count - mean.square()).clamp(min=0).sqrt()
-    shift = low if scale == "unit" else mean
     spread[spread <= 1e-12 * shift.abs()] = 1.0  # a constant column becomes 0
-    view = (-1, *[1] * (len(event) - 1)) if len(event) in (1, 3) else (1,) * len(event)
+    view = (-1, *[1] * (len(event) - 1))
     return shift.float().view(view), spread.float().view(view), scale == "unit"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Sequence
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -17,15 +18,15 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from ..checks import check_size, nearest
-from ..supports import allows_missing
-from .checks import check_drawn, check_unit, check_values, elementwise, is_binary
+from ..supports import allows_missing, entry
+from .checks import check_drawn, check_unit, check_values, is_binary, is_unit
+from .labels import Labels, ReadLabels
 from .noise import PARTS, Noise
-from .rows import Items, Labels, Rows, positions, to_float, to_labels
+from .rows import BLOCK, Rows, blocks, moments, positions
 
 MODES = ("auto", "none", "static", "dynamic")
 _MEAN_ROWS = 20_000  # a streamed split's mean is taken over so many evenly spaced rows
 _FIRST_ROWS = 1_000  # and so many are checked before training begins
-_BLOCK = 2**24
 
 
 class Split:
@@ -36,12 +37,14 @@ class Split:
         y: (N, ...) labels or None: int64 for classes, float32 for real targets.
         part: "train", "valid" or "test". Only the training part is drawn anew each batch.
         binarize: "dynamic": a training row is a fresh Bernoulli draw of its x each time, rows of the other parts are
-            drawn once; "static": every row is drawn once; "none": x as it is; "auto": decided by ``resolve``.
+            drawn once; "static": every row is drawn once; "none": x as it is; "auto": ``resolve`` decides, and until
+            then rows that could be drawn are not given out.
         levels: number of grey levels to dequantize, fresh in the training part, fixed in the others; None does not.
         seed: seed of the fixed draws.
         config: the arguments of ``load`` that make the data set again; None for data of the user's own.
         name: how errors call the data.
         index: (N,) row numbers in the source, for errors; None if rows are numbered as they are.
+        labels: what y is; None finds it in y.
 
     Raises:
         ValueError: x and y differ in length, binarize with dequantization, values outside [0, 1] to be drawn.
@@ -55,7 +58,7 @@ class Split:
     def __init__(
         self,
         x: Tensor | Rows,
-        y: Tensor | Labels | None = None,
+        y: Tensor | ReadLabels | None = None,
         *,
         part: str = "train",
         binarize: str = "none",
@@ -64,11 +67,11 @@ class Split:
         config: dict[str, Any] | None = None,
         name: str = "data",
         index: np.ndarray | None = None,
+        labels: Labels | None = None,
     ) -> None:
-        if part not in PARTS:
-            raise ValueError(f"unknown part {part!r}: {nearest(part, PARTS)}")
-        if binarize not in MODES:
-            raise ValueError(f"unknown binarize={binarize!r}: {nearest(str(binarize), MODES)}")
+        for argument, value, allowed in (("part", part, PARTS), ("binarize", binarize, MODES)):
+            if value not in allowed:
+                raise ValueError(f"unknown {argument}={value!r}: {nearest(str(value), allowed)}")
         if levels is not None and binarize in ("static", "dynamic"):
             raise ValueError(f"dequantize with binarize={binarize!r} would be noise on 0 and 1: choose one of the two")
         if y is not None and len(x) != len(y):
@@ -76,6 +79,7 @@ class Split:
         self.x, self.y, self.part, self.binarize, self.seed = x, y, part, binarize, check_size("seed", seed, 0)
         self.levels, self.config, self.name = levels, config, name
         self.index = x.index if isinstance(x, Rows) and index is None else index
+        self.labels = Labels.of(y) if labels is None and isinstance(y, Tensor) else labels
         self.noise: Noise | None = None
         self._guard: tuple[Any, bool] | None = None
         self._set_noise()
@@ -85,23 +89,20 @@ class Split:
             return
         noise = Noise((self.seed, PARTS.index(self.part)), self.levels)
         fresh = self.part == "train" and self.binarize != "static"
-        if isinstance(self.x, Rows):
-            if fresh:
-                self.noise = noise
-            else:
-                self.x = Rows(self.x.reader, self.x.index, self.x.scale, noise, self.where)
-        elif self.levels is None and all(is_binary(block) for _, block in self._blocks()):
-            return  # drawing 0s and 1s leaves them as they are
-        else:
-            for _, block in self._blocks():
+        if not isinstance(self.x, Rows):
+            if self.levels is None and all(is_binary(block) for _, block in blocks(self.x)):
+                return  # drawing 0s and 1s leaves them as they are
+            for _, block in blocks(self.x):
                 check_unit(block, self.where)
-            if fresh:
-                self.noise = noise
-            else:
-                drawn = torch.empty_like(self.x)
-                for rows, block in self._blocks():
-                    drawn[int(rows[0]) : int(rows[0]) + len(rows)] = noise.fixed(block.cpu(), rows)
-                self.x = drawn
+        if fresh:
+            self.noise = noise
+        elif isinstance(self.x, Rows):
+            self.x = Rows(self.x.reader, self.x.index, self.x.scale, noise, self.where)
+        else:
+            drawn = torch.empty_like(self.x)
+            for rows, block in blocks(self.x):
+                drawn[int(rows[0]) : int(rows[0]) + len(rows)] = noise.fixed(block.cpu(), rows)
+            self.x = drawn
 
     @property
     def where(self) -> str:
@@ -131,14 +132,23 @@ class Split:
         shape = tuple(self.shape)
         return f"Split({self.part}, {len(self)} rows of {shape}{labelled}, binarize={self.binarize!r})"
 
-    def _blocks(self) -> Iterator[tuple[np.ndarray, Tensor]]:
+    @cached_property
+    def _drawable(self) -> bool:
+        """Whether a likelihood on {0, 1} would draw the rows; of a streamed split the first ones tell."""
+        if self.levels is not None or (self.config or {}).get("kinds") is not None:
+            return False
         if isinstance(self.x, Rows):
-            yield from self.x.blocks()
-            return
-        step = max(1, _BLOCK // max(1, self.shape.numel()))
-        for start in range(0, len(self), step):
-            block = self.x[start : start + step]
-            yield np.arange(start, start + len(block)), block
+            return is_unit(self.x[: self._few()])
+        parts = [block for _, block in blocks(self.x)]
+        return all(map(is_unit, parts)) and not all(map(is_binary, parts))
+
+    def check_resolved(self) -> None:
+        """ValueError for rows that may yet be drawn or not, so that nothing takes grey values for 0 and 1."""
+        if self.binarize == "auto" and self._drawable:
+            raise ValueError(
+                f"{self.where} is neither binarized nor left grey yet, since binarize='auto' waits for the likelihood; "
+                "use .resolve(model.support), or binarize='none' or 'dynamic' where the data are loaded"
+            )
 
     def fetch(self, rows: np.ndarray, key: tuple[int, ...] = ()) -> tuple[Tensor, ...]:
         """Rows without fresh noise: (x,) or (x, y). Streamed rows are checked as they come.
@@ -146,42 +156,43 @@ class Split:
         Args:
             rows: (B,) int64 positions in this split.
             key: what the items of an augmenting torch Dataset depend on, such as (seed, epoch).
+
+        Raises:
+            ValueError: a split that ``resolve`` has yet to decide about.
         """
-        y = self.y
+        self.check_resolved()
         if isinstance(self.x, Rows):
             x, own = self.x.read(rows, key)
             if self._guard is not None:
-                check_values(x, rows, self.where, *self._guard, self.index, self.config is not None)
+                check_values(x, self._numbers(rows), self.where, *self._guard, self.config is not None)
             if self.noise is not None:
                 check_unit(x, self.where)
         else:
             index = torch.from_numpy(rows).to(self.x.device)
             x, own = self.x.index_select(0, index), None
-        if y is None:
-            return (x,)
-        if isinstance(y, Tensor):
-            return x, y.index_select(0, torch.from_numpy(rows).to(y.device))
-        assert own is not None  # y is Labels, so the items have them
-        return x, own
+        if isinstance(self.y, Tensor):
+            own = self.y.index_select(0, torch.from_numpy(rows).to(self.y.device))
+        return (x,) if self.y is None or own is None else (x, own)
 
     def take(self, which: int | slice | Sequence[int] | np.ndarray | Tensor) -> tuple[Tensor, ...]:
         """Rows as the model sees them, (x,) or (x, y), under the draw fixed for each row.
 
+        Raises:
+            ValueError: a split that ``resolve`` has yet to decide about.
+
         Example:
-            >>> as_split(torch.eye(3)).take(slice(0, 2))[0].shape
+            >>> Split(torch.eye(3)).take(slice(0, 2))[0].shape
             torch.Size([2, 3])
         """
         rows = positions(which, len(self))
-        batch = self.fetch(rows)
-        if self.noise is not None:
-            batch = (self.noise.fixed(batch[0].cpu(), rows).to(batch[0].device), *batch[1:])
-        return batch
+        x, *y = self.fetch(rows)
+        return (x if self.noise is None else self.noise.fixed(x.cpu(), rows).to(x.device), *y)
 
     def batches(self, batch_size: int = 1000, device: str | torch.device = "cpu") -> Iterator[tuple[Tensor, ...]]:
         """Everything in order, as ``take`` gives it: batches of at most ``batch_size`` rows on ``device``."""
-        check_size("batch_size", batch_size)
-        for start in range(0, len(self), batch_size):
-            yield tuple(part.to(device) for part in self.take(slice(start, start + batch_size)))
+        self.check_resolved()
+        starts = range(0, len(self), check_size("batch_size", batch_size))
+        return (tuple(part.to(device) for part in self.take(slice(at, at + batch_size))) for at in starts)
 
     def mean(self) -> Tensor:
         """Mean of x over the rows, shape ``shape``, missing entries left out, before any fresh noise.
@@ -194,22 +205,12 @@ class Split:
         """Standard deviation of every entry of x over the rows, shape ``shape``, with the rows that ``mean`` takes."""
         return self._moments()[1]
 
-    def _moments(self) -> tuple[Tensor, Tensor]:
+    def _moments(self) -> list[Tensor]:
         if len(self) == 0:
             raise ValueError(f"{self.where} is empty")
-        blocks = self._blocks()
-        if isinstance(self.x, Rows):
-            blocks = self.x.blocks(_spaced(len(self), _MEAN_ROWS))
-        total = squares = count = torch.zeros(self.shape, dtype=torch.float64)
-        for _, block in blocks:
-            block = block.cpu().double()
-            total = total + block.nansum(0)
-            squares = squares + block.square().nansum(0)
-            count = count + (~block.isnan()).sum(0)
-        dtype = torch.float32 if isinstance(self.x, Rows) else self.x.dtype
-        mean = total / count.clamp(min=1)
-        variance = (squares / count.clamp(min=1) - mean.square()).clamp(min=0)
-        return mean.to(dtype), variance.sqrt().to(dtype)
+        rows = np.linspace(0, len(self) - 1, min(len(self), _MEAN_ROWS)).astype(np.int64) if self.streamed else None
+        dtype = torch.float32 if self.streamed else self.x.dtype
+        return [value.to(dtype) for value in moments(block for _, block in blocks(self.x, rows))[:2]]
 
     def resolve(self, support: constraints.Constraint | None) -> Split:
         """This split with ``binarize="auto"`` decided by what the likelihood can emit.
@@ -218,16 +219,15 @@ class Split:
             support: the likelihood's support. On {0, 1} "auto" becomes "dynamic", otherwise "none".
 
         Example:
-            >>> as_split(torch.rand(4, 2), binarize="auto").resolve(constraints.boolean).binarize
+            >>> Split(torch.rand(4, 2), binarize="auto").resolve(constraints.boolean).binarize
             'dynamic'
         """
         if self.binarize != "auto":
             return self
         split = copy.copy(self)
-        dynamic = elementwise(support) is constraints.boolean and self.levels is None
-        split.binarize = "dynamic" if dynamic else "none"
+        split.binarize = "dynamic" if entry(support) is constraints.boolean and self.levels is None else "none"
         split.config = None if self.config is None else self.config | {"binarize": split.binarize}
-        if dynamic:
+        if split.binarize == "dynamic":
             split._set_noise()
         return split
 
@@ -250,16 +250,8 @@ class Split:
         missing = missing or allows_missing(support)
         if len(self) == 0 or self.shape.numel() == 0:
             raise ValueError(f"{self.where} is empty: its shape is {tuple(self.x.shape)}")
-        if needs_labels and not self.labelled:
-            raise ValueError(
-                f"labels y are needed, but the {self.part} split of {self.name} has none; give (x, y), a 'label' "
-                "column or a folder for each class"
-            )
-        if needs_labels and isinstance(self.y, Tensor) and not self.y.isfinite().all():
-            row = int((~self.y.isfinite().reshape(len(self), -1).all(1)).nonzero()[0])
-            raise ValueError(
-                f"labels y are needed, but row {self._row(row)} of the {self.part} split of {self.name} has none"
-            )
+        if needs_labels:
+            self._check_labels()
         if self.binarize == "auto":
             self.resolve(support).check(support, missing=missing)
             return
@@ -269,76 +261,25 @@ class Split:
             support = None
         if isinstance(self.x, Rows):
             self._guard = (support, missing)
-            few = max(1, min(len(self), _FIRST_ROWS, _BLOCK // self.shape.numel()))
-            self.fetch(np.arange(few))
+            self.fetch(np.arange(self._few()))
         else:
-            for rows, block in self._blocks():
-                check_values(block, rows, self.where, support, missing, self.index, self.config is not None)
+            for rows, block in blocks(self.x):
+                check_values(block, self._numbers(rows), self.where, support, missing, self.config is not None)
 
-    def _row(self, position: int) -> int:
-        """Row number in the source, where it is known."""
-        return int(position if self.index is None else self.index[position])
+    def _check_labels(self) -> None:
+        owner = f"the {self.part} split of {self.name}"
+        if self.y is None:
+            raise ValueError(
+                f"labels y are needed, but {owner} has none; give (x, y), a 'label' column or a folder for each class"
+            )
+        if isinstance(self.y, Tensor) and not self.y.isfinite().all():
+            row = (~self.y.isfinite().reshape(len(self), -1).all(1)).nonzero()[0].numpy()
+            raise ValueError(f"labels y are needed, but row {self._numbers(row)[0]} of {owner} has none")
 
+    def _few(self) -> int:
+        """How many of a streamed split's rows are looked at before the others."""
+        return max(1, min(len(self), _FIRST_ROWS, BLOCK // max(1, self.shape.numel())))
 
-def as_split(
-    train: Any, *, part: str = "train", binarize: str = "none", seed: int = 0, name: str = "your data"
-) -> Split:
-    """What a user may train on, as a ``Split``.
-
-    The values are taken as they are. Torch tensors keep their floating dtype; numpy arrays and integers become
-    float32. uint8 pictures above 1 are refused, since they have to be scaled to [0, 1] first. Labels y become int64
-    where their dtype is integer or bool, and float32 where it is a floating one, whatever their values. Items of a
-    torch Dataset are asked for anew each time they are used, since it may augment them.
-
-    Args:
-        train: a Split, a tensor or array x of shape (N, ...), a tuple (x,) or (x, y), or a torch Dataset with a length
-            whose items are x, (x,) or (x, y).
-        part: "train", "valid" or "test".
-        binarize: as for ``Split``; "none" leaves a user's own data as they are.
-        seed: seed of the fixed draws.
-        name: how errors call the data.
-
-    Raises:
-        TypeError: anything else.
-        ValueError: empty data, x and y of different lengths, a ``Data`` rather than one of its splits.
-
-    Example:
-        >>> as_split((torch.rand(5, 3), [0, 1, 0, 1, 1]))
-        Split(train, 5 rows of (3,), labelled, binarize='none')
-    """
-    if isinstance(train, Split):
-        return train
-    if isinstance(getattr(train, "train", None), Split):
-        raise ValueError(f"data {train.name} is a whole data set: say which part, such as its .train or .valid")
-    options = {"part": part, "binarize": binarize, "seed": seed, "name": name}
-    if isinstance(train, Rows):
-        return Split(train, **options)
-    if type(train) is torch.utils.data.TensorDataset:
-        train = train.tensors
-    if isinstance(train, Tensor | np.ndarray):
-        train = (train,)
-    if isinstance(train, tuple) and train[2:] and isinstance(train[0], Tensor | np.ndarray):
-        raise ValueError(f"data must be x, (x,) or (x, y), not {len(train)} tensors")
-    if isinstance(train, tuple | list) and 1 <= len(train) <= 2 and not np.isscalar(train[0]):
-        x = to_float(train[0], "x")
-        if x.dim() == 0:
-            raise ValueError(f"x is the number {x.item():g}: wanted (rows, ...)")
-        split = Split(x, None if len(train) == 1 or train[1] is None else to_labels(train[1]), **options)
-    elif hasattr(train, "__getitem__") and hasattr(train, "__len__") and not isinstance(train, str | dict | list):
-        if len(train) == 0:
-            raise ValueError("the data set is empty")
-        items = Items(train)
-        rows = Rows(items, where=f"x of the {part} split of {name}")
-        split = Split(rows, Labels(rows) if items.labelled else None, **options)
-    else:
-        raise TypeError(
-            "data must be a split of data.load, a tensor, a tuple (x,) or (x, y), or a torch Dataset with a length, "
-            f"not {type(train).__name__}"
-        )
-    if len(split) == 0 or split.shape.numel() == 0:
-        raise ValueError(f"x is empty: its shape is {tuple(split.x.shape)}")
-    return split
-
-
-def _spaced(count: int, most: int) -> np.ndarray:
-    return np.linspace(0, count - 1, min(count, most)).astype(np.int64)
+    def _numbers(self, rows: np.ndarray) -> np.ndarray:
+        """Row numbers in the source, where they are known."""
+        return rows if self.index is None else self.index[rows]

@@ -1,4 +1,4 @@
-"""Tables in .csv files: rows of numbers, or of words where the columns' kinds say so; and filling in their empty cells.
+"""Tables in .csv files: rows of numbers, or of words where the columns' kinds say so.
 
 The first line is a header if it holds a word. An empty cell or ``nan`` is missing: NaN. In a binary, categorical or
 ordinal column the words are numbered: 0 and 1, ... in the order declared, else sorted, which the kind then records, so
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import array
 import csv
+import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -23,14 +24,7 @@ from .kinds import Column, complete, mapping_of, parse_kinds
 
 @dataclass
 class CSV:
-    """The contents of a .csv file.
-
-    Attributes:
-        names: of the columns of ``x``.
-        x: (N, D) float64, NaN where missing.
-        marks: the cells of the label column, or None.
-        kinds: every column's kind, by name, or None if none were asked for.
-    """
+    """Columns ``names`` of x (N, D), NaN where missing; ``marks``, the cells of the label column; kinds by name."""
 
     names: list[str]
     x: np.ndarray
@@ -50,135 +44,86 @@ def read_csv(path: Path, labels: str | None = None, kinds: Any = None, only: boo
     Raises:
         ValueError: rows of different lengths, cells that are not numbers, words that the kinds do not have.
     """
-    reader = _Reader(path, labels, kinds, only)
-    lines = _lines(path)
-    for number, row in lines:
-        reader.take(row, number)
-    return reader.finish()
+    auto, lines = kinds == "auto", _lines(path)
+    declared = mapping_of(None if auto else kinds)
+    first = next(lines, (0, []))
+    header, names = column_names(first[1])
+    mark = _label_column(names, labels, [str(key) for key in declared], path)
+    at = [names.index(str(key)) for key in declared] if only else [i for i in range(len(names)) if i != mark]
+    every = parse_kinds(declared, names)
+    columns = [every[i] for i in at]
+    # The words of each column that has any, numbered in the order in which they are met.
+    words: list[dict[str, float] | None] = [{} if auto or column.levelled else None for column in columns]
+    cells, marks = array.array("d"), []
+    for number, row in lines if header else itertools.chain([first], lines):
+        if len(row) != len(names):
+            raise ValueError(f"{path} has {len(row)} cells in line {number}, and {len(names)} in its first")
+        for i, seen in zip(at, words, strict=True):
+            try:
+                cells.append(_number(row[i], seen))
+            except ValueError:
+                use = "" if kinds is None else "; leave it empty if it is missing, or declare categorical"
+                raise ValueError(
+                    f"{path}, line {number}, column {names[i]!r} holds {row[i]!r}, which is not a number{use}"
+                ) from None
+        if mark is not None:
+            marks.append(row[mark].strip())
+    if not cells:
+        raise ValueError(f"{path} is empty: no rows of numbers")
+    x = np.frombuffer(cells, dtype=np.float64).reshape(-1, len(at))
+    table = CSV([names[i] for i in at], x, marks if mark is not None else None)
+    if kinds is not None:
+        for i, seen in enumerate(words):
+            if seen is not None:
+                columns[i], values = _number_words(columns[i], [*seen], auto, path)
+                known = ~np.isnan(x[:, i])
+                x[known, i] = np.array(values)[x[known, i].astype(int)]
+        table.kinds = complete(columns, torch.from_numpy(x), auto)
+    return table
 
 
 def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
+    """The rows that are not empty, with their line numbers."""
     with path.open(newline="", encoding="utf-8-sig") as file:
         reader = csv.reader(file)
         try:
-            for row in reader:
-                if row:
-                    yield reader.line_num, row
+            yield from ((reader.line_num, row) for row in reader if row)
         except (UnicodeDecodeError, csv.Error) as error:
             raise ValueError(f"{path} is not a readable .csv file: {error}") from None
 
 
-class _Reader:
-    """Takes the rows of a file one by one."""
-
-    def __init__(self, path: Path, labels: str | None, kinds: Any, only: bool) -> None:
-        self.path, self.labels, self.only = path, labels, only
-        self.kinds = kinds if kinds in (None, "auto") else mapping_of(kinds)
-        self.width: int | None = None
-        self.cells, self.marks = array.array("d"), []
-
-    def take(self, row: list[str], line: int) -> None:
-        if self.width is None and self._first(row):
-            return
-        if len(row) != self.width:
-            raise ValueError(f"{self.path} has {len(row)} cells in line {line}, and {self.width} in its first")
-        for at, name, number in self.columns:
-            try:
-                self.cells.append(number(row[at]))
-            except ValueError:
-                raise ValueError(
-                    f"{self.path}, line {line}, column {name!r} holds {row[at]!r}, which is not a number{self._advice}"
-                ) from None
-        if self.mark is not None:
-            self.marks.append(row[self.mark].strip())
-
-    def _first(self, row: list[str]) -> bool:
-        """Learn the columns from the first line; whether it is a header."""
-        self.width = len(row)
-        header = is_header(row)
-        names = [cell.strip() for cell in row] if header else [str(i) for i in range(len(row))]
-        auto = self.kinds == "auto"
-        declared = parse_kinds(None if auto else self.kinds, names) if self.kinds is not None else ()
-        named = [] if auto else [str(key) for key in self.kinds or ()]
-        self.mark = _label_column(names, self.labels, named, self.path)
-        kept = [i for i in range(len(names)) if i != self.mark]
-        if self.only:
-            kept = [names.index(name) for name in named]
-        self.names = [names[i] for i in kept]
-        self.declared = [declared[i] for i in kept] if declared else None
-        self.coders = [Coder() if auto or (declared and declared[i].levelled) else None for i in kept]
-        self.columns = [(at, names[at], coder or _as_number) for at, coder in zip(kept, self.coders, strict=True)]
-        self._advice = "" if self.kinds is None else "; leave it empty if it is missing, or declare categorical"
-        return header
-
-    def finish(self) -> CSV:
-        if not self.cells:
-            raise ValueError(f"{self.path} is empty: no rows of numbers")
-        x = np.frombuffer(self.cells, dtype=np.float64).reshape(-1, len(self.names))
-        marks = self.marks if self.mark is not None else None
-        if self.declared is None:
-            return CSV(self.names, x, marks)
-        x, columns = x.copy(), list(self.declared)
-        for i, coder in enumerate(self.coders):
-            if coder is not None:
-                columns[i], values = _number_words(columns[i], coder.words, self.kinds == "auto", self.path)
-                seen = ~np.isnan(x[:, i])
-                x[seen, i] = np.array(values)[x[seen, i].astype(int)]
-        return CSV(self.names, x, marks, complete(columns, torch.from_numpy(x), self.kinds == "auto"))
-
-
-class Coder:
-    """The words of a column as numbers in the order in which they are met.
-
-    Example:
-        >>> coder = Coder()
-        >>> [coder(cell) for cell in ("b", " a", "", "b")], coder.words
-        ([0.0, 1.0, nan, 0.0], ['b', 'a'])
-    """
-
-    def __init__(self) -> None:
-        self.seen: dict[str, float] = {}
-
-    def __call__(self, cell: str) -> float:
-        """The number of a cell, NaN if it is empty."""
-        word = cell.strip()
-        return np.nan if is_missing(word) else self.seen.setdefault(word, float(len(self.seen)))
-
-    @property
-    def words(self) -> list[str]:
-        """What was met, in order."""
-        return list(self.seen)
+def _number(cell: str, seen: dict[str, float] | None) -> float:
+    """A cell's number, or that of its word among those ``seen``; NaN if it is empty."""
+    if seen is None:
+        return float(cell) if cell.strip() else np.nan
+    return np.nan if is_missing(cell) else seen.setdefault(cell.strip(), float(len(seen)))
 
 
 def _number_words(column: Column, words: Sequence[str], auto: bool, path: Path) -> tuple[Column, list[float]]:
     """The column with what its levels are called, and the number of each of the words met."""
     where = f"{path}, column {column.name!r}"
-    numbers = all(is_number(word) for word in words)
-    names = [plain(word) for word in words]
     if column.words is not None:
         odd = [word for word in words if word not in column.words and plain(word) not in column.words]
         if odd:
             raise ValueError(f"{where} holds {odd[0]!r}, which is none of its levels; {nearest(odd[0], column.words)}")
         return column, [float(column.words.index(w if w in column.words else plain(w))) for w in words]
+    names, numbers = [plain(word) for word in words], all(map(is_number, words))
     values = [float(word) for word in words] if numbers else []
     if column.kind != "binary" and column.levels in values and set(values) <= {*range(1, column.levels + 1)}:
         return replace(column, words=tuple(str(k + 1) for k in range(column.levels))), [v - 1 for v in values]
     if numbers and (auto or column.kind == "binary" or column.levels):
         return column, values
+    if not numbers and column.kind == "ordinal":
+        raise ValueError(f"{where} holds words, whose order is not known: declare it, as in ordinal(low<middle<high)")
+    levels = sorted(set(names), key=float if numbers else None)
     if numbers:
-        odd = [word for word in words if float(word) != np.floor(float(word))]
+        odd = [word for word in words if not float(word).is_integer()]
         if odd:
             raise ValueError(f"{where} holds {odd[0]}, but {column.kind} takes whole numbers or words; real would fit")
-        levels = sorted(set(names), key=float)
         if levels == [str(i) for i in range(len(levels))]:
             return replace(column, levels=max(2, len(levels))), values
-    elif column.kind == "ordinal":
-        raise ValueError(f"{where} holds words, whose order is not known: declare it, as in ordinal(low<middle<high)")
-    else:
-        levels = sorted(set(names))
     if column.levels is not None and len(levels) > column.levels:
-        some = ", ".join(levels[:3])
-        more = "; categorical would fit" if column.kind == "binary" else ""
+        some, more = ", ".join(levels[:3]), "; categorical would fit" if column.kind == "binary" else ""
         raise ValueError(
             f"{where} holds {len(levels)} words ({some}, ...), but {column.spelled} has {column.levels}{more}"
         )
@@ -189,36 +134,27 @@ def _number_words(column: Column, words: Sequence[str], auto: bool, path: Path) 
 
 
 def _label_column(names: Sequence[str], labels: str | None, named: Sequence[str], path: Path) -> int | None:
-    if labels is not None:
-        if labels not in names:
-            raise ValueError(f"{path} has no column {labels!r}: {nearest(labels, names)}")
-        return list(names).index(labels)
-    return next((list(names).index(name) for name in ("label", "y") if name in names and name not in named), None)
+    if labels is not None and labels not in names:
+        raise ValueError(f"{path} has no column {labels!r}: {nearest(labels, names)}")
+    found = labels or next((name for name in ("label", "y") if name in names and name not in named), None)
+    return None if found is None else list(names).index(found)
 
 
-def is_header(row: Sequence[str]) -> bool:
-    """Whether a first line holds names rather than numbers."""
-    return any(cell.strip() and not is_number(cell) for cell in row)
+def column_names(first: Sequence[str]) -> tuple[bool, list[str]]:
+    """Whether a first line holds names rather than numbers, and the columns' names: those, or numbers from 0."""
+    header = any(cell.strip() and not is_number(cell) for cell in first)
+    return header, [cell.strip() if header else str(i) for i, cell in enumerate(first)]
 
 
-def is_number(cell: str) -> bool:
-    """Whether a cell reads as a number; ``nan`` does."""
-    try:
-        float(cell)
-    except ValueError:
-        return False
-    return True
-
-
-def is_whole(cell: str) -> bool:
-    """Whether a cell is written as a whole number: without a point or an exponent.
+def is_number(cell: str, kind: type[float] | type[int] = float) -> bool:
+    """Whether a cell reads as a number, ``nan`` included; of ``kind=int``, without a point or an exponent.
 
     Example:
-        >>> is_whole("3"), is_whole("-03"), is_whole("3.0"), is_whole("3e2"), is_whole("")
-        (True, True, False, False, False)
+        >>> is_number("3e2"), [is_number(cell, int) for cell in ("3", "-03", "3.0", "3e2", "")]
+        (True, [True, True, False, False, False])
     """
     try:
-        int(cell)
+        kind(cell)
     except ValueError:
         return False
     return True
@@ -237,7 +173,3 @@ def plain(word: str) -> str:
         ('2', '2', '2b')
     """
     return f"{float(word):.0f}" if is_number(word) and float(word).is_integer() else word
-
-
-def _as_number(cell: str) -> float:
-    return float(cell) if cell.strip() else np.nan

@@ -17,9 +17,9 @@ from torch.distributions import constraints
 
 from ..checks import check_event, check_size
 from ..networks import MLP, Head
+from .softplus import inverse_softplus
 
 SCALE_FLOOR = 1e-6
-INVERSE_SOFTPLUS_OF_ONE = 0.5413248546129181  # log(e - 1)
 
 
 class Layered(TorchDistribution):
@@ -27,7 +27,7 @@ class Layered(TorchDistribution):
 
     Args:
         first: distribution of the layer that is drawn first, event shape (size,).
-        conditionals: for every other layer, in the order of drawing, a callable from the layer before (..., size) to
+        conditionals: for each later layer, in the order of drawing, a callable from the layer before (..., size) to
             a distribution of batch shape (...).
         sizes: sizes of z1 ... zL.
         top_down: zL is drawn first; else z1.
@@ -86,7 +86,7 @@ class NormalGiven(nn.Module):
         super().__init__()
         self.network = MLP(given, hidden)
         self.head = Head(self.network, (size,), parameters=2)
-        nn.init.constant_(self.head.bias(1), INVERSE_SOFTPLUS_OF_ONE)
+        nn.init.constant_(self.head.bias(1), inverse_softplus(1.0))
 
     def forward(self, z: Tensor) -> TorchDistribution:
         """Distribution of batch shape (...) and event shape (size,) from z (..., given)."""
@@ -99,7 +99,7 @@ def layer_sizes(dim: int, layers: int | Sequence[int]) -> tuple[int, ...]:
 
     Args:
         dim: size of the code.
-        layers: how many layers, their sizes then as equal as they come, lower ones first; or the sizes.
+        layers: number of layers, of sizes as equal as possible, larger ones first; or their sizes.
 
     Raises:
         ValueError: fewer than two layers, or sizes that do not add up.

@@ -1,4 +1,4 @@
-"""Any distribution of independent entries, with NaN for the entries that were not seen.
+"""Any distribution of independent entries, with NaN for entries that are missing.
 
     log p(x_seen) = sum_i [x_i is seen] log p_i(x_i)
 
@@ -7,7 +7,7 @@ which is the exact marginal of the seen entries, since the others integrate (or 
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from pyro.distributions import TorchDistribution
@@ -17,6 +17,15 @@ from torch.distributions import Independent
 from .. import supports
 
 
+@runtime_checkable
+class ByEntry(Protocol):
+    """A distribution with a log-probability for every single entry."""
+
+    def entry_log_prob(self, x: Tensor, seen: Tensor) -> Tensor:
+        """Log-probability of every entry of x (..., *event_shape); ``seen`` marks the observed ones."""
+        ...
+
+
 def entry_log_prob(p: Any, x: Tensor, seen: Tensor | None = None) -> Tensor:
     """Log-probability of every entry of x (..., *event_shape), before they are summed over the event.
 
@@ -24,7 +33,7 @@ def entry_log_prob(p: Any, x: Tensor, seen: Tensor | None = None) -> Tensor:
         p: a distribution with a method ``entry_log_prob(x, seen)`` of its own, or ``Independent`` over all of its
             event dimensions.
         x: values inside the support, unseen entries included.
-        seen: which entries of x were seen; None for all. For distributions whose entries depend on that.
+        seen: which entries of x were observed; None for all. Only some distributions use it.
 
     Raises:
         ValueError: a distribution whose entries depend on each other.
@@ -34,12 +43,12 @@ def entry_log_prob(p: Any, x: Tensor, seen: Tensor | None = None) -> Tensor:
         >>> entry_log_prob(dist.Normal(torch.zeros(5, 3), 1.0).to_event(1), torch.zeros(5, 3)).shape
         torch.Size([5, 3])
     """
-    while not hasattr(p, "entry_log_prob") and isinstance(p, Independent):
+    while isinstance(p, Independent) and not isinstance(p, ByEntry):
         p = p.base_dist
-    if hasattr(p, "entry_log_prob"):
+    if isinstance(p, ByEntry):
         return p.entry_log_prob(x, torch.ones_like(x, dtype=torch.bool) if seen is None else seen)
     if p.event_shape:
-        raise ValueError(f"the entries of {type(p).__name__} depend on each other, so single ones have no density")
+        raise ValueError(f"the entries of {type(p).__name__} depend on each other, so a single one has no density")
     return p.log_prob(x)
 
 
@@ -49,7 +58,7 @@ class MissingEntries(TorchDistribution):
     Args:
         base: distribution for which ``entry_log_prob`` is defined.
         fill: value inside the support of every entry, a number or a tensor that broadcasts to the event shape; it
-            stands in for NaN while log-probabilities are computed and never enters the result or a gradient.
+            replaces NaN while log-probabilities are computed and never affects the result or a gradient.
 
     Example:
         >>> import pyro.distributions as dist
@@ -62,7 +71,7 @@ class MissingEntries(TorchDistribution):
 
     def __init__(self, base: Any, fill: float | Tensor | None = None, validate_args: bool | None = None) -> None:
         self.base = base
-        self.fill = supports.inside(_entry(base.support)) if fill is None else fill
+        self.fill = supports.inside(supports.entry(base.support)) if fill is None else fill
         super().__init__(base.batch_shape, base.event_shape, validate_args=validate_args)
 
     @property
@@ -101,9 +110,3 @@ class MissingEntries(TorchDistribution):
         """Log-probability of the entries that are not NaN, shape (...)."""
         value = self.entry_log_prob(x)
         return value.flatten(value.dim() - self.event_dim).sum(-1) if self.event_dim else value
-
-
-def _entry(support: Any) -> Any:
-    while hasattr(support, "base_constraint"):
-        support = support.base_constraint
-    return support

@@ -16,12 +16,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from .importance import check_data, evaluating, tile
+from ..models import Pair
+from .doors import batches, check_data, evaluating
+from .importance import tile
 from .layout import layout
 from .path import Path, Settings, settings
 from .weights import LogLikelihood, summarize
@@ -72,9 +73,10 @@ class Bidirectional:
 
 
 def annealed_log_likelihood(
-    model: nn.Module,
+    model: Pair,
     x: Tensor,
     y: Tensor | None = None,
+    *,
     num_chains: int = 16,
     num_temperatures: int = 500,
     leapfrog: int = 10,
@@ -108,17 +110,12 @@ def annealed_log_likelihood(
     generative models".
 
     Example:
-        >>> from ppl_vae import likelihoods, models, networks, posteriors, priors
-        >>> vae = models.VAE(
-        ...     priors.Normal(2),
-        ...     posteriors.Normal(networks.MLP(6, [8]), 2),
-        ...     likelihoods.Bernoulli(networks.MLP(2, [8]), 6),
-        ... )
+        >>> from ppl_vae import VAE, likelihoods, networks, priors
+        >>> vae = VAE(priors.Normal(2), likelihood=likelihoods.Bernoulli(networks.MLP(2, [8]), 6))
         >>> annealed_log_likelihood(vae, torch.ones(5, 6), num_chains=2, num_temperatures=5).value.shape
         torch.Size([5])
     """
     chosen = settings(num_chains, num_temperatures, leapfrog, start)
-    x = check_data(model, x)
 
     def piece(path: Path) -> tuple[Tensor, ...]:
         steps = path.find_steps()
@@ -130,9 +127,10 @@ def annealed_log_likelihood(
 
 
 def bidirectional(
-    model: nn.Module,
+    model: Pair,
     x: Tensor,
     y: Tensor | None = None,
+    *,
     num_chains: int = 16,
     num_temperatures: int = 500,
     leapfrog: int = 10,
@@ -163,17 +161,12 @@ def bidirectional(
     Source: Grosse, Ghahramani and Adams 2015, "Sandwiching the marginal likelihood using bidirectional Monte Carlo".
 
     Example:
-        >>> from ppl_vae import likelihoods, models, networks, posteriors, priors
-        >>> vae = models.VAE(
-        ...     priors.Normal(2),
-        ...     posteriors.Normal(networks.MLP(6, [8]), 2),
-        ...     likelihoods.Bernoulli(networks.MLP(2, [8]), 6),
-        ... )
+        >>> from ppl_vae import VAE, likelihoods, networks, priors
+        >>> vae = VAE(priors.Normal(2), likelihood=likelihoods.Bernoulli(networks.MLP(2, [8]), 6))
         >>> bidirectional(vae, torch.ones(5, 6), num_chains=2, num_temperatures=5).upper.shape
         torch.Size([5])
     """
     chosen = settings(num_chains, num_temperatures, leapfrog, start)
-    x = check_data(model, x)
 
     def piece(path: Path) -> tuple[Tensor, ...]:
         u = path.simulate()
@@ -186,7 +179,7 @@ def bidirectional(
 
 
 def _in_pieces(
-    model: Any,
+    model: Pair,
     x: Tensor,
     y: Tensor | None,
     seed: int,
@@ -194,6 +187,7 @@ def _in_pieces(
     chosen: Settings,
     piece: Callable[[Path], tuple[Tensor, ...]],
 ) -> list[Tensor]:
+    x, y = check_data(model, x, y, third="num_chains")
     with evaluating(model, seed) as device:
         found = layout(model, x, y, device)
         if found.shared:
@@ -208,8 +202,6 @@ def _in_pieces(
             )
         # A gradient keeps about three times what a density does.
         _, examples = tile(found, len(x), chosen.chains, memory // 3)
-        parts = []
-        for i in range(0, len(x), examples):
-            batch = tuple(t[i : i + examples].to(device) for t in (x, y) if t is not None)
-            parts.append([t.to("cpu", x.dtype) for t in piece(Path(model, batch, chosen, found))])
+        pieces = (piece(Path(model, batch, chosen, found)) for batch in batches(device, examples, x, y))
+        parts = [[t.to("cpu", x.dtype) for t in found] for found in pieces]
     return [torch.cat(column) for column in zip(*parts, strict=True)]

@@ -8,21 +8,26 @@ higher than a normal datum, ties counted as one half.
 from __future__ import annotations
 
 import math
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import Tensor
 
 from ..checks import nearest
+from ..models import Codec, Pair
+from ..models.protocols import is_pair
+from .coding import reconstruction_error
+from .doors import check_data, check_share
 from .importance import log_likelihood
-from .terms import reconstruction_error
 
 SCORES = ("auto", "reconstruction", "log-likelihood")
 
 
 def anomaly_scores(
-    model: Any,
+    model: Codec | Pair,
     x: Tensor,
+    y: Tensor | None = None,
+    *,
     score: Literal["auto", "reconstruction", "log-likelihood"] = "auto",
     num_particles: int = 100,
     seed: int = 0,
@@ -32,6 +37,7 @@ def anomaly_scores(
     Args:
         model: an autoencoder or a VAE.
         x: data (B, *shape).
+        y: labels (B, ...), or None.
         score: "reconstruction" for the squared error, "log-likelihood" for -log p(x) of a VAE in nats; "auto" takes the
             second where there is one.
         num_particles: samples of z for every datum, for the log-likelihood.
@@ -39,7 +45,7 @@ def anomaly_scores(
 
     Raises:
         ValueError: an unknown score, or data outside the model's support.
-        TypeError: the log-likelihood of a model that has none.
+        TypeError: the log-likelihood of a model that has none, or a number or a word in the place of y.
 
     Source: An and Cho 2015, "Variational autoencoder based anomaly detection".
 
@@ -51,11 +57,12 @@ def anomaly_scores(
     """
     if score not in SCORES:
         raise ValueError(f"score {score!r} is unknown; {nearest(str(score), SCORES)}")
-    if score == "log-likelihood" and not hasattr(model, "guide"):
+    check_data(model, x, y, values=False, third="score")
+    if score == "log-likelihood" and not is_pair(model):
         raise TypeError(f"{type(model).__name__} has no log-likelihood; use score 'reconstruction'")
-    if score == "reconstruction" or not hasattr(model, "guide"):
-        return reconstruction_error(model, x)
-    return -log_likelihood(model, x, num_particles=num_particles, seed=seed).value
+    if is_pair(model) and score != "reconstruction":
+        return -log_likelihood(model, x, y, num_particles=num_particles, seed=seed).value
+    return reconstruction_error(model, x, y)
 
 
 def threshold(scores: Tensor, quantile: float = 0.95) -> float:
@@ -68,8 +75,7 @@ def threshold(scores: Tensor, quantile: float = 0.95) -> float:
         >>> threshold(torch.arange(101.0), 0.95)
         95.0
     """
-    if isinstance(quantile, bool) or not 0 <= quantile <= 1:
-        raise ValueError(f"quantile must be a share between 0 and 1, not {quantile!r}")
+    check_share("quantile", quantile)
     if scores.numel() == 0:
         raise ValueError("scores is empty; give those of normal data")
     ordered = check_scores("scores", scores).double().flatten().sort().values

@@ -15,11 +15,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..checks import check_size
+from ..models import Codec, Pair
+from ..models.protocols import is_pair
+from .doors import check_data, check_labels, evaluating
 from .draws import entry_names, looks, per_datum, run, simulate, structure
-from .importance import check_data, evaluating
 from .ranks import SBC, VSBC, Coverage
 from .weights import LogLikelihood, trusted_khat
 
@@ -44,12 +46,13 @@ class Khat:
 
 
 def sbc(
-    model: nn.Module,
+    model: Pair,
     x: Tensor | int,
+    y: Tensor | None = None,
+    *,
     num_datasets: int | None = None,
     num_draws: int = 99,
     seed: int = 0,
-    y: Tensor | None = None,
 ) -> SBC:
     """Simulation-based calibration of the guide.
 
@@ -59,10 +62,10 @@ def sbc(
     Args:
         model: a module with Pyro programs ``model`` and ``guide``, all latents inside the data plate.
         x: a batch (B, *shape) whose like is simulated, or for a model that generates without data a number of examples.
+        y: labels (B, ...) that the data are simulated for, or None.
         num_datasets: N data to simulate, in as many batches of B as it takes; B by default.
         num_draws: L draws of the guide for each.
         seed: of all draws; the caller's generators are left alone.
-        y: labels (B, ...) that the data are simulated for, or None.
 
     Raises:
         ValueError: latents outside the data plate, an observed site that is not x, a guide that gives NaN.
@@ -71,22 +74,21 @@ def sbc(
     simulation-based calibration".
 
     Example:
-        >>> from ppl_vae import likelihoods, models, networks, posteriors, priors
-        >>> vae = models.VAE(
-        ...     priors.Normal(2),
-        ...     posteriors.Normal(networks.MLP(6, [8]), 2),
-        ...     likelihoods.Bernoulli(networks.MLP(2, [8]), 6),
-        ... )
+        >>> from ppl_vae import VAE, likelihoods, networks, priors
+        >>> vae = VAE(priors.Normal(2), likelihood=likelihoods.Bernoulli(networks.MLP(2, [8]), 6))
         >>> result = sbc(vae, 100, num_draws=19)
         >>> result.ranks.shape, result.names, result.histogram(bins=10).sum(0).tolist()
         (torch.Size([100, 2]), ('z[0]', 'z[1]'), [100, 100])
     """
-    if not (hasattr(model, "model") and hasattr(model, "guide")):
-        raise TypeError(f"model must have Pyro programs model and guide; {type(model).__name__} has not both")
+    if not is_pair(model):
+        raise TypeError(f"model must be a models.Pair, with Pyro programs model and guide, not {type(model).__name__}")
     check_size("num_draws", num_draws)
     n = None if num_datasets is None else check_size("num_datasets", num_datasets, least=2)
     with evaluating(model, seed) as device:
-        x = _generated(model, x) if isinstance(x, int) else check_data(model, x)
+        if isinstance(x, int):
+            x, y = _generated(model, x), check_labels(model, y, x, third="num_datasets")
+        else:
+            x, y = check_data(model, x, y, third="num_datasets")
         batch = tuple(t.to(device) for t in (x, y) if t is not None)
         n = len(x) if n is None else n
         pieces: list[tuple[Tensor, ...]] = []
@@ -98,53 +100,37 @@ def sbc(
     return SBC(ranks, num_draws, names, jitter)
 
 
-def vsbc(
-    model: nn.Module,
-    x: Tensor | int,
-    num_datasets: int | None = None,
-    num_draws: int = 99,
-    seed: int = 0,
-    y: Tensor | None = None,
-) -> VSBC:
+def vsbc(model: Pair, x: Tensor | int, y: Tensor | None = None, **more: int) -> VSBC:
     """Variational simulation-based calibration: is the guide biased, whatever its width? Arguments as of ``sbc``.
 
     Source: Yao, Vehtari, Simpson and Gelman 2018, "Yes, but did it work? Evaluating variational inference".
 
     Example:
-        >>> from ppl_vae import likelihoods, models, networks, posteriors, priors
-        >>> vae = models.VAE(
-        ...     priors.Normal(2),
-        ...     posteriors.Normal(networks.MLP(6, [8]), 2),
-        ...     likelihoods.Bernoulli(networks.MLP(2, [8]), 6),
-        ... )
+        >>> from ppl_vae import VAE, likelihoods, networks, priors
+        >>> vae = VAE(priors.Normal(2), likelihood=likelihoods.Bernoulli(networks.MLP(2, [8]), 6))
         >>> vsbc(vae, 100).p_values.shape
         torch.Size([2])
     """
-    return sbc(model, x, num_datasets, num_draws, seed, y).vsbc()
+    return sbc(model, x, y, **more).vsbc()
 
 
 def coverage(
-    model: nn.Module,
+    model: Pair,
     x: Tensor | int,
-    levels: Sequence[float] = (0.5, 0.8, 0.9, 0.95),
-    num_datasets: int | None = None,
-    num_draws: int = 99,
-    seed: int = 0,
     y: Tensor | None = None,
+    *,
+    levels: Sequence[float] = (0.5, 0.8, 0.9, 0.95),
+    **more: int,
 ) -> Coverage:
     """How often central intervals of the guide, at nominal ``levels``, hold the true code. Others as of ``sbc``.
 
     Example:
-        >>> from ppl_vae import likelihoods, models, networks, posteriors, priors
-        >>> vae = models.VAE(
-        ...     priors.Normal(2),
-        ...     posteriors.Normal(networks.MLP(6, [8]), 2),
-        ...     likelihoods.Bernoulli(networks.MLP(2, [8]), 6),
-        ... )
+        >>> from ppl_vae import VAE, likelihoods, networks, priors
+        >>> vae = VAE(priors.Normal(2), likelihood=likelihoods.Bernoulli(networks.MLP(2, [8]), 6))
         >>> coverage(vae, 100, levels=[0.9]).value.shape
         torch.Size([1, 2])
     """
-    return sbc(model, x, num_datasets, num_draws, seed, y).coverage(levels)
+    return sbc(model, x, y, **more).coverage(levels)
 
 
 def khat(values: Tensor | LogLikelihood, worst: int = 10, num_particles: int | None = None) -> Khat:
@@ -181,7 +167,7 @@ def khat(values: Tensor | LogLikelihood, worst: int = 10, num_particles: int | N
 
 
 def _generated(model: Any, n: int) -> Tensor:
-    if not hasattr(model, "shape"):
+    if not isinstance(model, Codec):
         raise ValueError(f"x must be a batch like the data to simulate, not {n!r}; only a VAE generates without one")
     return model.model(n=check_size("x", n, least=2)).cpu()
 

@@ -6,8 +6,9 @@ import warnings
 from collections.abc import Callable
 from typing import Any
 
-import torch
 from torch import Tensor, nn
+
+from .. import randomness
 
 FEW = 100_000  # log-weights that never repay a compiler
 TRIED = 64  # particles of the run whose work is counted
@@ -18,9 +19,8 @@ class Weigher:
 
     Args:
         model: a module in evaluation mode.
-        weigh: its log-weights (K, B), from x (B, *shape), y or None, and K.
-        x: one example (1, *shape).
-        y: its label, or None.
+        weigh: its log-weights (K, B), from a batch, (x,) or (x, y), and K.
+        first: a batch of one example.
         weights: how many log-weights the whole evaluation takes.
         full: particles and examples of a full piece; other pieces run eagerly.
     """
@@ -28,43 +28,38 @@ class Weigher:
     def __init__(
         self,
         model: nn.Module,
-        weigh: Callable[[Tensor, Tensor | None, int], Tensor],
-        x: Tensor,
-        y: Tensor | None,
+        weigh: Callable[[tuple[Tensor, ...], int], Tensor],
+        first: tuple[Tensor, ...],
         weights: int,
         full: tuple[int, int],
     ) -> None:
         self.model, self.weigh, self.full = model, weigh, full
         self.run: Any = None
-        self.compile = weights > max(FEW, full[0] * full[1]) and self._is_long(x, y, weights)
+        self.compile = weights > max(FEW, full[0] * full[1]) and self._is_long(first, weights)
 
-    def __call__(self, x: Tensor, y: Tensor | None, num_particles: int) -> Tensor:
-        """Log-weights (K, B) of data x (B, *shape)."""
-        batch = (x,) if y is None else (x, y)
-        if self.compile and (num_particles, len(x)) == self.full:
-            self.run = self.run or self._compiled(batch)
-        if self.run is not None and (num_particles, len(x)) == self.full:
-            return self.run(*batch)
-        return self.weigh(x, y, num_particles)
+    def __call__(self, batch: tuple[Tensor, ...], num_particles: int) -> Tensor:
+        """Log-weights (K, B) of a batch of B examples."""
+        if self.compile and (num_particles, len(batch[0])) == self.full:
+            self.run = self._compiled(batch) if self.run is None else self.run
+            if self.run is not None:
+                return self.run(*batch)[0]
+        return self.weigh(batch, num_particles)
 
-    def _is_long(self, x: Tensor, y: Tensor | None, weights: int) -> bool:
+    def _is_long(self, batch: tuple[Tensor, ...], weights: int) -> bool:
         from ..training.cost import WORTH, forward_seconds, has_compiler
 
-        with torch.random.fork_rng(devices=[x.device] if x.is_cuda else []):
+        device = batch[0].device
+        with randomness.unchanged(device):
             tried = min(TRIED, self.full[0])
-            seconds = forward_seconds(self.model, lambda: self.weigh(x, y, tried), x.device)
-        return seconds * weights / tried > WORTH and has_compiler(x.device)
+            seconds = forward_seconds(self.model, lambda: self.weigh(batch, tried), device)
+        return seconds * weights / tried > WORTH and has_compiler(device)
 
     def _compiled(self, batch: tuple[Tensor, ...]) -> Any:
         from ..training.graphs import NotCapturable, compiled_function
 
-        def weigh(x: Tensor, *y: Tensor) -> list[Tensor]:  # a default would be taken for an input
-            return [self.weigh(x, y[0] if y else None, self.full[0])]
-
         try:
-            run = compiled_function(weigh, batch)
+            return compiled_function(lambda *batch: [self.weigh(batch, self.full[0])], batch)
         except NotCapturable as error:
             self.compile = False
             warnings.warn(f"log-weights are computed eagerly, since {error}", stacklevel=5)
             return None
-        return lambda *batch: run(*batch)[0]

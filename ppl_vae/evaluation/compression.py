@@ -8,15 +8,14 @@ the distortion is |x - d(rounded z)|^2.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..checks import check_size
-from .denoising import decoded
-from .importance import check_shape
-from .terms import check_codes, codes
+from ..models import Codec
+from .coding import check_codec, check_codes, codes, error_at
+from .doors import check_data
 
 
 @dataclass(frozen=True)
@@ -34,13 +33,23 @@ class Compression:
     distortion: Tensor
 
 
-def compress(model: Any, x: Tensor, train: Tensor, levels: int = 16) -> Compression:
+def compress(
+    model: Codec,
+    x: Tensor,
+    y: Tensor | None = None,
+    *,
+    train: Tensor,
+    train_y: Tensor | None = None,
+    levels: int = 16,
+) -> Compression:
     """Rate and distortion of x when codes are rounded to ``levels`` values an entry.
 
     Args:
         model: an autoencoder or a VAE (its posterior means are the codes).
         x: data (B, *shape).
+        y: labels (B, ...), or None; sender and receiver both know them.
         train: data (N, *shape) that ranges and frequencies are taken from: sender and receiver both know them.
+        train_y: labels (N, ...) of these, or None.
         levels: values that an entry may take.
 
     Returns:
@@ -54,12 +63,12 @@ def compress(model: Any, x: Tensor, train: Tensor, levels: int = 16) -> Compress
     Example:
         >>> from ppl_vae import models, networks
         >>> ae = models.Autoencoder(networks.MLP(6, [8]), networks.MLP(2, [8]), 2, 6)
-        >>> compress(ae, torch.rand(5, 6), torch.rand(90, 6), levels=4).rate.shape
+        >>> compress(ae, torch.rand(5, 6), train=torch.rand(90, 6), levels=4).rate.shape
         torch.Size([5])
     """
     check_size("levels", levels, least=2)
-    x = check_shape(model, x)
-    known = check_codes(codes(model, train), "train")
+    x, y = check_data(check_codec(model), x, y, values=False, third="levels")
+    known = check_codes(codes(model, train, train_y), "train").flatten(1)
     low, high = known.amin(0), known.amax(0)
     step = torch.where(high > low, high - low, 1.0) / (levels - 1)
 
@@ -69,7 +78,7 @@ def compress(model: Any, x: Tensor, train: Tensor, levels: int = 16) -> Compress
     seen = level(known).T
     counts = torch.ones(len(seen), levels).scatter_add_(1, seen, torch.ones(seen.shape))
     bits = -(counts / counts.sum(1, keepdim=True)).log2()  # (dim, levels)
-    chosen = level(check_codes(codes(model, x), "x"))
+    z = check_codes(codes(model, x, y), "x")
+    chosen = level(z.flatten(1))
     rate = bits.expand(len(chosen), *bits.shape).gather(2, chosen[..., None]).flatten(1).sum(1)
-    distortion = (x.cpu() - decoded(model, low + step * chosen)).square().flatten(1).sum(1)
-    return Compression(levels, rate, distortion)
+    return Compression(levels, rate, error_at(model, x, y, (low + step * chosen).reshape(z.shape)))

@@ -17,8 +17,10 @@ from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
+from ..distributions.multinomial import Multinomial
 from ..estimators.site import PARTICLES, Site
 from ..estimators.tracing import sites
+from .doors import prepare
 
 
 @dataclass(frozen=True)
@@ -48,8 +50,7 @@ def structure(model: Any, batch: tuple[Tensor, ...]) -> Structure:
     Raises:
         ValueError: no observed site inside a plate, or latent sites that model and guide do not share.
     """
-    if not getattr(model, "prepared", True):
-        model.prepare(*batch)
+    prepare(model, *batch)
     found = sites(model.model, model.guide, batch, 1)
     every = (*found.model.values(), *found.guide.values())
     if found.plate.name is None:
@@ -125,7 +126,7 @@ class _KeepTotals(Messenger):
         self.batch, self.arguments = batch, arguments
 
     def _pyro_sample(self, msg: dict[str, Any]) -> None:
-        if msg["name"] in self.arguments and hasattr(msg["fn"], "mean_for"):
+        if msg["name"] in self.arguments and isinstance(msg["fn"], Multinomial):
             x = self.batch[self.arguments[msg["name"]] or 0]
             msg["fn"].total_count = x.flatten(x.dim() - msg["fn"].event_dim).sum(-1).long()
 

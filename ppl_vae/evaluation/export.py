@@ -11,14 +11,15 @@ from typing import Any
 
 import torch
 from pyro import poutine
-from torch import Tensor, nn
+from torch import Tensor
 
 from ..checks import check_size
 from ..estimators.site import Site
 from ..estimators.sites import Sites
 from ..estimators.tracing import sites
+from ..models import Pair
+from .doors import check_data, evaluating
 from .draws import Structure, frames, run, structure
-from .importance import check_data, evaluating
 from .layout import doubtful_factor
 
 NUMBERS = 2**22  # numbers of x in the draws of one piece
@@ -27,9 +28,10 @@ Named = dict[str, tuple[Tensor, list[str]]]  # values (K, ...) and the names of 
 
 
 def to_arviz(
-    model: nn.Module,
+    model: Pair,
     x: Tensor,
     y: Tensor | None = None,
+    *,
     num_draws: int = 1000,
     chains: int = 1,
     seed: int = 0,
@@ -57,19 +59,15 @@ def to_arviz(
     Source: Kumar et al. 2019, "ArviZ, a unified library for exploratory analysis of Bayesian models in Python".
 
     Example:
-        >>> from ppl_vae import likelihoods, models, networks, posteriors, priors
-        >>> vae = models.VAE(
-        ...     priors.Normal(2),
-        ...     posteriors.Normal(networks.MLP(6, [8]), 2),
-        ...     likelihoods.Bernoulli(networks.MLP(2, [8]), 6),
-        ... )
+        >>> from ppl_vae import VAE, likelihoods, networks, priors
+        >>> vae = VAE(priors.Normal(2), likelihood=likelihoods.Bernoulli(networks.MLP(2, [8]), 6))
         >>> dict(to_arviz(vae, torch.ones(5, 6), num_draws=9).posterior.sizes)
         {'chain': 1, 'draw': 9, 'data': 5, 'z_dim_0': 2}
     """
     arviz = _arviz()
     check_size("num_draws", num_draws)
     total = num_draws * check_size("chains", chains)
-    x = check_data(model, x)
+    x, y = check_data(model, x, y, third="num_draws")
     pieces: list[dict[str, Named]] = []
     with evaluating(model, seed) as device:
         batch = tuple(t.to(device) for t in (x, y) if t is not None)

@@ -21,7 +21,8 @@ from torch import Tensor, nn
 from .. import randomness
 from ..checks import check_size
 from ..estimators import MeanFieldELBO, log_weights
-from .importance import check_data, evaluating
+from ..models import VAE
+from .doors import batches, check_data, evaluating
 from .layout import layout
 from .weights import known_error, summarize, trusted_khat
 
@@ -57,7 +58,7 @@ class Gaps:
         """Mean over the data and its Monte Carlo standard error, of every figure, in nats per example."""
         n = len(self.elbo)
         return {
-            name: (getattr(self, name).mean().item(), self.stderr[name].square().sum().sqrt().item() / n)
+            name: (vars(self)[name].mean().item(), self.stderr[name].square().sum().sqrt().item() / n)
             for name in FIGURES
         }
 
@@ -74,9 +75,10 @@ class Gaps:
 
 
 def gaps(
-    model: nn.Module,
+    model: VAE,
     x: Tensor,
     y: Tensor | None = None,
+    *,
     steps: int = 300,
     lr: float = 0.05,
     num_particles: int = 1000,
@@ -108,18 +110,14 @@ def gaps(
         ``Gaps`` with tensors on the CPU.
 
     Raises:
-        TypeError: a model without a posterior, or a posterior without head and network.
-        ValueError: no data, sizes below 1, or data outside the likelihood's support.
+        TypeError: a model that is no VAE, a posterior without head and network, or a number in the place of y.
+        ValueError: no data, sizes below 1, data outside the likelihood's support, or labels that do not fit.
 
     Source: Cremer, Li and Duvenaud 2018, "Inference suboptimality in variational autoencoders".
 
     Example:
-        >>> from ppl_vae import likelihoods, models, networks, posteriors, priors
-        >>> vae = models.VAE(
-        ...     priors.Normal(2),
-        ...     posteriors.Normal(networks.MLP(6, [8]), 2),
-        ...     likelihoods.Bernoulli(networks.MLP(2, [8]), 6),
-        ... )
+        >>> from ppl_vae import VAE, likelihoods, networks, priors
+        >>> vae = VAE(priors.Normal(2), likelihood=likelihoods.Bernoulli(networks.MLP(2, [8]), 6))
         >>> found = gaps(vae, torch.ones(5, 6), steps=10, num_particles=50)
         >>> torch.allclose(found.approximation + found.amortization, found.log_likelihood - found.elbo, atol=1e-5)
         True
@@ -130,13 +128,12 @@ def gaps(
     if isinstance(lr, bool) or not isinstance(lr, int | float) or not 0 < lr < math.inf:
         raise ValueError(f"lr must be a positive number, not {lr!r}")
     _layer(model)
-    x = check_data(model, x)
+    x, y = check_data(model, x, y)
     with evaluating(model, seed) as device:
         unit = 4 * layout(model, x, y, device).bytes  # a step keeps what the backward pass needs
         size = max(1, min(memory // (unit * step_particles), memory // (24 * num_particles)))
         pieces = []
-        for i in range(0, len(x), size):
-            batch = [t[i : i + size].to(device) for t in (x, y) if t is not None]
+        for batch in batches(device, size, x, y):
             particles = max(1, min(num_particles, memory // (unit * len(batch[0]))))
             pieces.append(_piece(model, batch, steps, lr, step_particles, num_particles, particles))
     columns = {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
@@ -146,17 +143,16 @@ def gaps(
 
 def _layer(model: Any) -> str:
     """Name of the posterior's module whose output is refined."""
-    if not isinstance(getattr(model, "posterior", None), nn.Module):
+    if not isinstance(model, VAE):
+        raise TypeError(f"model must be a VAE, whose posterior is refined, not {type(model).__name__}")
+    children = dict(model.posterior.named_children())
+    found = next((name for name in ("head", "network") if name in children), None)
+    if found is None:
         raise TypeError(
-            f"model must have a posterior whose q is refined, as models.VAE has; {type(model).__name__} has none"
+            f"posterior {type(model.posterior).__name__} has neither a head nor a network, whose output would be "
+            "refined; derive it from posteriors.Posterior"
         )
-    for name in ("head", "network"):
-        if isinstance(getattr(model.posterior, name, None), nn.Module):
-            return name
-    raise TypeError(
-        f"posterior {type(model.posterior).__name__} has neither a head nor a network, whose output would be refined; "
-        "derive it from posteriors.Posterior"
-    )
+    return found
 
 
 class _Given(nn.Module):
@@ -180,13 +176,13 @@ def _with(module: Any, **children: nn.Module) -> Any:
 class _Free:
     """A model whose posterior has parameters of its own for every datum of a batch, started at the encoder's."""
 
-    def __init__(self, model: Any, batch: list[Tensor]) -> None:
+    def __init__(self, model: VAE, batch: tuple[Tensor, ...]) -> None:
         self.model, self.layer = model, _layer(model)
         seen: dict[str, list[Any]] = {"network": [], "head": []}
         hooks = [
-            getattr(model.posterior, name).register_forward_hook(lambda *call, to=calls: to.append(call[2]))
-            for name, calls in seen.items()
-            if isinstance(getattr(model.posterior, name, None), nn.Module)
+            child.register_forward_hook(lambda *call, to=seen[name]: to.append(call[2]))
+            for name, child in model.posterior.named_children()
+            if name in seen
         ]
         try:
             model.posterior(*batch)
@@ -211,7 +207,7 @@ class _Free:
 
 
 def _piece(
-    model: Any, batch: list[Tensor], steps: int, lr: float, step_particles: int, total: int, particles: int
+    model: VAE, batch: tuple[Tensor, ...], steps: int, lr: float, step_particles: int, total: int, particles: int
 ) -> dict[str, Tensor]:
     """All figures of a piece of the data."""
     free = _Free(model, batch)
@@ -232,7 +228,7 @@ def _piece(
     return _figures(weights(kept, report), weights(free.start, report))
 
 
-def _refined(free: _Free, batch: list[Tensor], steps: int, lr: float, particles: int) -> list[Tensor]:
+def _refined(free: _Free, batch: tuple[Tensor, ...], steps: int, lr: float, particles: int) -> list[Tensor]:
     """Parameters for every datum after so many steps of Adam on its own ELBO."""
     values = [t.clone().requires_grad_() for t in free.start]
     estimator = MeanFieldELBO(num_particles=particles)

@@ -1,99 +1,100 @@
-"""Generation: whether random codes make data.
+"""Generation: pictures of random codes, and whether they pass for data.
 
-A model that samples has codes without gaps and without dead ends. Two figures tell, for any model alike:
-
-    continuity    along the line between two codes, decoded in T even steps d_t = |d(z_{t+1}) - d(z_t)|:
-                  max d_t / mean d_t, 1 where the picture changes evenly, T where it jumps at one place
-    completeness  share of the pictures of random codes that pass a test which 95 % of held-out data pass: of being
-                  near to the training data, or of being recognised by a classifier that learned from them
+completeness  share of the pictures of random codes that pass a test which 95 % of held-out data pass: of being
+near to the training data, or of being recognised by a classifier that learned from them
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
+from .. import randomness
 from ..checks import check_size
-from ..data.noise import own_randomness
+from ..models import VAE, Codec, Latent
 from ..models.density import Density
-from .denoising import decoded
-from .importance import check_shape, evaluating
+from .coding import PICTURES, check_codes, codes, decode
+from .doors import check_labels, check_share, evaluating, in_pieces
 from .representation import as_classes
-from .terms import check_codes, codes
 
 LEARNED = 10_000  # training examples that the tests of completeness look at
 
 
-def random_codes(model: Any, n: int, x: Tensor, seed: int = 0) -> Tensor:
-    """Codes (n, dim): draws of the model's prior, or where it has none of a Normal fitted to the codes of x.
+def random_codes(
+    model: Codec | Latent, n: int, y: Tensor | None = None, *, x: Tensor | None = None, seed: int = 0
+) -> Tensor:
+    """Codes (n, *code_shape): draws of the model's prior, or where it has none of a Normal fitted to the codes of x.
 
     Args:
         model: a VAE or an autoencoder.
         n: how many.
-        x: training data (B, *shape).
+        y: labels (n, ...) to draw for, or None.
+        x: training data (B, *shape), for a model without a prior.
         seed: of the draws.
 
     Raises:
-        ValueError: n below 1, no data, or data of another shape.
+        TypeError: a model without a prior, and no x.
+        ValueError: n below 1, no data, data of another shape, or labels that do not fit.
 
     Example:
+        >>> import torch
         >>> from ppl_vae import models, networks
         >>> ae = models.Autoencoder(networks.MLP(6, [8]), networks.MLP(2, [8]), 2, 6)
-        >>> random_codes(ae, 5, torch.rand(50, 6)).shape
+        >>> random_codes(ae, 5, x=torch.rand(50, 6)).shape
         torch.Size([5, 2])
     """
     check_size("n", n)
-    if hasattr(model, "prior"):
-        with evaluating(model, seed):
-            prior = model.prior()
+    y = check_labels(model, y, n, third="seed")
+    if isinstance(model, Latent):
+        with evaluating(model, seed) as device:
+            prior = model.prior(None if y is None else y.to(device))
             return prior.sample(() if prior.batch_shape else (n,)).cpu()
-    with own_randomness():  # importing scikit-learn draws from Python's random numbers
-        density = Density(model.dim, 1).fit(check_codes(codes(model, x), "x"))
+    if x is None:
+        raise TypeError(f"a {type(model).__name__} has no prior to draw from; give x, data to fit a Normal to in codes")
+    z = check_codes(codes(model, x), "x")
+    with randomness.unchanged():  # importing scikit-learn draws from Python's random numbers
+        density = Density(z[0].numel(), 1).fit(z.flatten(1))
     with evaluating(density, seed):
-        return density().sample((n,))
+        return density().sample((n,)).reshape(n, *z.shape[1:])
 
 
-def continuity(model: Any, x0: Tensor, x1: Tensor, steps: int = 50) -> Tensor:
-    """Largest change of the picture over the mean change, along the line between the codes of x0 and x1, (B,).
+prior_draws = random_codes
 
-    A line on which nothing changes counts as even: 1. Where a picture on it is NaN, so is the figure.
+
+def sample_means(model: Codec, n: int, y: Tensor | None = None, *, seed: int = 0) -> Tensor:
+    """Means (n, *shape) of p(x | z) at n draws of the prior; the same seed gives the same pictures.
 
     Args:
-        model: a VAE or an autoencoder.
-        x0: data (B, *shape) where lines begin.
-        x1: data (B, *shape) where they end.
-        steps: T, into which a line is cut.
-
-    Returns:
-        (B,) figures between 1 and T, or NaN.
+        model: a model with a prior and a decoder.
+        n: how many.
+        y: labels (n, ...), or None.
+        seed: of the draws.
 
     Raises:
-        ValueError: data of other shapes, or fewer than 2 steps.
-
-    Source: Berthelot et al. 2019, "Understanding and improving interpolation in autoencoders".
+        TypeError: a model without a prior.
+        ValueError: n below 1, or labels that do not fit.
 
     Example:
-        >>> from ppl_vae import models, networks
-        >>> ae = models.Autoencoder(networks.MLP(6, [8]), networks.MLP(2, [8]), 2, 6)
-        >>> found = continuity(ae, torch.rand(4, 6), torch.rand(4, 6))
-        >>> bool((found >= 1).all() and (found <= 50).all())
-        True
+        >>> from ppl_vae import VAE, likelihoods, networks, priors
+        >>> vae = VAE(priors.Normal(2), likelihood=likelihoods.Bernoulli(networks.MLP(2, [16]), (1, 8, 8)))
+        >>> sample_means(vae, 3).shape
+        torch.Size([3, 1, 8, 8])
     """
-    check_size("steps", steps, least=2)
-    x0, x1 = check_shape(model, x0), check_shape(model, x1)
-    if x0.shape != x1.shape:
-        raise ValueError(f"x1 must have the shape of x0, {tuple(x0.shape)}, not {tuple(x1.shape)}")
-    weights = torch.linspace(0, 1, steps + 1)[:, None]
-    line = torch.lerp(codes(model, x0)[:, None], codes(model, x1)[:, None], weights)
-    pictures = decoded(model, line.flatten(0, 1)).reshape(len(x0), steps + 1, -1)
-    change = pictures.diff(dim=1).norm(dim=2)
-    mean = change.mean(1)
-    return torch.where(mean == 0, 1.0, change.amax(1) / mean)
+    return decode(model, random_codes(model, n, y, seed=seed), y)
+
+
+def sample_draws(model: VAE, n: int, y: Tensor | None = None, *, seed: int = 0) -> Tensor:
+    """Draws (n, *shape) from p(x | z) at the codes of ``sample_means`` with the same n, y and seed."""
+    if not isinstance(model, VAE):
+        raise TypeError(
+            f"a {type(model).__name__} has no likelihood to draw from; take its pictures of codes as they are"
+        )
+    z, y = random_codes(model, n, y, seed=seed), check_labels(model, y, n)
+    draw = lambda z, y: model.likelihood(z, y).sample()  # noqa: E731
+    return in_pieces(model, draw, z, y, seed=seed + 1, size=PICTURES)
 
 
 def near_data(draws: Tensor, x: Tensor, held_out: Tensor, quantile: float = 0.95) -> float:
@@ -111,6 +112,7 @@ def near_data(draws: Tensor, x: Tensor, held_out: Tensor, quantile: float = 0.95
         ValueError: data of other shapes, that are NaN or infinite, or a quantile outside [0, 1].
 
     Example:
+        >>> import torch
         >>> x = torch.arange(10.0)[:, None]
         >>> near_data(torch.tensor([[3.2], [20.0]]), x, x + 0.5)
         0.5
@@ -147,7 +149,7 @@ def recognised(
         ValueError: data of other shapes, that are NaN or infinite, labels that are no whole numbers or of one class
             only, or a quantile outside [0, 1].
     """
-    with own_randomness():
+    with randomness.unchanged():
         from sklearn.exceptions import ConvergenceWarning
         from sklearn.neural_network import MLPClassifier
 
@@ -181,6 +183,4 @@ def _vectors(**given: Tensor) -> list[np.ndarray]:
 
 
 def _quantile(values: np.ndarray, quantile: float) -> float:
-    if isinstance(quantile, bool) or not 0 <= quantile <= 1:
-        raise ValueError(f"quantile must be a share between 0 and 1, not {quantile!r}")
-    return float(np.quantile(values, quantile))
+    return float(np.quantile(values, check_share("quantile", quantile)))

@@ -26,8 +26,9 @@ from torch import Tensor, nn
 from ..checks import check_size
 from ..estimators import Estimator
 from ..handlers import LocalParameters
+from ..models import Pair
 from ..parts import Recorded
-from .importance import check_data, evaluating
+from .doors import check_data, evaluating, prepare
 from .moments import Estimate, Moments, jackknife
 
 GROUPS = ("encoder", "decoder")
@@ -84,7 +85,7 @@ class Gradients:
 
 
 def snr(
-    model: nn.Module,
+    model: Pair,
     estimator: ELBO,
     x: Tensor,
     y: Tensor | None = None,
@@ -125,12 +126,8 @@ def snr(
     Source: Rainforth et al. 2018, "Tighter variational bounds are not necessarily better".
 
     Example:
-        >>> from ppl_vae import estimators, likelihoods, models, networks, posteriors, priors
-        >>> vae = models.VAE(
-        ...     priors.Normal(2),
-        ...     posteriors.Normal(networks.MLP(6, [8]), 2),
-        ...     likelihoods.Bernoulli(networks.MLP(2, [8]), 6),
-        ... )
+        >>> from ppl_vae import VAE, estimators, likelihoods, networks, priors
+        >>> vae = VAE(priors.Normal(2), likelihood=likelihoods.Bernoulli(networks.MLP(2, [8]), 6))
         >>> found = snr(vae, estimators.TraceELBO(), torch.ones(5, 6), num_particles=[1, 4], repeats=10)
         >>> found.snr["decoder"].value.shape
         torch.Size([2])
@@ -138,10 +135,10 @@ def snr(
     check_size("repeats", repeats, least=4)
     sized = [_resized(estimator, k) for k in _counts(num_particles)]
     ks = tuple(e.num_particles for e in sized)
-    batch = [check_data(model, x), *([] if y is None else [y])]
+    x, y = check_data(model, x, y)
     size = len(x) if batch_size is None else check_size("batch_size", batch_size)
     with evaluating(model, seed) as device:
-        batch = [part.to(device) for part in batch]
+        batch = [part.to(device) for part in (x, y) if part is not None]
         named = _parameters(model, batch, size)
     draw = _Draw(model, batch, size, named)
     origin = _reference(draw, reference, repeats if reference_repeats is None else reference_repeats, seed)
@@ -194,8 +191,7 @@ def _resized(estimator: Any, k: int | None) -> Any:
 
 def _parameters(model: Any, batch: list[Tensor], size: int) -> dict[str, list[tuple[str, nn.Parameter]]]:
     """Names and parameters of the two groups: the encoder's are those that the guide's draws or densities depend on."""
-    if not getattr(model, "prepared", True):
-        model.prepare(*batch)
+    prepare(model, *batch)
     named = [(name, p) for name, p in model.named_parameters() if p.requires_grad]
     if not named:
         raise ValueError("model has no parameters that require a gradient; train or unfreeze some")

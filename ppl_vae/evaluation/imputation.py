@@ -3,6 +3,13 @@
     p(x_m | x_o) = E[p(x_m | z)],   z ~ p(z | x_o)
 
 with z from q(z | x_o), or re-weighted to the exact posterior by w_k = p(x_o, z_k) / q(z_k | x_o), self-normalised.
+
+Models that were trained on whole data are fed with their own guesses (``inpaint``): an autoencoder's guess is iterated,
+a VAE's codes and missing entries are drawn in turn (pseudo-Gibbs sampling):
+
+    x_m <- d(e(x))_m                      z ~ q(z | x),   x_m ~ p(x_m | z)
+
+For a VAE the chain leaves p(x_m | x_o) invariant if q is the exact posterior. Its first half is thrown away.
 """
 
 from __future__ import annotations
@@ -10,12 +17,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import supports
 from ..checks import check_size
-from .importance import check_data, evaluating
+from ..data.checks import check_values
+from ..distributions.missing import MissingEntries
+from ..distributions.product import Product
+from ..likelihoods import Columns, Missing
+from ..models import VAE, Codec
+from .coding import check_codec
+from .doors import PIECE, batches, check_data, evaluating
+from .moments import mean_and_variance
 
 DRAWS = 64  # for moments that are not known
 NUMBERS = 2**22  # numbers in the intermediate tensors of one piece
@@ -39,11 +54,12 @@ class Imputation:
 
 
 def impute(
-    vae: nn.Module,
+    vae: VAE,
     x: Tensor,
+    y: Tensor | None = None,
+    *,
     num_samples: int = 100,
     seed: int = 0,
-    y: Tensor | None = None,
     weighted: bool = False,
 ) -> Imputation:
     """Fill in the entries of x that are NaN; ``inpaint`` does it with models that were trained on whole data.
@@ -51,17 +67,17 @@ def impute(
     Args:
         vae: a VAE whose likelihood takes missing entries: ``likelihoods.Columns``, or any in ``likelihoods.Missing``.
         x: (B, *shape), NaN where missing.
+        y: labels (B, ...), or None.
         num_samples: draws of z for every row.
         seed: of the draws.
-        y: labels (B, ...), or None.
         weighted: whether the draws are importance-weighted towards the exact posterior.
 
     Returns:
         an ``Imputation`` on the CPU.
 
     Raises:
-        TypeError: a model without likelihood and posterior.
-        ValueError: no data, or data outside the likelihood's support.
+        TypeError: a model that is no VAE, or a number in the place of y.
+        ValueError: no data, data outside the likelihood's support, or labels that do not fit.
 
     Source: Rezende et al. 2014; weights, Mattei and Frellsen 2019, "MIWAE".
 
@@ -77,36 +93,36 @@ def impute(
         tensor([[False,  True]])
     """
     check_size("num_samples", num_samples)
-    if not (hasattr(vae, "likelihood") and hasattr(vae, "posterior")):
-        raise TypeError(
-            f"vae must have a likelihood and a posterior to impute; {type(vae).__name__} has not both, but inpaint "
-            "takes any model with encode and decode"
-        )
-    check_data(vae, x)
-    levels = _levels(vae.likelihood, tuple(x.shape[1:]))
+    if not isinstance(vae, VAE):
+        raise TypeError(f"vae must be a VAE to impute, not {type(vae).__name__}; inpaint takes any models.Codec")
+    x, y = check_data(vae, x, y, third="num_samples")
+    levels = levels_of(vae.likelihood, tuple(x.shape[1:]))
     size = max(1, NUMBERS // (num_samples * levels.numel() * (2 + max(0, int(levels.max())))))
-    pieces = []
     with evaluating(vae, seed) as device:
         levels = levels.to(device)
-        for i in range(0, len(x), size):
-            labels = None if y is None else y[i : i + size].to(device)
-            pieces.append(_piece(vae, x[i : i + size].to(device), labels, levels, num_samples, weighted))
+        pieces = [_piece(vae, levels, num_samples, weighted, *batch) for batch in batches(device, size, x, y)]
+    return filled(x, pieces)
+
+
+def filled(x: Tensor, pieces: list[tuple[Tensor, Tensor]]) -> Imputation:
+    """x with what was guessed in the place of its NaN, from pieces of guesses and uncertainties of every entry."""
+    x, missing = x.cpu(), x.cpu().isnan()
     best, spread = (torch.cat(column).to(x) for column in zip(*pieces, strict=True))
-    missing = x.isnan()
-    filled = torch.where(missing, best, x), torch.where(missing, spread, torch.zeros_like(x))
-    return Imputation(*(value.cpu() for value in (*filled, missing)))
+    return Imputation(torch.where(missing, best, x), torch.where(missing, spread, torch.zeros_like(x)), missing)
 
 
-def _levels(likelihood: Any, shape: tuple[int, ...]) -> Tensor:
+def levels_of(likelihood: Any, shape: tuple[int, ...]) -> Tensor:
     """For every entry its number of levels, 0 for numbers and -1 for counts."""
-    inner = getattr(likelihood, "likelihood", likelihood)  # of Missing
-    if hasattr(inner, "columns"):
+    inner = likelihood.likelihood if isinstance(likelihood, Missing) else likelihood
+    if isinstance(inner, Columns):
         return torch.tensor([-1 if c.kind == "count" else c.levels or 0 for c in inner.columns])
-    kind = supports.name(likelihood.support)
-    return torch.full(shape, {"{0, 1}": 2, "the counts": -1}.get(kind, 0))
+    space = supports.of(likelihood.support)
+    return torch.full(shape, {supports.BINARY: 2, supports.COUNTS: -1}.get(space, 0))
 
 
-def _piece(vae: Any, x: Tensor, y: Tensor | None, levels: Tensor, count: int, weighted: bool) -> tuple[Tensor, Tensor]:
+def _piece(
+    vae: VAE, levels: Tensor, count: int, weighted: bool, x: Tensor, y: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Best guess and uncertainty of every entry of x (B, *shape)."""
     q = vae.posterior(x, y)
     z = q.sample((count,))
@@ -115,13 +131,13 @@ def _piece(vae: Any, x: Tensor, y: Tensor | None, levels: Tensor, count: int, we
     if weighted:
         weight = (p.log_prob(x) + vae.prior(y).log_prob(z) - q.log_prob(z)).softmax(0)
     weight = weight.reshape(*weight.shape, *[1] * (x.dim() - 1))
-    p = getattr(p, "base", p)  # of MissingEntries
-    means, variances = _moments(p)
+    p = p.base if isinstance(p, MissingEntries) else p
+    means, variances = mean_and_variance(p, DRAWS)
     mean = (weight * means).sum(0)
     spread = (weight * (variances + (means - mean).square())).sum(0).sqrt()
     best = torch.where(levels < 0, mean.round(), mean)
     if (levels > 0).any():
-        if hasattr(p, "level_probs"):
+        if isinstance(p, Product):
             probs = (weight[..., None] * p.level_probs(int(levels.max()))).sum(0)
         else:
             probs = torch.stack([1 - mean, mean], -1)
@@ -133,10 +149,74 @@ def _piece(vae: Any, x: Tensor, y: Tensor | None, levels: Tensor, count: int, we
     return best, spread
 
 
-def _moments(p: Any) -> tuple[Tensor, Tensor]:
-    """Mean and variance of every entry, from draws where they are not known."""
-    try:
-        return p.mean, p.variance
-    except (NotImplementedError, AttributeError):
-        draws = p.sample((DRAWS,))
-        return draws.mean(0), draws.var(0)
+def inpaint(
+    model: Codec,
+    x: Tensor,
+    y: Tensor | None = None,
+    *,
+    start: Tensor | float = 0.0,
+    num_samples: int = 100,
+    seed: int = 0,
+) -> Imputation:
+    """Fill in the entries of x that are NaN, with a model that knows no missing entries.
+
+    Args:
+        model: an autoencoder or a VAE; ``impute`` is for VAEs whose likelihood takes missing entries.
+        x: data (B, *shape), NaN where missing.
+        y: labels (B, ...), or None.
+        start: what missing entries hold at first, a number or (*shape): such as the mean of the training data, or 0
+            for a denoising autoencoder trained with masking.
+        num_samples: steps, each with one code for every example.
+        seed: of a VAE's draws.
+
+    Returns:
+        an ``Imputation`` on the CPU: for a VAE means (for binary entries the more probable value) and standard
+        deviations over the second half of the chain; for an autoencoder its last guess, whose uncertainty is not
+        known: NaN.
+
+    Raises:
+        TypeError: a model without encoder and decoder, or a number in the place of y.
+        ValueError: no data, given entries outside the model's support, or labels that do not fit.
+
+    Source: Rezende, Mohamed and Wierstra 2014, "Stochastic backpropagation", section 5 and appendix F.
+
+    Example:
+        >>> from ppl_vae import models, networks
+        >>> ae = models.Autoencoder(networks.MLP(3, [8]), networks.MLP(2, [8]), 2, 3)
+        >>> inpaint(ae, torch.tensor([[0.5, float("nan"), 1.0]])).missing
+        tensor([[False,  True, False]])
+    """
+    check_size("num_samples", num_samples)
+    x, y = check_data(check_codec(model), x, y, values=False, third="start")
+    if model.support is not None:
+        check_values(x, np.arange(len(x)), "x", model.support, missing=True, ours=True)
+    step: Any = _chain if isinstance(model, VAE) else _iterated
+    with evaluating(model, seed) as device:
+        first = torch.as_tensor(start, dtype=x.dtype, device=device)
+        return filled(x, [step(model, first, num_samples, *batch) for batch in batches(device, PIECE, x, y)])
+
+
+def _iterated(model: Codec, start: Tensor, steps: int, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """An autoencoder's last guess of every entry, and an uncertainty that is not known."""
+    missing = x.isnan()
+    guess = torch.where(missing, start, x)
+    for _ in range(steps):
+        guess = torch.where(missing, model.decode(model.encode(guess, y), y, like=guess), x)
+    return guess, torch.full_like(guess, torch.nan)
+
+
+def _chain(model: VAE, start: Tensor, steps: int, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+    """Best guess and uncertainty of every entry, over the second half of a chain of codes and entries."""
+    missing, kept = x.isnan(), range(steps // 2, steps)
+    guess, total, square = torch.where(missing, start, x), torch.zeros_like(x), torch.zeros_like(x)
+    for step in range(steps):
+        p = model.likelihood(model.posterior(guess, y).sample(), y)
+        if step in kept:
+            mean, variance = mean_and_variance(p, DRAWS)
+            total, square = total + mean, square + variance + mean.square()
+        guess = torch.where(missing, p.sample(), x)
+    mean = total / len(kept)
+    spread = (square / len(kept) - mean.square()).clamp(min=0).sqrt()
+    levels = levels_of(model.likelihood, tuple(x.shape[1:])).to(x.device)
+    best = torch.where(levels == 0, mean, mean.round())
+    return best, torch.where(levels == 2, torch.minimum(mean, 1 - mean), spread)

@@ -13,15 +13,16 @@ from typing import Any
 
 import torch
 from pyro import poutine
-from pyro.distributions import Delta
 from torch import Tensor, nn
 
+from ..distributions.wrappers import is_delta
 from ..estimators.checking import loose_helper, subsampled_inside
 from ..estimators.particles import try_particles
 from ..estimators.site import Site, frames_of
 from ..estimators.sites import Sites
 from ..estimators.tracing import sites
 from ..trials import trial
+from .doors import prepare
 
 FEW = 2  # data of the run
 
@@ -82,8 +83,7 @@ def layout(model: Any, x: Tensor, y: Tensor | None, device: torch.device) -> Lay
         ValueError: programs that run on neither, or take only a part of what they are given.
     """
     every = tuple(t.to(device) for t in (x, y) if t is not None)
-    if not getattr(model, "prepared", True):
-        model.prepare(*every)
+    prepare(model, *every)
     args = tuple(t[:FEW] for t in every)
     with trial(*every):
         try:
@@ -199,9 +199,8 @@ def _doubt(traced: Sites, guide: dict[str, Site]) -> str | None:
     if any(site["name"] in helpers for site in local):
         return None
     for site in local:
-        fixed = isinstance(getattr(site["fn"], "base_dist", site["fn"]), Delta)
         prior = traced.model.get(site["name"], site)
-        if fixed and not isinstance(getattr(prior["fn"], "base_dist", prior["fn"]), Delta):
+        if is_delta(site["fn"]) and not is_delta(prior["fn"]):
             where = f"the guide fixes site {site['name']}"
             if helpers:
                 where = f"the guide draws site {site['name']} from {helpers[0]}, outside the plate {traced.plate.name}"

@@ -13,18 +13,23 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.distributions import kl_divergence
 
-from .. import supports
 from ..checks import check_size
 from ..data import as_split
 from ..estimators import MeanFieldELBO
-from .importance import check_data, check_shape, evaluating, log_likelihood
+from ..likelihoods import Likelihood
+from ..models import VAE, Codec, Pair
+from ..models.protocols import is_pair
+from . import doors
+from .coding import check_codes, codes, error_at
+from .doors import batches, check_data, evaluating, in_pieces
+from .importance import log_likelihood
 from .layout import Layout, layout
+from .moments import mean_and_variance
 from .weights import LogLikelihood
 
-PIECE = 1000  # examples at a time
 ACTIVE = 0.01  # variance of a code's posterior mean above which it is an active unit
 
 
@@ -43,7 +48,7 @@ class ELBO:
     kl: Tensor
 
 
-def elbo(model: Any, x: Tensor, y: Tensor | None = None, num_particles: int = 1, seed: int = 0) -> ELBO:
+def elbo(model: Pair, x: Tensor, y: Tensor | None = None, *, num_particles: int = 1, seed: int = 0) -> ELBO:
     """ELBO of every datum and its terms; the KL in closed form where Pyro knows it.
 
     Args:
@@ -55,82 +60,33 @@ def elbo(model: Any, x: Tensor, y: Tensor | None = None, num_particles: int = 1,
         seed: of the samples.
 
     Raises:
-        ValueError: no data, or data outside the likelihood's support.
+        ValueError: no data, data outside the likelihood's support, or labels that do not fit.
 
     Source: Kingma and Welling 2014.
 
     Example:
-        >>> from ppl_vae import likelihoods, models, networks, posteriors, priors
-        >>> vae = models.VAE(
-        ...     priors.Normal(2),
-        ...     posteriors.Normal(networks.MLP(6, [8]), 2),
-        ...     likelihoods.Bernoulli(networks.MLP(2, [8]), 6),
-        ... )
+        >>> from ppl_vae import VAE, likelihoods, networks, priors
+        >>> vae = VAE(priors.Normal(2), likelihood=likelihoods.Bernoulli(networks.MLP(2, [8]), 6))
         >>> terms = elbo(vae, torch.ones(5, 6))
         >>> torch.allclose(terms.elbo, terms.reconstruction - terms.kl)
         True
     """
-    x = check_data(model, x)
+    x, y = check_data(model, x, y)
     with evaluating(model, seed) as device:
         found = layout(model, x, y, device)
         # Of global latents one draw at a time: the layers of a program need not take particles in front of them.
         runs, k = (1, num_particles) if found.vectorised and not found.shared else (num_particles, 1)
         estimator = MeanFieldELBO(num_particles=k, max_plate_nesting=max(1, found.nesting))
-        size = found.piece(PIECE // k, len(x))
         parts = []
-        for i in range(0, len(x), size):
-            batch = [t[i : i + size].to(device) for t in (x, y) if t is not None]
+        for batch in batches(device, found.piece(doors.PIECE // k, len(x)), x, y):
             drawn = [estimator.terms(model.model, model.guide, *batch) for _ in range(runs)]
-            names = ("elbo", "reconstruction", "kl")
-            parts.append([torch.stack([getattr(t, name) for t in drawn]).mean(0).cpu() for name in names])
+            columns = zip(*((t.elbo, t.reconstruction, t.kl) for t in drawn), strict=True)
+            parts.append([torch.stack(column).mean(0).cpu() for column in columns])
     return ELBO(*(torch.cat(column) for column in zip(*parts, strict=True)))
 
 
-def codes(model: Any, x: Tensor, y: Tensor | None = None, num_particles: int = 100, seed: int = 0) -> Tensor:
-    """Posterior means E_q[z] (B, dim), sampled where the family has none in closed form; an autoencoder's codes.
-
-    Args:
-        model: a VAE, or a module with ``encode``.
-        x: data (B, *shape).
-        y: labels (B, ...), or None.
-        num_particles: samples for each sampled mean.
-        seed: of the samples.
-
-    Raises:
-        TypeError: the model has neither ``posterior`` nor ``encode``.
-        ValueError: no data, or data of another shape.
-
-    Example:
-        >>> from ppl_vae import models, networks
-        >>> ae = models.Autoencoder(networks.MLP(6, [8]), networks.MLP(2, [8]), 2, 6)
-        >>> codes(ae, torch.ones(5, 6)).shape
-        torch.Size([5, 2])
-    """
-    if not (hasattr(model, "posterior") or hasattr(model, "encode")):
-        raise TypeError(f"model must have a posterior or encode to give codes; {type(model).__name__} has neither")
-    x = check_shape(model, x)
-
-    def mean(part: Tensor, label: Tensor | None) -> Tensor:
-        if not hasattr(model, "posterior"):
-            return model.encode(part).cpu()
-        q = model.posterior(part, label)
-        try:
-            return q.mean.cpu()
-        except (NotImplementedError, AttributeError):
-            return q.sample((num_particles,)).mean(0).cpu()
-
-    with evaluating(model, seed) as device:
-        return torch.cat([mean(*_moved(device, x, y, i)) for i in range(0, len(x), PIECE)])
-
-
-def _moved(device: torch.device, x: Tensor, y: Tensor | None, start: int) -> tuple[Tensor, Tensor | None]:
-    """A piece of the data on the device."""
-    part = slice(start, start + PIECE)
-    return x[part].to(device), None if y is None else y[part].to(device)
-
-
-def active_units(model: nn.Module, x: Tensor, y: Tensor | None = None, threshold: float = ACTIVE) -> Tensor:
-    """Which code dimensions depend on the data: Var_x(E_q[z_j]) > threshold, bool (dim,).
+def active_units(model: Codec, x: Tensor, y: Tensor | None = None, *, threshold: float = ACTIVE) -> Tensor:
+    """Which code dimensions depend on the data: Var_x(E_q[z_j]) > threshold, bool (*code_shape).
 
     Raises:
         ValueError: as ``codes``, or codes that are NaN or infinite.
@@ -140,18 +96,9 @@ def active_units(model: nn.Module, x: Tensor, y: Tensor | None = None, threshold
     return check_codes(codes(model, x, y), "x").var(0, correction=0) > threshold
 
 
-def check_codes(z: Tensor, where: str) -> Tensor:
-    """The codes z (B, dim) of the data ``where``; ValueError if one is NaN or infinite."""
-    bad = (~z.isfinite()).any(1).nonzero()
-    if len(bad):
-        raise ValueError(
-            f"the codes of {len(bad)} of the {len(z)} examples of {where} are NaN or infinite, the first in row "
-            f"{int(bad[0])}; leave these out, or train a model that takes them"
-        )
-    return z
-
-
-def kl_by_dimension(model: Any, x: Tensor, y: Tensor | None = None, num_particles: int = 100, seed: int = 0) -> Tensor:
+def kl_by_dimension(
+    model: VAE, x: Tensor, y: Tensor | None = None, *, num_particles: int = 100, seed: int = 0
+) -> Tensor:
     """Mean over x of KL(q(z_j | x) || p(z_j)) for every code dimension, (dim,), in nats.
 
     In closed form where both factorise over dimensions; otherwise the KL between Normals with the mean and variance
@@ -166,69 +113,23 @@ def kl_by_dimension(model: Any, x: Tensor, y: Tensor | None = None, num_particle
         seed: of the samples.
 
     Raises:
-        ValueError: no data, or data outside the likelihood's support.
+        ValueError: no data, data outside the likelihood's support, or labels that do not fit.
     """
-
-    def moments(p: Any, count: int) -> tuple[Tensor, Tensor]:
-        try:
-            return p.mean, p.variance
-        except (NotImplementedError, AttributeError):
-            draws = p.sample((count,))
-            return draws.mean(0), draws.var(0)
-
-    def normal_kl(q: Any, p: Any) -> Tensor:
-        (q_mean, q_var), (p_mean, p_var) = moments(q, num_particles), moments(p, 10000)
-        return 0.5 * ((q_var + (q_mean - p_mean) ** 2) / p_var - 1 - (q_var / p_var).log())
 
     def divergence(part: Tensor, label: Tensor | None) -> Tensor:
         q, p = model.posterior(part, label), model.prior(label)
         try:
             by_dimension = kl_divergence(q.base_dist, p.expand(q.batch_shape).base_dist)
+            if by_dimension.shape == (len(part), model.dim):
+                return by_dimension.sum(0, keepdim=True)
         except (NotImplementedError, AttributeError):
-            by_dimension = None
-        if by_dimension is None or by_dimension.shape[-1:] != (model.dim,) or by_dimension.dim() != 2:
-            by_dimension = normal_kl(q, p)
-        return by_dimension.sum(0).cpu()
+            pass
+        (q_mean, q_var), (p_mean, p_var) = mean_and_variance(q, num_particles), mean_and_variance(p, 10000)
+        by_dimension = 0.5 * ((q_var + (q_mean - p_mean) ** 2) / p_var - 1 - (q_var / p_var).log())
+        return by_dimension.sum(0, keepdim=True)
 
-    x = check_data(model, x)
-    with evaluating(model, seed) as device:
-        return sum((divergence(*_moved(device, x, y, i)) for i in range(0, len(x), PIECE)), torch.zeros(())) / len(x)
-
-
-def reconstruction_error(model: Any, x: Tensor, y: Tensor | None = None) -> Tensor:
-    """Squared error |x - x'|^2 of every datum, summed over its seen entries, (B,); x' is the mean of p(x | E_q[z]).
-
-    An average that leaves the prior's support, as on a sphere, is brought onto it first.
-
-    Raises:
-        ValueError: no data, or data outside the model's support.
-
-    Example:
-        >>> from ppl_vae import models, networks
-        >>> ae = models.Autoencoder(networks.MLP(6, [8]), networks.MLP(2, [8]), 2, 6)
-        >>> reconstruction_error(ae, torch.ones(5, 6)).shape
-        torch.Size([5])
-    """
-    return _reconstruction_error(model, check_shape(model, x), y, codes(model, x, y))
-
-
-def _reconstruction_error(model: Any, x: Tensor, y: Tensor | None, z: Tensor) -> Tensor:
-    """``reconstruction_error`` at codes that are known."""
-    z = supports.onto(model.prior.support, z) if hasattr(model, "prior") else z
-
-    def error(part: Tensor, label: Tensor | None, code: Tensor) -> Tensor:
-        out = _mean(model.likelihood(code, label), part) if hasattr(model, "likelihood") else model.decode(code)
-        squared = (part - out).square()
-        return torch.where(part.isnan(), 0.0, squared).flatten(1).sum(1).cpu()
-
-    with evaluating(model, 0) as device:
-        starts = range(0, len(x), PIECE)
-        return torch.cat([error(*_moved(device, x, y, i), z[i : i + PIECE].to(device)) for i in starts])
-
-
-def _mean(p: Any, x: Tensor) -> Tensor:
-    """Mean of p(x | z), at the total of x where it is a distribution given that."""
-    return p.mean_for(x) if hasattr(p, "mean_for") else p.mean
+    x, y = check_data(model, x, y)
+    return in_pieces(model, divergence, x, y, seed=seed, size=doors.PIECE).sum(0) / len(x)
 
 
 def bits_per_dim(log_likelihood: Any, shape: Sequence[float], levels: int | None = None) -> Any:
@@ -250,17 +151,18 @@ def bits_per_dim(log_likelihood: Any, shape: Sequence[float], levels: int | None
 
 
 def evaluate(
-    model: Any,
+    model: Codec | Pair,
     data: Any,
+    *,
     num_particles: int = 100,
     limit: int | None = None,
     seed: int = 0,
     memory: int = 2**28,
 ) -> dict[str, Any]:
-    """The figures of a trained model on one split, in nats per example at beta = 1.
+    """The figures of a trained model on one split, in nats per example at beta = 1; ``figures`` says what each is.
 
     Args:
-        model: a VAE or an autoencoder.
+        model: a VAE, an autoencoder, or any ``models.Codec`` or ``models.Pair``.
         data: a split of ``ppl_vae.data``, or what ``fit`` takes for one.
         num_particles: K of the log-likelihood.
         limit: only the first so many examples.
@@ -278,23 +180,24 @@ def evaluate(
         a Program: observed) entry. A figure that is not defined for every example is NaN.
 
     Raises:
-        ValueError: no data, a limit below 1, data outside the likelihood's support, or a parameter that holds NaN.
+        TypeError: a model that is neither a ``Codec`` nor a ``Pair``.
+        ValueError: no data, a limit below 1, data outside the likelihood's support, labels that do not fit, or a
+            parameter that holds NaN.
     """
-    data = as_split(data, part="test")
+    if not (isinstance(model, Codec) or is_pair(model)):
+        raise TypeError(f"model must be a models.Codec or a models.Pair to be evaluated, not {type(model).__name__}")
+    data = as_split(data, part="test").resolve(model.support if isinstance(model, Codec) else None)
     n = len(data) if limit is None else min(check_size("limit", limit), len(data))
-    columns: dict[str, list[Tensor]] = {}
-    piece, found = _piece(model, data, n)
-    for start in range(0, n, piece):
-        batch = data.take(slice(start, min(start + piece, n)))
-        figures = _figures(model, batch, num_particles, seed + start // piece, memory)
-        for name, column in figures.items():
-            columns.setdefault(name, []).append(column)
-    joined = {name: torch.cat(parts) for name, parts in columns.items()}
+    pieces = []
+    size, found = _piece(model, data, n)
+    for start in range(0, n, size):
+        batch = data.take(slice(start, min(start + size, n)))
+        pieces.append(_columns(model, batch, num_particles, seed + start // size, memory))
+    joined = {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
     mean = {name: column.double().mean().item() for name, column in joined.items() if column.dim() == 1}
     out: dict[str, Any] = {}
-    if "log_likelihood" in joined:
-        for name in ("log_likelihood", "elbo", "reconstruction", "kl"):
-            out[name] = mean[name]
+    if is_pair(model):
+        out = {name: mean[name] for name in ("log_likelihood", "elbo", "reconstruction", "kl")}
         stderr = joined["variance"].double().sum().sqrt().item() / n
         estimate = (joined[name] for name in ("log_likelihood", "stderr", "ess", "khat"))
         likelihood = LogLikelihood(*estimate, num_particles, stderr)
@@ -304,49 +207,50 @@ def evaluate(
         out |= _bits(model, mean, data, found)
         out |= {name: joined[name].median().item() for name in ("ess", "khat")}
         out["num_particles"] = num_particles
-    if "codes" in joined and "log_likelihood" in joined:
-        active = (joined["codes"].var(0, correction=0) > ACTIVE).sum()
-        out["active_units"] = int(active) if joined["codes"].isfinite().all() else math.nan
-    if "reconstruction_error" in mean:
+        if isinstance(model, Codec):
+            active = (joined["codes"].var(0, correction=0) > ACTIVE).sum()
+            out["active_units"] = int(active) if joined["codes"].isfinite().all() else math.nan
+    if isinstance(model, Codec):
         out["reconstruction_error"] = mean["reconstruction_error"]
     return {**out, "n": n}
 
 
 def _piece(model: Any, data: Any, n: int) -> tuple[int, Layout | None]:
-    """Examples to evaluate at a time, and the layout of a Program."""
-    if not hasattr(model, "guide") or hasattr(model, "posterior"):
-        return PIECE, None
-    batch = data.take(slice(0, 1 if getattr(model, "prepared", True) else n))
+    """Examples to evaluate at a time, and the layout of a model that is no VAE."""
+    if not is_pair(model) or isinstance(model, VAE):
+        return doors.PIECE, None
+    ready = not isinstance(model, Pair) or model.prepared
+    x, *y = data.take(slice(0, 1 if ready else n))
     with evaluating(model, 0) as device:
-        found = layout(model, batch[0], batch[1] if len(batch) > 1 else None, device)
-    return found.piece(PIECE, n), found
+        found = layout(model, x, y[0] if y else None, device)
+    return found.piece(doors.PIECE, n), found
 
 
 def _bits(model: Any, mean: dict[str, float], data: Any, found: Layout | None) -> dict[str, Any]:
     """Bits per seen entry, with the volume of a level taken out of a density; and what the log-likelihood is of."""
-    likelihood = getattr(model, "likelihood", None)
-    mass = getattr(likelihood, "mass", False)
+    mass = isinstance(model, VAE) and isinstance(model.likelihood, Likelihood) and model.likelihood.mass
     seen = mean["seen"] if found is None or found.entries == math.prod(data.shape) else found.entries
     bits = bits_per_dim(mean["log_likelihood"], (seen or math.nan,), None if mass else data.levels)
-    kind = None if likelihood is None else "mass" if mass else "density"
+    kind = ("mass" if mass else "density") if isinstance(model, VAE) else None
     kind = "posterior predictive" if found is not None and found.shared else kind
     return {"bits_per_dim": bits, **({} if kind is None else {"log_likelihood_kind": kind})}
 
 
-def _figures(model: Any, batch: tuple[Tensor, ...], num_particles: int, seed: int, memory: int) -> dict[str, Tensor]:
-    """Per-datum figures that the model has: of a Program only those of its bound."""
-    x, y = batch[0], batch[1] if len(batch) > 1 else None
+def _columns(model: Any, batch: tuple[Tensor, ...], num_particles: int, seed: int, memory: int) -> dict[str, Tensor]:
+    """Figures by datum: of a Codec its reconstructions, of a Pair its bound and log-likelihood."""
     out: dict[str, Tensor] = {}
-    if hasattr(model, "posterior") or hasattr(model, "encode"):
+    if isinstance(model, Codec):
+        x, y = check_data(model, *batch, values=False, third=None)
         out["codes"] = codes(model, x, y)
-        out["reconstruction_error"] = _reconstruction_error(model, check_shape(model, x), y, out["codes"])
-    if hasattr(model, "guide"):
-        terms = elbo(model, x, y, seed=seed)
-        likelihood = log_likelihood(model, x, num_particles, seed=seed, y=y, memory=memory)
+        out["reconstruction_error"] = error_at(model, x, y, out["codes"])
+    if is_pair(model):
+        terms = elbo(model, *batch, seed=seed)
+        likelihood = log_likelihood(model, *batch, num_particles=num_particles, seed=seed, memory=memory)
         out |= {"elbo": terms.elbo, "reconstruction": terms.reconstruction, "kl": terms.kl}
         out |= {"log_likelihood": likelihood.value, "stderr": likelihood.stderr}
         out |= {"ess": likelihood.ess, "khat": likelihood.khat}
         # Of the sum over the piece, whose data may share their draws; shared out among them.
-        out["variance"] = torch.full_like(terms.elbo, len(x) * likelihood.mean_stderr**2)
-        out["seen"] = (~x.isnan()).reshape(len(x), -1).sum(1)
+        count = len(terms.elbo)
+        out["variance"] = torch.full_like(terms.elbo, count * likelihood.mean_stderr**2)
+        out["seen"] = (~batch[0].isnan()).reshape(count, -1).sum(1)
     return out

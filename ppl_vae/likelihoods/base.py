@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from ..networks import Head, event_shape, fold
+from ..networks import Conditioned, Head, event_shape, fold
 from ..parts import Part
+
+if TYPE_CHECKING:
+    from ..data import Split
 
 
 class Likelihood(Part):
@@ -47,21 +51,31 @@ class Likelihood(Part):
 
     @abstractmethod
     def forward(self, z: Tensor, y: Tensor | None = None) -> TorchDistribution:
-        """Distribution of batch shape z.shape[:-1] and event shape ``shape`` from codes z (..., dim)."""
+        """Distribution of batch shape (...) and event shape ``shape`` from codes z (..., dim) and y."""
 
-    def parameters_of(self, z: Tensor) -> tuple[Tensor, ...]:
-        """The head's tensors (..., *shape) at z (..., dim)."""
-        return self.head(fold(self.network, z, 1))
+    def features(self, z: Tensor, y: Tensor | None = None) -> Tensor:
+        """The network's features of z (..., dim), and of y where it is ``networks.Conditioned``."""
+        return self.network(z, y) if isinstance(self.network, Conditioned) else fold(self.network, z, 1)
 
-    def stacked_parameters_of(self, z: Tensor) -> Tensor:
+    def parameters_of(self, z: Tensor, y: Tensor | None = None) -> tuple[Tensor, ...]:
+        """The head's tensors (..., *shape) at z (..., dim) and y."""
+        return self.head(self.features(z, y))
+
+    def stacked_parameters_of(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """The same as one tensor (..., *shape, parameters), for likelihoods with many."""
-        return self.head.stacked(fold(self.network, z, 1)).movedim(-1 - len(self.shape), -1)
+        return self.head.stacked(self.features(z, y)).movedim(-1 - len(self.shape), -1)
+
+    def start(self, train: Split) -> None:
+        """Start at the mean and standard deviation of the training rows, where the head is as it was built."""
+        super().start(train)
+        if self.head.fresh:
+            self.start_at(train.mean(), train.std())
 
     @torch.no_grad()
     def start_at(self, mean: Tensor, std: Tensor | None = None) -> Likelihood:
         """Start the decoder at the data's mean: the head's first bias becomes ``self.unconstrain(mean)``.
 
-        Worth about two nats after 20 epochs on binarized MNIST.
+        ``fit`` does so, from the training data. Worth about two nats after 20 epochs on binarized MNIST.
 
         Args:
             mean: mean of the training data, shape ``shape``.
@@ -74,7 +88,9 @@ class Likelihood(Part):
             ValueError: a mean of another shape, or a head that waits for its first use.
         """
         self._check_start(mean)
-        self._start(0, self.unconstrain(mean.to(self.head.bias())))
+        target = self.unconstrain(mean.to(self.head.bias()))
+        if target is not None:
+            self._start(0, target)
         return self
 
     def _check_start(self, mean: Tensor) -> None:
@@ -87,9 +103,9 @@ class Likelihood(Part):
         """Set the head's bias behind parameter ``index``; where it is one a channel, to the channel's mean."""
         self.head.bias(index).copy_(target.mean((-2, -1), keepdim=True) if self.head.spatial else target)
 
-    def unconstrain(self, mean: Tensor) -> Tensor:
-        """Value of the head's first parameter at which the distribution has this mean."""
-        return mean
+    def unconstrain(self, mean: Tensor) -> Tensor | None:
+        """Value of the head's first parameter at which the distribution has this mean; None where that is not known."""
+        return None
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"shape={self.shape}"

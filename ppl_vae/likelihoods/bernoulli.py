@@ -37,8 +37,8 @@ class Bernoulli(Likelihood):
         super().__init__(network, shape, parameters=1)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
-        """Bernoulli of batch shape z.shape[:-1] and event shape ``shape``."""
-        (logits,) = self.parameters_of(z)
+        """Bernoulli of batch shape (...) and event shape ``shape``."""
+        (logits,) = self.parameters_of(z, y)
         return dist.Bernoulli(logits=logits).to_event(len(self.shape))
 
     def unconstrain(self, mean: Tensor) -> Tensor:

@@ -54,8 +54,8 @@ class Beta(Spread):
         super().__init__(network, shape, concentration, argument="concentration")
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
-        """Beta of batch shape z.shape[:-1] and event shape ``shape``."""
-        parts = self.parameters_of(z)
+        """Beta of batch shape (...) and event shape ``shape``."""
+        parts = self.parameters_of(z, y)
         c = self.spread_of(parts)
         m, rest = (EDGE + (1 - 2 * EDGE) * torch.sigmoid(logits) for logits in (parts[0], -parts[0]))
         return _Beta(c * m, c * rest).to_event(len(self.shape))

@@ -46,8 +46,8 @@ class Categorical(Likelihood):
         self.support = supports.grid(levels)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> TorchDistribution:
-        """Categorical over levels, batch shape z.shape[:-1] and event shape ``shape``."""
-        return LevelsCategorical(self.stacked_parameters_of(z)).to_event(len(self.shape))
+        """Categorical over levels, batch shape (...) and event shape ``shape``."""
+        return LevelsCategorical(self.stacked_parameters_of(z, y)).to_event(len(self.shape))
 
     @torch.no_grad()
     def start_at(self, mean: Tensor, std: Tensor | None = None) -> Categorical:

@@ -13,7 +13,6 @@ a column in millimetres and one in kilometres train alike; densities are in the 
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -26,11 +25,12 @@ from .. import supports
 from ..data.kinds import Table, parse_kinds
 from ..distributions.missing import MissingEntries
 from ..distributions.product import Codes, Product, ordered_logits
-from ..networks import Head, fold
+from ..distributions.softplus import inverse_softplus
+from ..networks import Head
 from .base import Likelihood
 
 FLOOR = 1e-3  # of learned spreads, in a column's own units
-ONE = math.log(math.expm1(1.0))  # softplus of it is 1
+ONE = inverse_softplus(1.0)  # softplus of it is 1
 ORDER = ("real", "positive", "count", "binary", "categorical", "ordinal")
 
 
@@ -110,7 +110,7 @@ class Columns(Likelihood):
             self._index("count_levels", count)
             even = (torch.arange(1, most) / count[:, None]).clamp(max=1 - 0.5 / most).logit()
             steps = even.diff(dim=-1).clamp(min=0.1)
-            self.raw_cuts = nn.Parameter(torch.cat([even[:, :1], steps.expm1().log()], -1))
+            self.raw_cuts = nn.Parameter(torch.cat([even[:, :1], inverse_softplus(steps)], -1))
         fill = [1.0 if c.kind == "positive" else 0.0 for c in self.columns]
         self.register_buffer("_fill", torch.tensor(fill), persistent=False)
 
@@ -118,8 +118,8 @@ class Columns(Likelihood):
         self.register_buffer(f"_{name}", value, persistent=False)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> MissingEntries:
-        """Distribution of batch shape z.shape[:-1] and event shape (D,); entries of x that are NaN are left out."""
-        (out,) = self.head(fold(self.network, z, 1))
+        """Distribution of batch shape (...) and event shape (D,); entries of x that are NaN are left out."""
+        (out,) = self.head(self.features(z, y))
         raw = dict(zip(self._widths, out.split(list(self._widths.values()), -1), strict=True))
         groups = [getattr(self, f"_{kind}")(part) for kind, part in raw.items()]
         return MissingEntries(Product(groups, self._order, self.support.base_constraint), self._fill)
@@ -174,7 +174,7 @@ class Columns(Likelihood):
                 m = m.clamp(min=1e-3)
                 excess = ((s.square() - m) / m.square()).clamp(min=0.01, max=20.0)
                 self.count_unit.copy_(m)
-                self.raw_count.copy_((excess - FLOOR).expm1().log())
+                self.raw_count.copy_(inverse_softplus(excess - FLOOR))
         return self
 
     def unconstrain(self, mean: Tensor) -> Tensor:

@@ -42,8 +42,8 @@ class ContinuousBernoulli(Likelihood):
         super().__init__(network, shape, parameters=1)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> TorchDistribution:
-        """Continuous Bernoulli of batch shape z.shape[:-1] and event shape ``shape``."""
-        (logits,) = self.parameters_of(z)
+        """Continuous Bernoulli of batch shape (...) and event shape ``shape``."""
+        (logits,) = self.parameters_of(z, y)
         return Distribution(logits).to_event(len(self.shape))
 
     def unconstrain(self, mean: Tensor) -> Tensor:

@@ -8,7 +8,6 @@ another.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 
 import torch
@@ -19,12 +18,13 @@ from torch import Tensor, nn
 from .. import supports
 from ..checks import check_size
 from ..distributions.discretized_logistic_mixture import DiscretizedLogisticMixture as Distribution
+from ..distributions.softplus import inverse_softplus
 from .base import Likelihood
 from .spread import unpositive
 
 WIDTH = 0.25  # standard deviation of the components' means around the middle before ``start_at``
 SCALE = 0.1  # of each component there
-RAW = math.log(math.expm1(SCALE))
+RAW = inverse_softplus(SCALE)
 FLOOR = 1e-4  # of a component's scale; a level of 256 is 40 times as wide
 
 
@@ -64,8 +64,8 @@ class DiscretizedLogisticMixture(Likelihood):
         self.register_buffer("_places", torch.special.ndtri(places).to(torch.get_default_dtype()), persistent=False)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> TorchDistribution:
-        """Mixture of batch shape z.shape[:-1] and event shape ``shape``."""
-        loc, raw, logits = self.stacked_parameters_of(z).split(self.components, -1)
+        """Mixture of batch shape (...) and event shape ``shape``."""
+        loc, raw, logits = self.stacked_parameters_of(z, y).split(self.components, -1)
         loc = loc + 0.5 + WIDTH * self._places.to(loc.dtype)
         scale = F.softplus(raw + RAW) + FLOOR
         return Distribution(logits, loc, scale, self.levels).to_event(len(self.shape))

@@ -47,8 +47,8 @@ class Gamma(Spread):
         super().__init__(network, shape, concentration, argument="concentration")
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
-        """Gamma of batch shape z.shape[:-1] and event shape ``shape``."""
-        parts = self.parameters_of(z)
+        """Gamma of batch shape (...) and event shape ``shape``."""
+        parts = self.parameters_of(z, y)
         a = self.spread_of(parts)
         return dist.Gamma(a, a / positive(parts[0])).to_event(len(self.shape))
 

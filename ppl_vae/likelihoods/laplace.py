@@ -44,8 +44,8 @@ class Laplace(Spread):
         super().__init__(network, shape, scale)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
-        """Laplace of batch shape z.shape[:-1] and event shape ``shape``."""
-        parts = self.parameters_of(z)
+        """Laplace of batch shape (...) and event shape ``shape``."""
+        parts = self.parameters_of(z, y)
         return dist.Laplace(parts[0], self.spread_of(parts)).to_event(len(self.shape))
 
     def spread_for(self, mean: Tensor, std: Tensor) -> Tensor:

@@ -49,8 +49,8 @@ class LogNormal(Spread):
         super().__init__(network, shape, scale)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
-        """Log-Normal of batch shape z.shape[:-1] and event shape ``shape``."""
-        parts = self.parameters_of(z)
+        """Log-Normal of batch shape (...) and event shape ``shape``."""
+        parts = self.parameters_of(z, y)
         return dist.LogNormal(parts[0], self.spread_of(parts)).to_event(len(self.shape))
 
     def unconstrain(self, mean: Tensor) -> Tensor:

@@ -52,8 +52,8 @@ class LogitNormal(Spread):
         super().__init__(network, shape, scale)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> TorchDistribution:
-        """Logit-Normal of batch shape z.shape[:-1] and event shape ``shape``."""
-        parts = self.parameters_of(z)
+        """Logit-Normal of batch shape (...) and event shape ``shape``."""
+        parts = self.parameters_of(z, y)
         return Distribution(parts[0], self.spread_of(parts)).to_event(len(self.shape))
 
     def unconstrain(self, mean: Tensor) -> Tensor:

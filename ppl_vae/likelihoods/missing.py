@@ -67,7 +67,7 @@ class Missing(Likelihood):
         return self.likelihood.head
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> MissingEntries:
-        """Distribution of batch shape z.shape[:-1] and event shape ``shape`` that takes NaN."""
+        """Distribution of batch shape (...) and event shape ``shape`` that takes NaN."""
         p = self.likelihood(z, y)
         return p if isinstance(p, MissingEntries) else MissingEntries(p)
 
@@ -76,6 +76,6 @@ class Missing(Likelihood):
         self.likelihood.start_at(mean, std)
         return self
 
-    def unconstrain(self, mean: Tensor) -> Tensor:
+    def unconstrain(self, mean: Tensor) -> Tensor | None:
         """That of the likelihood inside."""
         return self.likelihood.unconstrain(mean)

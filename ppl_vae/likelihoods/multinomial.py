@@ -55,8 +55,8 @@ class Multinomial(Likelihood):
         self.register_buffer("total", torch.tensor(100 if total_count is None else total_count))
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> Distribution:
-        """Multinomial of batch shape z.shape[:-1] and event shape ``shape``."""
-        (logits,) = self.parameters_of(z)
+        """Multinomial of batch shape (...) and event shape ``shape``."""
+        (logits,) = self.parameters_of(z, y)
         return Distribution(logits, self.total, event_dim=len(self.shape))
 
     @torch.no_grad()

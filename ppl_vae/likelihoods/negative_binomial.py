@@ -50,8 +50,8 @@ class NegativeBinomial(Spread):
         super().__init__(network, shape, concentration, argument="concentration")
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> TorchDistribution:
-        """Negative binomial of batch shape z.shape[:-1] and event shape ``shape``."""
-        parts = self.parameters_of(z)
+        """Negative binomial of batch shape (...) and event shape ``shape``."""
+        parts = self.parameters_of(z, y)
         return Distribution(positive(parts[0]), self.spread_of(parts)).to_event(len(self.shape))
 
     def unconstrain(self, mean: Tensor) -> Tensor:

@@ -67,8 +67,8 @@ class Normal(Spread):
             self.register_buffer("batches", torch.zeros((), dtype=torch.long))
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
-        """Normal of batch shape z.shape[:-1] and event shape ``shape``."""
-        parts = self.parameters_of(z)
+        """Normal of batch shape (...) and event shape ``shape``."""
+        parts = self.parameters_of(z, y)
         if self.scale != "optimal":
             return dist.Normal(parts[0], self.spread_of(parts)).to_event(len(self.shape))
         scale = self.variance.to(parts[0].dtype).sqrt().expand_as(parts[0])

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
+from torch.distributions import constraints
 
 from ..distributions import Family
 from ..networks import Head, event_shape
@@ -47,10 +48,15 @@ class FamilyLikelihood(Likelihood):
         self.register_buffer("_offset", family.unconstrain(**(start or {})), persistent=False)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> TorchDistribution:
-        """Distribution of batch shape z.shape[:-1] and event shape ``shape``."""
-        parts = self.parameters_of(z)
-        raw = torch.cat([part.flatten(z.dim() - 1) for part in parts], -1)
+        """Distribution of batch shape (...) and event shape ``shape``."""
+        parts = self.parameters_of(z, y)
+        raw = torch.cat([part.flatten(-len(self.head.shape)) for part in parts], -1)
         return self.family(raw + self._offset)
+
+    def unconstrain(self, mean: Tensor) -> Tensor | None:
+        """The mean itself where the head's first parameter is a location on the reals; otherwise not known."""
+        located = self.per_entry and self.family.parameters[:1] == ("loc",) and self.support is constraints.real
+        return mean if located else None
 
 
 class Of(FamilyLikelihood):

@@ -36,8 +36,8 @@ class Poisson(Likelihood):
         super().__init__(network, shape, parameters=1)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
-        """Poisson of batch shape z.shape[:-1] and event shape ``shape``."""
-        (raw,) = self.parameters_of(z)
+        """Poisson of batch shape (...) and event shape ``shape``."""
+        (raw,) = self.parameters_of(z, y)
         return dist.Poisson(positive(raw)).to_event(len(self.shape))
 
     def unconstrain(self, mean: Tensor) -> Tensor:

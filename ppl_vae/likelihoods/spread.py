@@ -14,10 +14,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..distributions.softplus import inverse_softplus
 from .base import Likelihood
 
 SCALE_FLOOR = 1e-3
-START = math.log(math.expm1(1 - SCALE_FLOOR))  # at which a learned spread is 1
+START = inverse_softplus(1 - SCALE_FLOOR)  # at which a learned spread is 1
 TINY = 1e-6  # below every mean that a positive likelihood takes
 
 
@@ -33,8 +34,7 @@ def unpositive(mean: Tensor) -> Tensor:
         >>> positive(unpositive(torch.tensor([0.5, 300.0])))
         tensor([  0.5000, 300.0000])
     """
-    mean = mean.clamp(min=1e-3) - TINY
-    return mean + (-torch.expm1(-mean)).log()
+    return inverse_softplus(mean.clamp(min=1e-3) - TINY)
 
 
 class Spread(Likelihood):
@@ -85,6 +85,10 @@ class Spread(Likelihood):
             self._start_spread(self.spread_for(mean.double(), std.double()))
         super().start_at(mean, std)
         return self
+
+    def unconstrain(self, mean: Tensor) -> Tensor:
+        """The mean itself, of a location."""
+        return mean
 
     def spread_for(self, mean: Tensor, std: Tensor) -> Tensor:
         """The spread at which the distribution has about these moments, one number."""

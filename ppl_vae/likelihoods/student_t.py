@@ -15,6 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from ..distributions.softplus import inverse_softplus
 from .spread import Spread
 
 START = 5.0  # degrees of freedom at which learned ones start
@@ -58,7 +59,7 @@ class StudentT(Spread):
         super().__init__(network, shape, scale)
         self.df = df
         if not fixed:
-            self.raw_df = nn.Parameter(torch.tensor(math.log(math.expm1(START - 1))))
+            self.raw_df = nn.Parameter(torch.tensor(inverse_softplus(START - 1)))
 
     @property
     def df_now(self) -> Tensor:
@@ -68,8 +69,8 @@ class StudentT(Spread):
         return torch.tensor(float(self.df), device=self.head.layer.weight.device)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
-        """Student-t of batch shape z.shape[:-1] and event shape ``shape``."""
-        parts = self.parameters_of(z)
+        """Student-t of batch shape (...) and event shape ``shape``."""
+        parts = self.parameters_of(z, y)
         df = self.df_now.to(parts[0].dtype).expand_as(parts[0])
         return dist.StudentT(df, parts[0], self.spread_of(parts)).to_event(len(self.shape))
 

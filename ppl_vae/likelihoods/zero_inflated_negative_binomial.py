@@ -52,8 +52,8 @@ class ZeroInflatedNegativeBinomial(Spread):
         super().__init__(network, shape, concentration, parameters=2, argument="concentration")
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> TorchDistribution:
-        """Zero-inflated negative binomial of batch shape z.shape[:-1] and event shape ``shape``."""
-        parts = self.parameters_of(z)
+        """Zero-inflated negative binomial of batch shape (...) and event shape ``shape``."""
+        parts = self.parameters_of(z, y)
         base = NegativeBinomial(positive(parts[0]), self.spread_of(parts))
         return ZeroInflated(base, parts[1] + GATE).to_event(len(self.shape))
 

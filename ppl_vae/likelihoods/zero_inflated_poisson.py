@@ -43,8 +43,8 @@ class ZeroInflatedPoisson(Likelihood):
         super().__init__(network, shape, parameters=2)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
-        """Zero-inflated Poisson of batch shape z.shape[:-1] and event shape ``shape``."""
-        raw, gate = self.parameters_of(z)
+        """Zero-inflated Poisson of batch shape (...) and event shape ``shape``."""
+        raw, gate = self.parameters_of(z, y)
         base = dist.Poisson(positive(raw))
         return ZeroInflated(base, gate + GATE).to_event(len(self.shape))
 

@@ -5,16 +5,19 @@ from ..penalties import L2 as L2
 from ..penalties import KLRate as KLRate
 from ..penalties import KSparse as KSparse
 from .autoencoder import Autoencoder
-from .contractive import ContractiveAutoencoder
-from .conv_autoencoder import ConvAutoencoder
+from .autoencoder import Reconstructs as Reconstructs
 from .deep_belief_net import DeepBeliefNet
-from .denoising import DenoisingAutoencoder
-from .latent_noise import LatentNoiseAutoencoder
+from .presets import (
+    ContractiveAutoencoder,
+    ConvAutoencoder,
+    DenoisingAutoencoder,
+    LatentNoiseAutoencoder,
+    SparseAutoencoder,
+)
 from .program import Program
 from .protocols import Codec, Latent, Pair
 from .rbm import RBM
 from .regularized import RegularizedAutoencoder
-from .sparse import SparseAutoencoder
 from .stacked import StackedAutoencoder
 from .vae import VAE
 

@@ -1,29 +1,68 @@
-"""The plain autoencoder: z = e(x), x' = d(z), an ``nn.Module`` without Pyro.
+"""The autoencoder: z = r(a(e(c(x)))), x' = d(n(z)), compared with x, an ``nn.Module`` without Pyro.
 
-Its relatives override ``forward`` where training differs from use (noise), and ``penalised`` where something is added
-to the loss.
+Its parts are the encoder e and the decoder d, the activation a of the code, a corruption c of the data and one, n, of
+the code, both in training only, and penalties, which add to the loss or restrict (r) the code. Denoising, sparse,
+contractive and regularised autoencoders are choices of these parts.
 """
 
 from __future__ import annotations
 
 import math
+from abc import abstractmethod
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal, cast
 
 import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
 from ..checks import check_size
-from ..networks import Head, event_shape, fold
+from ..networks import MLP, Head, event_shape, fold
 from ..parts import Part
+from ..penalties import KSparse, Pass, Penalty
+from ..penalties.activations import chain, is_activation
+from .protocols import Codec
+
+CODES = {
+    "identity": (nn.Identity(), constraints.real),
+    "sigmoid": (torch.sigmoid, constraints.unit_interval),
+    "relu": (torch.relu, constraints.nonnegative),
+}
+"""Activations that a code may have, and where its entries then lie."""
 
 
-class Autoencoder(Part):
-    """Encoder and decoder networks, each followed by a linear head.
+class Reconstructs(Codec):
+    """A codec that ``objectives.Reconstruction`` trains on its reconstructions and on penalties of its own.
+
+    Attributes:
+        overcomplete: whether nothing keeps the model from the identity, which is warned of.
+
+    Example:
+        >>> class Halved(nn.Module, Reconstructs):
+        ...     shape, code_shape, support = (4,), (4,), constraints.real
+        ...     code_support = constraints.independent(constraints.real, 1)
+        ...     def encode(self, x, y=None):
+        ...         return x / 2
+        ...     def decode(self, z, y=None, *, like=None):
+        ...         return 2 * z
+        ...     def penalised(self, x):
+        ...         return x, {"length": self.encode(x).square().sum(1)}
+        >>> Halved().penalised(torch.ones(5, 4))[1]["length"].shape
+        torch.Size([5])
+    """
+
+    overcomplete: bool = False
+
+    @abstractmethod
+    def penalised(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        """Reconstructions (B, *shape) of x, and what is to be added to the loss: (B,) or scalars, by name."""
+
+
+class Autoencoder(Part, Reconstructs):
+    """Encoder and decoder networks, each followed by a linear head, and what keeps them from the identity.
 
     With a code no smaller than the data it can learn the identity, and training warns of it; a penalty or a corruption
-    (sparse, denoising, contractive) keeps an overcomplete code from that.
+    keeps an overcomplete code from that.
 
     Args:
         encoder: module from x (B, *shape) to features.
@@ -31,22 +70,32 @@ class Autoencoder(Part):
         dim: size of the code.
         shape: event shape of the data.
         output: "sigmoid" for data in [0, 1], "identity" for real data.
+        code: activation of the code, "identity", "sigmoid" or "relu".
+        corruption: of the data that the encoder sees in training: one of ``ppl_vae.corruptions``, or a module from x to
+            corrupted x; none if not given.
+        penalty: one of ``ppl_vae.penalties`` or a list of them, whose costs are added up; none if not given.
+        code_corruption: of the code that the decoder sees in training; none if not given.
 
     Raises:
-        TypeError: a network that is not an ``nn.Module``.
-        ValueError: networks that do not take the data or the codes, or an unknown output.
+        TypeError: networks or corruptions that are no ``nn.Module``, or something that is no penalty.
+        ValueError: networks that do not take the data or the codes, an unknown output or code, or a penalty that does
+            not fit.
 
     Source: Rumelhart, Hinton and Williams 1986; Hinton and Salakhutdinov 2006.
 
     Example:
-        >>> from ppl_vae import networks
-        >>> ae = Autoencoder(networks.MLP((1, 8, 8), [32]), networks.MLP(4, [32]), 4, (1, 8, 8))
-        >>> ae(torch.zeros(5, 1, 8, 8)).shape
+        >>> from ppl_vae import corruptions, networks, penalties
+        >>> encoder, decoder = networks.MLP((1, 8, 8), [32]), networks.MLP(4, [32])
+        >>> Autoencoder(encoder, decoder, 4, (1, 8, 8))(torch.zeros(5, 1, 8, 8)).shape
         torch.Size([5, 1, 8, 8])
-    """
 
-    constrained = False
-    """Whether something other than a small code keeps the model from the identity."""
+        One that is denoising, sparse and contractive:
+
+        >>> both = [penalties.KLRate(0.1), penalties.Contraction(0.1)]
+        >>> ae = Autoencoder(encoder, decoder, 4, (1, 8, 8), "sigmoid", "sigmoid", corruptions.Masking(0.3), both)
+        >>> [*ae.penalised(torch.zeros(5, 1, 8, 8))[1]]
+        ['penalty', 'contraction']
+    """
 
     def __init__(
         self,
@@ -55,58 +104,139 @@ class Autoencoder(Part):
         dim: int,
         shape: int | Sequence[int],
         output: Literal["sigmoid", "identity"] = "sigmoid",
+        code: Literal["identity", "sigmoid", "relu"] = "identity",
+        corruption: nn.Module | None = None,
+        penalty: Penalty | Sequence[Penalty] | None = None,
+        code_corruption: nn.Module | None = None,
     ) -> None:
         super().__init__()
         if output not in ("sigmoid", "identity"):
             raise ValueError(f"output must be 'sigmoid' or 'identity', not {output!r}")
+        if code not in CODES:
+            raise ValueError(f"code must be 'identity', 'sigmoid' or 'relu', not {code!r}")
         self.dim, self.shape, self.output = check_size("dim", dim), event_shape("shape", shape), output
+        self.code: str = code
         for name, network, takes in (("encoder", encoder, self.shape), ("decoder", decoder, (self.dim,))):
-            if not isinstance(network, nn.Module):
-                raise TypeError(
-                    f"{name} must be a torch.nn.Module, such as networks.MLP(shape, [200]), not {network!r}"
-                )
+            check_module(name, network, "networks.MLP(shape, [200])")
             if tuple(getattr(network, "in_shape", takes)) != takes:
                 raise ValueError(f"the {name} takes {network.in_shape}, where {takes} is needed")
+        for name, part in (("corruption", corruption), ("code_corruption", code_corruption)):
+            if part is not None:
+                check_module(name, part, "corruptions.Masking(0.3)")
         self.encoder, self.decoder = encoder, decoder
         self.to_code = Head(encoder, (dim,))
         self.to_data = Head(decoder, self.shape)
+        self.corruption, self.code_corruption = corruption, code_corruption
+        self.penalties = nn.ModuleList()
+        for each in penalty if isinstance(penalty, Sequence) else [] if penalty is None else [penalty]:
+            check_penalty(each)
+            self.penalties.append(each)
+        for each in self._penalties:
+            each.attach(self)
 
     @property
-    def overcomplete(self) -> bool:
-        """Whether nothing keeps the model from the identity: neither a small code nor a penalty or corruption."""
-        narrowest = min(self.dim, math.prod(getattr(self.encoder, "out_shape", (self.dim,))))
-        return not self.constrained and narrowest >= math.prod(self.shape)
+    def code_shape(self) -> tuple[int, ...]:  # type: ignore[override]
+        """Event shape of the codes, (dim,)."""
+        return (self.dim,)
 
     @property
-    def support(self) -> constraints.Constraint:
+    def support(self) -> constraints.Constraint:  # type: ignore[override]
         """Constraint on one entry of the data."""
         return constraints.unit_interval if self.output == "sigmoid" else constraints.real
 
-    def encode(self, x: Tensor) -> Tensor:
-        """Codes (B, dim) of x (B, *shape)."""
-        return self.to_code(self.encoder(x))[0]
+    @property
+    def code_support(self) -> constraints.Constraint:  # type: ignore[override]
+        """Constraint on a code."""
+        return constraints.independent(CODES[self.code][1], 1)
 
-    def decode(self, z: Tensor) -> Tensor:
-        """Reconstructions (..., *shape) of codes z (..., dim)."""
+    @property
+    def overcomplete(self) -> bool:  # type: ignore[override]
+        """Whether nothing keeps the model from the identity: neither a small code nor a penalty or corruption."""
+        constrained = len(self.penalties) or self.corruption is not None or self.code_corruption is not None
+        narrowest = min(self.dim, math.prod(getattr(self.encoder, "out_shape", (self.dim,))))
+        return not constrained and narrowest >= math.prod(self.shape)
+
+    @property
+    def _penalties(self) -> list[Penalty]:
+        return cast(list[Penalty], [*self.penalties])
+
+    @property
+    def sigmoid_layer(self) -> Tensor | None:
+        """W (dim, entries) where the code is sigmoid(W x + b), on the entries that k-sparsity keeps; else None."""
+        one = isinstance(self.encoder, MLP) and len(self.encoder.layers) == 1  # type: ignore[arg-type]
+        plain = all(isinstance(p, KSparse) or type(p).restrict is Penalty.restrict for p in self._penalties)
+        return self.to_code.layer.weight if one and plain and self.code == "sigmoid" else None
+
+    def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Codes (B, dim) of x (B, *shape); ``y`` is not used."""
+        return self.activations(x)[0]
+
+    def decode(self, z: Tensor, y: Tensor | None = None, *, like: Tensor | None = None) -> Tensor:
+        """Reconstructions (..., *shape) of codes z (..., dim); ``y`` and ``like`` are not used."""
         (out,) = self.to_data(fold(self.decoder, z, 1))
         return torch.sigmoid(out) if self.output == "sigmoid" else out
 
     def forward(self, x: Tensor) -> Tensor:
-        """Reconstructions (B, *shape) of x (B, *shape)."""
-        return self.decode(self.encode(x))
+        """Reconstructions (B, *shape) of x (B, *shape): in training mode of corrupted x and codes."""
+        return self.decode(self._corrupted(self.code_corruption, self.encode(self._corrupted(self.corruption, x))))
 
     def penalised(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Reconstructions (B, *shape) of x, and what is to be added to the loss: (B,) or scalars, by name."""
-        return self(x), {}
+        """Reconstructions (B, *shape) of x, and the penalties' costs by their terms, (B,) or scalars."""
+        if not len(self.penalties):
+            return self(x), {}
+        x = self._corrupted(self.corruption, x)
+        pull_code, pull_out, needed = None, None, {penalty.jacobian(self) for penalty in self._penalties}
+        if "encoder" in needed:
+            code, pull_code, hidden = cast(Any, torch.func.vjp(self.activations, x, has_aux=True))
+        else:
+            code, hidden = self.activations(x)
+        z = self._corrupted(self.code_corruption, code)
+        if "decoder" in needed:
+            out, pull_out = torch.func.vjp(self.decode, z)[:2]
+        else:
+            out = self.decode(z)
+        seen = Pass(self, x, code, out, hidden, pull_code, pull_out)
+        costs: dict[str, Tensor] = {}
+        for penalty in self._penalties:
+            if (cost := penalty(seen)) is not None:
+                costs[penalty.term] = costs[penalty.term] + cost if penalty.term in costs else cost
+        return out, costs
+
+    def activations(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Codes (B, dim) of x (B, *shape), and where a penalty is about one the encoder's hidden layers, (B, ...) each.
+
+        A subclass with another encoder overrides this, so that ``encode`` and the penalties see the same.
+        """
+        hidden: list[Tensor] = []
+        if any(penalty.layer is not None for penalty in self._penalties):
+            features = x
+            for layer in chain(self.encoder):
+                features = layer(features)
+                if is_activation(layer):
+                    features = self._restricted(features, len(hidden))
+                    hidden.append(features)
+        else:
+            features = self.encoder(x)
+        (code,) = self.to_code(features)
+        return self._restricted(CODES[self.code][0](code), None), hidden
+
+    def _restricted(self, a: Tensor, layer: int | None) -> Tensor:
+        for penalty in self._penalties:
+            if penalty.layer == layer:
+                a = penalty.restrict(a)
+        return a
+
+    def _corrupted(self, corruption: nn.Module | None, x: Tensor) -> Tensor:
+        return corruption(x) if self.training and corruption is not None else x
 
 
-def squashed(z: Tensor, name: str) -> Tensor:
-    """Codes behind their activation: "identity", "sigmoid" or "relu"."""
-    return z if name == "identity" else torch.sigmoid(z) if name == "sigmoid" else torch.relu(z)
+def check_module(argument: str, value: object, such_as: str) -> None:
+    """TypeError unless ``value`` is a module."""
+    if not isinstance(value, nn.Module):
+        raise TypeError(f"{argument} must be a torch.nn.Module, such as {such_as}, not {value!r}")
 
 
-def check_code(name: str) -> str:
-    """ValueError unless ``name`` is an activation that a code may have."""
-    if name not in ("identity", "sigmoid", "relu"):
-        raise ValueError(f"code must be 'identity', 'sigmoid' or 'relu', not {name!r}")
-    return name
+def check_penalty(value: object) -> None:
+    """TypeError unless ``value`` is a penalty."""
+    if not isinstance(value, Penalty):
+        raise TypeError(f"penalty must be one of ppl_vae.penalties, such as penalties.L1(0.1), not {value!r}")

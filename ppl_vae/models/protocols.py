@@ -19,6 +19,9 @@ from torch.distributions import constraints
 
 from ..parts import Abstract
 
+if TYPE_CHECKING:
+    from ..networks import Condition
+
 
 class Codec(Abstract):
     """A model with an encoder and a decoder.
@@ -28,6 +31,7 @@ class Codec(Abstract):
         support: constraint on one entry of the data.
         code_shape: event shape of the codes.
         code_support: constraint on a code; pictures are made of codes that lie there.
+        condition: what y is, where the model needs it; None where it does not.
 
     Example:
         >>> import torch
@@ -47,6 +51,7 @@ class Codec(Abstract):
     support: constraints.Constraint
     code_shape: tuple[int, ...]
     code_support: constraints.Constraint
+    condition: Condition | None = None
 
     @abstractmethod
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:

@@ -11,19 +11,19 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.nn.utils import parametrize
 
 from ..checks import check_size, check_weight, nearest
+from ..penalties import L2, DecoderGradient, DecoderL2, SpectralNorm
 from .autoencoder import Autoencoder
 from .density import Density
-from .jacobian import squared_jacobian
+from .hooks import Concluded
+from .protocols import Latent
 
 REGULARIZERS = ("gradient", "l2", "spectral")
 
 
-class RegularizedAutoencoder(Autoencoder):
+class RegularizedAutoencoder(Autoencoder, Latent, Concluded):
     """A deterministic autoencoder that samples: a smooth decoder, and a density of the codes.
 
     Args:
@@ -51,7 +51,7 @@ class RegularizedAutoencoder(Autoencoder):
         torch.Size([5, 6])
     """
 
-    constrained = True
+    prior: Any  # a ``Density``
 
     def __init__(
         self,
@@ -65,33 +65,17 @@ class RegularizedAutoencoder(Autoencoder):
         code_weight: float = 0.01,
         components: int = 10,
     ) -> None:
-        super().__init__(encoder, decoder, dim, shape, output)
         if regularizer not in REGULARIZERS:
             raise ValueError(f"regularizer {regularizer!r} is unknown; {nearest(str(regularizer), REGULARIZERS)}")
-        self.regularizer = regularizer
-        self.weight = check_weight("weight", weight)
-        self.code_weight = check_weight("code_weight", code_weight)
+        check_weight("weight", weight)
+        length = L2(0.5 * check_weight("code_weight", code_weight))
+        length.term = "code"
+        smooth = {"gradient": DecoderGradient(weight), "l2": DecoderL2(weight), "spectral": SpectralNorm()}
+        super().__init__(encoder, decoder, dim, shape, output, penalty=[length, smooth[regularizer]])
         self.prior = Density(self.dim, check_size("components", components))
-        if regularizer == "spectral":
-            for module in [*decoder.modules(), self.to_data.layer]:
-                if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
-                    outputs = 1 if isinstance(module, nn.ConvTranspose2d) else 0
-                    parametrize.register_parametrization(module, "weight", _UnitNorm(module.weight, outputs))
-
-    def penalised(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Reconstructions (B, *shape) of x, the penalty of the codes (B,) and that of the decoder, (B,) or a scalar."""
-        z = self.encode(x)
-        penalties = {"code": 0.5 * self.code_weight * z.square().sum(1)}
-        if self.regularizer == "gradient":
-            out, squared = squared_jacobian(self.decode, z, probes=1)
-            return out, penalties | {"gradient": self.weight * squared}
-        if self.regularizer == "l2":
-            squares = [p.square().sum() for part in (self.decoder, self.to_data) for p in part.parameters()]
-            penalties["l2"] = self.weight * torch.stack(squares).sum()
-        return self.decode(z), penalties
 
     @torch.no_grad()
-    def conclude(self, batches: Iterable[Any]) -> RegularizedAutoencoder:
+    def conclude(self, batches: Iterable[Tensor]) -> RegularizedAutoencoder:
         """Fit the density to the codes of the training data.
 
         Args:
@@ -104,28 +88,3 @@ class RegularizedAutoencoder(Autoencoder):
         self.eval()
         self.prior.fit(torch.cat([self.encode(x) for x in batches]))
         return self.train(mode)
-
-
-class _UnitNorm(nn.Module):
-    """A weight divided by its spectral norm, which one power iteration a training step keeps up with.
-
-    torch's own parametrisation cannot be captured as a graph. Source: Miyato et al. 2018.
-    """
-
-    u: Tensor
-
-    def __init__(self, weight: Tensor, outputs: int) -> None:
-        super().__init__()
-        self.outputs = outputs
-        self.register_buffer("u", F.normalize(torch.randn(weight.shape[outputs]), dim=0))
-        for _ in range(15):
-            self(weight)
-
-    def forward(self, weight: Tensor) -> Tensor:
-        matrix = weight.movedim(self.outputs, 0).flatten(1)
-        with torch.no_grad():
-            v = F.normalize(matrix.mT @ self.u, dim=0)
-            u = F.normalize(matrix @ v, dim=0)
-            if self.training:
-                self.u.copy_(u)
-        return weight / (u @ matrix @ v)

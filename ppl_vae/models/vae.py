@@ -13,24 +13,26 @@ from typing import Any
 
 import pyro
 import torch
+from pyro.infer.util import is_validation_enabled
 from torch import Tensor
 from torch.distributions import constraints
 
 from .. import supports
-from ..checks import check_size
+from ..checks import check_event, check_size
+from ..distributions.means import mean_of
 from ..handlers import register
 from ..likelihoods import Likelihood
-from ..networks import MLP, fold
+from ..networks import MLP, Condition, Conditioned, condition_of, stated
 from ..parts import Part
 from ..posteriors import Posterior, natural
 from ..posteriors.natural import BY_SUPPORT
 from ..priors import Prior
-from .protocols import Latent, Pair
+from .protocols import Codec, Latent, Pair
 
 _numbers = itertools.count()
 
 
-class VAE(Part, Pair, Latent):
+class VAE(Part, Codec, Latent, Pair):
     """A prior, a posterior and a likelihood, and the Pyro ``model`` and ``guide`` they make.
 
     ``pyro.infer.SVI(vae.model, vae.guide, ...)`` works for any number of instances in a process: each registers its
@@ -39,7 +41,7 @@ class VAE(Part, Pair, Latent):
     Args:
         prior: p(z | y), event shape (dim,).
         posterior: q(z | x, y), event shape (dim,); None takes the natural family of the prior's support over an MLP
-            with two layers of 200.
+            with two layers of 200, of x, and of y where the other parts are conditional.
         likelihood: p(x | z, y), event shape ``shape``.
 
     Attributes:
@@ -71,8 +73,9 @@ class VAE(Part, Pair, Latent):
     def __init__(self, prior: Prior, posterior: Posterior | None = None, likelihood: Likelihood | None = None) -> None:
         super().__init__()
         if posterior is None and isinstance(likelihood, Likelihood) and isinstance(prior, Prior):
-            posterior = getattr(prior, "posterior", None) or natural(prior)(MLP(likelihood.shape), prior.dim)
+            posterior = getattr(prior, "posterior", None) or _natural(prior, likelihood)  # VampPrior's, or the user's
         self.prior, self.posterior, self.likelihood = prior, posterior, likelihood
+        self._condition = (condition_of(self),)  # in a tuple, which does not register it a second time
         self._check_parts()
 
     @property
@@ -87,6 +90,21 @@ class VAE(Part, Pair, Latent):
     def support(self) -> constraints.Constraint:  # noqa: D102
         return self.likelihood.support
 
+    @property
+    def condition(self) -> Condition | None:
+        """What y is, where a part needs it."""
+        return self._condition[0]
+
+    @property
+    def code_shape(self) -> tuple[int, ...]:
+        """Shape of one code, (dim,)."""
+        return (self.dim,)
+
+    @property
+    def code_support(self) -> constraints.Constraint:
+        """Constraint on one code: the prior's support."""
+        return self.prior.support
+
     def model(self, x: Tensor | None = None, y: Tensor | None = None, n: int | None = None) -> Tensor:
         """p(z | y) p(x | z, y): scores x (B, *shape), or draws it when it is left out.
 
@@ -99,15 +117,48 @@ class VAE(Part, Pair, Latent):
             x, given or drawn.
         """
         self._register("prior", "likelihood")
-        with pyro.plate("data", _size(x, y, n)):
+        with pyro.plate("data", self._size(x, y, n)):
             z = pyro.sample("z", self.prior(y))
             return pyro.sample("x", self.likelihood(z, y), obs=x)
 
     def guide(self, x: Tensor | None = None, y: Tensor | None = None, n: int | None = None) -> Tensor:
         """q(z | x, y), or the prior when there is no x to look at; the codes z (B, dim)."""
         self._register("posterior" if x is not None else "prior")
-        with pyro.plate("data", _size(x, y, n)):
+        with pyro.plate("data", self._size(x, y, n)):
             return pyro.sample("z", self.prior(y) if x is None else self.posterior(x, y))
+
+    def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """Codes (B, dim) of x (B, *shape): the means of q(z | x, y), of 256 draws where it knows none."""
+        return mean_of(self.posterior(x, y))
+
+    def decode(self, z: Tensor, y: Tensor | None = None, *, like: Tensor | None = None) -> Tensor:
+        """Pictures (..., *shape) of codes z (..., dim): the means of p(x | z, y).
+
+        Codes off the prior's support, as averages and lines between codes are on a sphere or among discrete codes, are
+        first brought onto it: the decoder has seen no others.
+
+        Args:
+            z: codes (..., dim).
+            y: labels (..., *event) for each code, for parts that use them.
+            like: data (..., *shape) whose totals the pictures take, where the likelihood is given them (Multinomial).
+
+        Raises:
+            ValueError: codes of another size.
+        """
+        check_event("z", z.shape, self.dim)
+        return mean_of(self.likelihood(supports.onto(self.prior.support, z), y), like)
+
+    def _size(self, x: Tensor | None, y: Tensor | None, n: int | None) -> int:
+        """How many examples there are; y is checked against it, its values only where Pyro checks values."""
+        given = next((len(value) for value in (x, y) if value is not None), None)
+        if given is None and n is None:
+            raise ValueError("model needs x, y or n: without data, say how many examples to generate, as model(n=64)")
+        if given is not None and n not in (None, given):
+            raise ValueError(f"n is {n}, but x or y holds {given} examples; give as many labels as there are examples")
+        size = check_size("n", n) if given is None else given
+        if self.condition is not None:
+            (self.condition.check if is_validation_enabled() else self.condition.check_shape)(y, size)
+        return size
 
     def _register(self, *parts: str) -> None:
         for part in parts:
@@ -133,19 +184,23 @@ class VAE(Part, Pair, Latent):
             raise ValueError(
                 f"posterior has dim {self.posterior.dim}, but the prior has dim {self.prior.dim}; give both the same"
             )
-        takes = getattr(getattr(self.likelihood, "network", None), "in_shape", None)
-        if takes is not None and tuple(takes) != (self.dim,):
-            raise ValueError(f"the likelihood's network takes {tuple(takes)}, but the codes have shape ({self.dim},)")
-        sees = getattr(getattr(self.posterior, "network", None), "in_shape", None)
-        if sees is not None and tuple(sees) != self.shape:
-            raise ValueError(f"the posterior's network takes {tuple(sees)}, but the likelihood's data is {self.shape}")
+        self._check_network("likelihood", (self.dim,), f"the codes have shape ({self.dim},)")
+        self._check_network("posterior", tuple(self.shape), f"the likelihood's data is {tuple(self.shape)}")
         if not supports.same(self.prior.support, self.posterior.support):
             q, p = (
                 f"{type(part).__name__} lives on {supports.name(part.support)}" for part in (self.posterior, self.prior)
             )
-            fits = BY_SUPPORT.get(supports.name(self.prior.support), "Of")
+            fits = BY_SUPPORT.get(supports.of(self.prior.support), "Of")
             raise ValueError(f"posterior {q}, but prior {p}; choose a posterior there, such as posteriors.{fits}")
         self._try_parts()
+
+    def _check_network(self, part: str, shape: tuple[int, ...], why: str) -> None:
+        network = getattr(getattr(self, part), "network", None)
+        takes = stated(network, "in_shape")
+        if takes not in (None, shape) and isinstance(network, Conditioned):
+            raise ValueError(f"the {part}'s {network.refusal(shape)}")
+        if takes not in (None, shape):
+            raise ValueError(f"the {part}'s network takes {takes}, but {why}")
 
     @torch.no_grad()
     def _try_parts(self) -> None:
@@ -156,11 +211,16 @@ class VAE(Part, Pair, Latent):
             like = next(self.parameters(), torch.zeros(()))
             like = like if not torch.nn.parameter.is_lazy(like) else torch.zeros(())
             x = torch.zeros(2, *self.shape, dtype=like.dtype, device=like.device)
-            q, fills = self.posterior(x), self._fills_missing(x)
-            p = self.likelihood(torch.zeros(2, self.dim, dtype=like.dtype, device=like.device))
+            y = None if self.condition is None else self.condition.example(2, x)
+            q, fills = self.posterior(x, y), self._fills_missing(x, y)
+            p = self.likelihood(torch.zeros(2, self.dim, dtype=like.dtype, device=like.device), y)
+            tried = [("posterior", q, (self.dim,)), ("likelihood", p, self.shape)]
+            if y is not None:
+                prior = self.prior(y)
+                tried.append(("prior", prior if prior.batch_shape else prior.expand((2,)), (self.dim,)))
         for module, mode in modes:
             module.training = mode
-        for name, part, expected in (("posterior", q, (self.dim,)), ("likelihood", p, self.shape)):
+        for name, part, expected in tried:
             if part.batch_shape != (2,) or part.event_shape != tuple(expected):
                 raise ValueError(
                     f"{name} gave batch shape {tuple(part.batch_shape)} and event shape {tuple(part.event_shape)} for "
@@ -172,18 +232,16 @@ class VAE(Part, Pair, Latent):
                 f"networks.FillMissing(network, {self.shape})"
             )
 
-    def _fills_missing(self, x: Tensor) -> bool:
+    def _fills_missing(self, x: Tensor, y: Tensor | None) -> bool:
         """Whether the encoder of a model of missing entries turns NaN into finite features."""
-        network = getattr(self.posterior, "network", None)
-        if not self.likelihood.missing or network is None:
+        if not supports.allows_missing(self.likelihood.support) or not isinstance(self.posterior, Posterior):
             return True
-        return bool(fold(network, torch.full_like(x, torch.nan), len(self.shape)).isfinite().all())
+        return bool(self.posterior.features(torch.full_like(x, torch.nan), y).isfinite().all())
 
 
-def _size(x: Tensor | None, y: Tensor | None, n: int | None) -> int:
-    given = next((len(value) for value in (x, y) if value is not None), None)
-    if given is None and n is None:
-        raise ValueError("model needs x, y or n: without data, say how many examples to generate, as in model(n=64)")
-    if given is not None and n not in (None, given):
-        raise ValueError(f"n is {n}, but x or y holds {given} examples; give as many labels as there are to generate")
-    return check_size("n", n) if given is None else given
+def _natural(prior: Prior, likelihood: Likelihood) -> Posterior:
+    """The posterior to take when none is named."""
+    condition = condition_of(torch.nn.ModuleList([prior, likelihood]))
+    shape = likelihood.shape
+    network = MLP(shape) if condition is None else Conditioned.around(MLP, condition, shape)
+    return natural(prior)(network, prior.dim)

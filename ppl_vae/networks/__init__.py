@@ -3,13 +3,19 @@
 A network maps an event of shape ``in_shape`` to features of shape ``out_shape``. Leading dimensions are folded into
 one, run through the layers and unfolded again, so convolutions and batch normalisation work under vectorised
 particles. Encoders halve the image at every hidden size (3x3 convolution, stride 2); ``X.decoder`` builds the mirror
-image, whose last features a likelihood turns into parameters with a head of its own.
+image, whose last features a likelihood turns into parameters with a head of its own. ``Conditioned`` makes a network
+of x and y out of one of x, where y is a ``Label``, a ``Vector`` or a ``Picture``.
 """
 
 from .base import ACTIVATIONS as ACTIVATIONS
 from .base import event_shape as event_shape
 from .base import fold as fold
 from .base import full_precision as full_precision
+from .base import stated as stated
+from .condition import Condition as Condition
+from .condition import Label, Picture, Vector
+from .condition import condition_of as condition_of
+from .conditioned import Conditioned
 from .conv import Conv, ConvTranspose
 from .fill_missing import FillMissing
 from .head import Head as Head
@@ -17,4 +23,16 @@ from .mlp import MLP
 from .resnet import ResNet, ResNetTranspose
 from .table_encoder import TableEncoder
 
-__all__ = ["MLP", "Conv", "ConvTranspose", "FillMissing", "ResNet", "ResNetTranspose", "TableEncoder"]
+__all__ = [
+    "MLP",
+    "Conditioned",
+    "Conv",
+    "ConvTranspose",
+    "FillMissing",
+    "Label",
+    "Picture",
+    "ResNet",
+    "ResNetTranspose",
+    "TableEncoder",
+    "Vector",
+]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -47,6 +47,12 @@ def image_shape(argument: str, value: Any) -> tuple[int, int, int]:
     return shape
 
 
+def stated(network: Any, name: str) -> tuple[int, ...] | None:
+    """``in_shape`` or ``out_shape`` of a network; None where it is one of the user's own that does not state it."""
+    shape = getattr(network, name, None)
+    return None if shape is None else tuple(shape)
+
+
 def hidden_sizes(value: Sequence[int], allow_empty: bool = False) -> list[int]:
     """Sizes of hidden layers, or channels."""
     hidden = [check_size("hidden", size) for size in ([value] if isinstance(value, int) else value)]
@@ -80,8 +86,11 @@ class Network(Part):
     Attributes:
         in_shape: event shape taken, a tuple of ints.
         out_shape: shape of the features given, ``(features,)`` or ``(channels, height, width)``.
+        pictures: whether events must be pictures (channels, height, width).
     """
 
+    _needs: ClassVar[tuple[str, ...]] = ("layers",)
+    pictures = False
     in_shape: tuple[int, ...]
     out_shape: tuple[int, ...]
     layers: nn.Module

@@ -53,6 +53,8 @@ class Conv(Network):
         torch.Size([5, 1568])
     """
 
+    pictures = True
+
     def __init__(self, in_shape: Sequence[int], hidden: Sequence[int] = (32, 64), activation: str = "relu") -> None:
         super().__init__()
         self.in_shape = image_shape("in_shape", in_shape)

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from .base import Network, event_shape, fold
+from .base import Network, event_shape, fold, stated
+from .conditioned import Conditioned
 
 
 class FillMissing(Network):
@@ -41,15 +41,17 @@ class FillMissing(Network):
         super().__init__()
         self.in_shape, self.mask = event_shape("shape", shape), mask
         takes = (2 * self.in_shape[0], *self.in_shape[1:]) if mask else self.in_shape
-        given: Any = getattr(network, "in_shape", takes)
-        if tuple(given) != takes:
-            raise ValueError(f"network takes {tuple(given)}, where {takes} is needed with mask={mask}")
+        if isinstance(network, Conditioned):
+            raise ValueError("network is Conditioned, which must be the outermost: Conditioned(FillMissing(...), ...)")
+        given = stated(network, "in_shape") or takes
+        if given != takes:
+            raise ValueError(f"network takes {given}, where {takes} is needed with mask={mask}")
         fill = torch.as_tensor(fill, dtype=torch.get_default_dtype())
         if not fill.isfinite().all() or fill.dim() and tuple(fill.shape) != self.in_shape:
             raise ValueError(f"fill must be a finite number or a tensor of shape {self.in_shape}, not {fill!r}")
         self.layers = network
         self.register_buffer("fill", fill.clone())
-        out_shape: Any = getattr(network, "out_shape", None)
+        out_shape = stated(network, "out_shape")
         if out_shape is not None:
             self.out_shape = out_shape
 

@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from .base import fold, full_precision
+from ..parts import digest
+from .base import fold, full_precision, stated
 
 
 class Head(nn.Module):
@@ -33,7 +34,7 @@ class Head(nn.Module):
     def __init__(self, network: nn.Module, shape: Sequence[int], parameters: int = 1) -> None:
         super().__init__()
         self.shape, self.parameters_per_event = tuple(shape), parameters
-        features = getattr(network, "out_shape", None)
+        features = stated(network, "out_shape")
         self.spatial = (
             features is not None and len(features) == 3 and len(self.shape) == 3 and features[1:] == self.shape[1:]
         )
@@ -46,6 +47,7 @@ class Head(nn.Module):
             self.layer = nn.Conv2d(features[0], self.shape[0] * parameters, 1)
         else:
             self.layer = nn.Linear(math.prod(features), size)
+        self._built = None if features is None else digest(self.layer.bias)
 
     def forward(self, features: Tensor) -> tuple[Tensor, ...]:
         """Tuple of ``parameters`` tensors (..., *shape) from features (..., *out_shape)."""
@@ -58,7 +60,15 @@ class Head(nn.Module):
             return out.unflatten(-3, (self.parameters_per_event, self.shape[0]))
         if self.feature_dim > 1:
             features = features.flatten(-self.feature_dim)
-        return full_precision(self.layer(features)).unflatten(-1, (self.parameters_per_event, *self.shape))
+        out = full_precision(self.layer(features)).unflatten(-1, (self.parameters_per_event, *self.shape))
+        if self._built is None:  # the layer was sized just now
+            self._built = digest(self.layer.bias)
+        return out
+
+    @property
+    def fresh(self) -> bool:
+        """Whether the bias is as it was built: neither started, loaded nor trained."""
+        return self._built is not None and digest(self.layer.bias) == self._built
 
     def bias(self, index: int = 0) -> Tensor:
         """View of the bias behind parameter ``index``: shape (channels, 1, 1) when spatial, else the event shape."""

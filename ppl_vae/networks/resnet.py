@@ -57,6 +57,8 @@ class ResNet(Network):
         torch.Size([2, 5, 2048])
     """
 
+    pictures = True
+
     def __init__(self, in_shape: Sequence[int], hidden: Sequence[int] = (32, 64), activation: str = "relu") -> None:
         super().__init__()
         plain = Conv(in_shape, hidden, activation)

@@ -3,21 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from ..data.kinds import parse_kinds
+from ..parts import digest
 from .base import Network, event_shape, fold
 from .mlp import MLP
+
+if TYPE_CHECKING:
+    from ..data import Split
 
 
 class TableEncoder(Network):
     """MLP over the columns of a table, each brought to a form that suits its kind; a missing entry becomes 0.
 
     Real columns are standardised, positive and count columns after a logarithm, binary and ordinal columns scaled to
-    -1 ... 1, categorical ones made one-hot. ``start_at`` takes the training data's mean and standard deviation.
+    -1 ... 1, categorical ones made one-hot. ``fit`` starts it at the training data's mean and standard deviation.
 
     Args:
         in_shape_or_dim: (D,), the number of columns.
@@ -77,6 +82,13 @@ class TableEncoder(Network):
         inner = MLP(width, hidden, activation)
         self.layers, self.out_shape = inner.layers, inner.out_shape
         self._scaled = [i for i, c in enumerate(columns) if not c.levelled]
+        self._built = digest(self.zero, self.unit)
+
+    def start(self, train: Split) -> None:
+        """Standardise by the training rows; columns behind theirs, joined by a condition, stay as they are."""
+        if digest(self.zero, self.unit) == self._built:
+            more = 0, self.in_shape[0] - train.shape[0]
+            self.start_at(F.pad(train.mean(), more), F.pad(train.std(), more, value=1.0))
 
     @torch.no_grad()
     def start_at(self, mean: Tensor, std: Tensor) -> TableEncoder:

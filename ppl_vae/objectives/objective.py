@@ -11,11 +11,13 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from ..models.protocols import Codec
 from ..parts import Abstract, Part
 from .loss import Loss
 
 if TYPE_CHECKING:
     from ..data import Split
+    from ..networks import Condition
 
 Optimizer = str | Callable[[Iterable[nn.Parameter]], torch.optim.Optimizer]
 
@@ -27,6 +29,7 @@ class Objective(Abstract, nn.Module):
         model: what is trained, whose weights a run folder keeps.
         watch: the term that early stopping watches, "loss" for the value, and which way is better, "min" or "max"; None
             where no term tells, as in a game.
+        condition: what y is, where the model needs it; None where it does not.
         needs_labels: whether a batch must hold labels y.
         whole_data: why every batch must hold all the data; None where it need not. ``prepare`` may set it.
 
@@ -43,13 +46,20 @@ class Objective(Abstract, nn.Module):
 
     model: nn.Module
     watch: tuple[str, str] | None = ("loss", "min")
-    needs_labels: bool = False
     whole_data: str | None = None
 
     @property
     def support(self) -> constraints.Constraint | None:
         """Constraint on one entry of the data, or None for any real number."""
         return None
+
+    @property
+    def condition(self) -> Condition | None:  # noqa: D102
+        return self.model.condition if isinstance(self.model, Codec) else None
+
+    @property
+    def needs_labels(self) -> bool:  # noqa: D102
+        return self.condition is not None
 
     @property
     def itself(self) -> nn.Module:
@@ -143,6 +153,14 @@ class _Bare(Objective):
     def model(self) -> nn.Module:  # type: ignore[override]
         own: Any = getattr(self.module, "model", None)
         return own if isinstance(own, nn.Module) else self.module
+
+    @property
+    def condition(self) -> Condition | None:  # noqa: D102
+        return self.model.condition if isinstance(self.model, Codec) else None
+
+    @property
+    def needs_labels(self) -> bool:  # noqa: D102
+        return self.condition is not None
 
     @property
     def itself(self) -> nn.Module:

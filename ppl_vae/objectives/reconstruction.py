@@ -1,28 +1,30 @@
 """The objective of autoencoders: the reconstruction error, summed over an example's entries, mean over the batch.
 
-What a model adds to it, and how it goes about its training, is the model's to say, by methods that it may have:
+What a model adds to it, and how it goes about its training, is the model's to say:
 
-    penalised(x)      reconstructions, and penalties by name, (B,) or scalars: all are added to the loss
-    stages()          layers to train before the whole, and for how many epochs each (``models.StackedAutoencoder``,
-                      ``models.DeepBeliefNet``)
-    conclude(batches) what is left to do with the training data when all is trained (``models.RegularizedAutoencoder``)
-    overcomplete      whether nothing keeps it from the identity, which is warned of
+    stages()          of ``models.hooks.Layered``: layers to train before the whole, and for how many epochs each
+    conclude(batches) of ``models.hooks.Concluded``: what is left to do with the training data when all is trained
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
-from typing import Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ..models import Codec, Reconstructs
+from ..models.hooks import Concluded, Layer, Layered, Machine
 from ..parts import Recorded
-from .contrastive_divergence import ContrastiveDivergence, OnCodes
+from .contrastive_divergence import OnCodes
 from .loss import Loss
-from .objective import Objective
+from .objective import Objective, Stage
+
+if TYPE_CHECKING:
+    from ..data import Split
 
 LOSSES = ("mse", "bce")
 
@@ -30,10 +32,10 @@ LOSSES = ("mse", "bce")
 class Reconstruction(Recorded, Objective):
     """Squared error |x - x'|^2 or cross-entropy -sum_i x_i log x'_i + (1 - x_i) log(1 - x'_i) of an autoencoder.
 
-    Penalties of the model's are added to it.
+    The penalties of a model that is a ``models.Reconstructs``, such as every autoencoder, are added to it.
 
     Args:
-        model: module whose call gives reconstructions of the shape of x.
+        model: a ``models.Reconstructs``, or any module whose call gives reconstructions of the shape of x.
         loss: "mse" (squared error summed over the entries) or "bce" (cross-entropy in nats, data in [0, 1]).
 
     Raises:
@@ -58,32 +60,35 @@ class Reconstruction(Recorded, Objective):
 
     @property
     def support(self) -> Any:
-        """Constraint on one entry of the data, or None where the model does not say."""
-        return getattr(self.model, "support", None)
+        """Constraint on one entry of the data, or None where the model is no ``Codec``, which says it."""
+        return self.model.support if isinstance(self.model, Codec) else None
 
     def prepare(self, x: Tensor, *_: Tensor) -> None:
         """Warn, before training, of a model that can learn the identity."""
-        if getattr(self.model, "overcomplete", False):
+        if isinstance(self.model, Reconstructs) and self.model.overcomplete:
             warnings.warn(
                 f"the code is no smaller than the data's {x[0].numel()} entries, so the autoencoder may learn the "
                 "identity: a smaller one, or a sparse, denoising or contractive autoencoder, will not",
                 stacklevel=2,
             )
 
-    def layers(self) -> Iterator[tuple[nn.Module, int]]:
-        """Objectives to be trained before this one, and for how many epochs each."""
-        if hasattr(self.model, "stages"):
+    def stages(self) -> list[Stage]:
+        """The model's layers, each trained alone, then the whole, and what is left to do after it."""
+        early = []
+        if isinstance(self.model, Layered):
             for index, (layer, epochs) in enumerate(self.model.stages()):
-                yield _stage(layer, "mse" if index else self.loss), epochs
+                (own,) = _of_layer(layer, "mse" if index else self.loss).stages()
+                early.append(replace(own, name=f"layer {index + 1}", epochs=epochs))
+        end = self._conclude if isinstance(self.model, Concluded) else None
+        return [*early, Stage("", self, begin=self.start, end=end)]
 
-    def conclude(self, batches: Iterable[tuple[Tensor, ...]]) -> None:
-        """Let the model do what is left to do with the training data when all is trained."""
-        if hasattr(self.model, "conclude"):
-            self.model.conclude(x for x, *_ in batches)
+    def _conclude(self, train: Split) -> None:
+        device = next(self.model.parameters()).device
+        self.model.conclude(x for x, *_ in train.batches(device=device))
 
     def forward(self, x: Tensor, *_: Tensor) -> Loss:
         """Loss of a batch (x, ...); labels are not used."""
-        out, penalties = self.model.penalised(x) if hasattr(self.model, "penalised") else (self.model(x), {})
+        out, penalties = self.model.penalised(x) if isinstance(self.model, Reconstructs) else (self.model(x), {})
         errors = _errors(x, out, self.loss)
         value = sum((penalty.mean() for penalty in penalties.values()), next(iter(errors.values())).mean())
         return Loss(value, {name: term.detach() for name, term in {**errors, **penalties}.items()})
@@ -91,28 +96,27 @@ class Reconstruction(Recorded, Objective):
     @torch.no_grad()
     def diagnose(self, x: Tensor, *_: Tensor) -> str | None:
         """Name of the first of code and reconstruction that is not finite, or None."""
-        code = self.model.encode(x) if hasattr(self.model, "encode") else x
+        out = self.model(x)
+        code = self.model.encode(x) if isinstance(self.model, Codec) else x
         if not code.isfinite().all():
             return "the code"
-        return None if self.model(x).isfinite().all() else "the reconstruction"
+        return None if out.isfinite().all() else "the reconstruction"
 
 
-def _stage(layer: Any, loss: str) -> nn.Module:
+def _of_layer(layer: Layer | Machine, loss: str) -> Objective:
     """The objective of a layer: contrastive divergence for an RBM, the reconstruction error otherwise."""
-    if hasattr(layer, "rbm"):
-        return OnCodes(ContrastiveDivergence(layer.rbm, layer.k, means=True), layer.below)
-    return _LayerReconstruction(layer, loss)
+    return OnCodes(layer) if isinstance(layer, Machine) else _LayerReconstruction(layer, loss)
 
 
-class _LayerReconstruction(nn.Module):
+class _LayerReconstruction(Objective):
     """The reconstruction error of a layer of a stack; the layer gives what is to be reconstructed and what it makes."""
 
-    def __init__(self, layer: nn.Module, loss: str) -> None:
+    def __init__(self, layer: Layer, loss: str) -> None:
         super().__init__()
-        self.layer, self.loss = layer, loss
+        self.model, self.loss = layer, loss
 
     def forward(self, x: Tensor, *_: Tensor) -> Loss:
-        h, out = self.layer(x)
+        h, out = self.model(x)
         errors = _errors(h, out, self.loss)
         return Loss(next(iter(errors.values())).mean(), {name: term.detach() for name, term in errors.items()})
 

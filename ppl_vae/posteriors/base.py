@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from ..checks import check_size
+from ..networks import Conditioned
 from ..parts import Part
 
 
@@ -31,6 +32,10 @@ class Posterior(Part):
             raise TypeError(f"network must be a torch.nn.Module, such as networks.MLP(shape, [200]), not {network!r}")
         self.network = network
         self.dim = check_size("dim", dim)
+
+    def features(self, x: Tensor, y: Tensor | None = None) -> Tensor:
+        """The network's features of x (B, *shape), and of y where it is ``networks.Conditioned``."""
+        return self.network(x, y) if isinstance(self.network, Conditioned) else self.network(x)
 
     @abstractmethod
     def forward(self, x: Tensor, y: Tensor | None = None) -> TorchDistribution:

@@ -63,7 +63,7 @@ class Flow(Posterior):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> _Flow:
         """The flow's distribution, batch shape (B,), event shape (dim,)."""
-        (out,) = self.head(self.network(x))
+        (out,) = self.head(self.features(x, y))
         mean, raw_scale, context = out.split((self.dim, self.dim, self.context), -1)
         base = dist.Normal(mean, F.softplus(raw_scale) + SCALE_FLOOR).to_event(1)
         return _Flow(base, self.transform(context), drawn=True)

@@ -58,6 +58,6 @@ class Hierarchical(Posterior):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> Layered:
         """The chain from the bottom up, batch shape (B,), event shape (dim,)."""
-        mean, raw_scale = self.head(self.network(x))
+        mean, raw_scale = self.head(self.features(x, y))
         first = dist.Normal(mean, F.softplus(raw_scale) + SCALE_FLOOR).to_event(1)
         return Layered(first, list(self.conditionals), self.sizes, top_down=False)

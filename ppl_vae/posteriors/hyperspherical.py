@@ -47,6 +47,6 @@ class Hyperspherical(Posterior):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> distributions.PowerSpherical:
         """Power spherical distribution of batch shape (B,) and event shape (dim,)."""
-        (raw,) = self.head(self.network(x))
+        (raw,) = self.head(self.features(x, y))
         direction = F.normalize(raw[..., :-1], dim=-1)
         return distributions.PowerSpherical(direction, self.dim * F.softplus(raw[..., -1] + START) + SCALE_FLOOR)

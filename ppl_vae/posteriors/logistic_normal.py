@@ -43,5 +43,5 @@ class LogisticNormal(Posterior):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> distributions.LogisticNormal:
         """Logistic-Normal of batch shape (B,) and event shape (dim,)."""
-        loc, raw_scale = self.head(self.network(x))
+        loc, raw_scale = self.head(self.features(x, y))
         return distributions.LogisticNormal(loc, F.softplus(raw_scale) + SCALE_FLOOR)

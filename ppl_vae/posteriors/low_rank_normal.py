@@ -51,7 +51,7 @@ class LowRankNormal(Posterior):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
         """N(m, S (I + V V') S), all of x, batch shape (B,), event shape (dim,)."""
-        (out,) = self.head(self.network(x))
+        (out,) = self.head(self.features(x, y))
         mean, raw_scale, factor = out.split((self.dim, self.dim, self.dim * self.rank), -1)
         scale = F.softplus(raw_scale) + SCALE_FLOOR
         factor = BOUND * torch.tanh(factor / BOUND).unflatten(-1, (self.dim, self.rank))

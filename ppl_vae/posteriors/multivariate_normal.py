@@ -42,7 +42,7 @@ class MultivariateNormal(Posterior):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
         """N(m(x), L(x) L(x)'), batch shape (B,), event shape (dim,)."""
-        (out,) = self.head(self.network(x))
+        (out,) = self.head(self.features(x, y))
         mean, entries = out[..., : self.dim], out[..., self.dim :]
         entries = torch.where(self._rows == self._columns, F.softplus(entries) + SCALE_FLOOR, entries)
         tril = entries.new_zeros(*entries.shape[:-1], self.dim, self.dim)

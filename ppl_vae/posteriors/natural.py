@@ -6,17 +6,18 @@ import importlib
 from typing import Any
 
 from .. import supports
+from ..priors import Given
 
 # By support, for priors without a posterior family of their own name. On the reals a Normal serves every prior: the
 # exact posterior of a smooth likelihood is near one.
 BY_SUPPORT = {
-    "the reals": "Normal",
-    "the positive numbers": "LogNormal",
-    "the unit interval": "Beta",
-    "the simplex": "Dirichlet",
-    "the sphere": "Hyperspherical",
-    "one-hot vectors": "OneHotCategorical",
-    "{0, 1}": "Bernoulli",
+    supports.REALS: "Normal",
+    supports.POSITIVE: "LogNormal",
+    supports.UNIT_INTERVAL: "Beta",
+    supports.SIMPLEX: "Dirichlet",
+    supports.SPHERE: "Hyperspherical",
+    supports.ONE_HOT: "OneHotCategorical",
+    supports.BINARY: "Bernoulli",
 }
 
 
@@ -34,11 +35,11 @@ def natural(prior: Any = None) -> type[Any]:
     posteriors = importlib.import_module("ppl_vae.posteriors")
     if prior is None:
         return posteriors.Normal
-    support, own = supports.name(prior.support), type(prior).__name__
-    name = own if support != "the reals" and own in posteriors.__all__ and own != "Of" else BY_SUPPORT.get(support)
+    space, own = supports.of(prior.support), type(prior.prior if isinstance(prior, Given) else prior).__name__
+    name = own if space != supports.REALS and own in posteriors.__all__ and own != "Of" else BY_SUPPORT.get(space)
     if name is None:
         raise ValueError(
-            f"no posterior of ppl_vae lives on {support}, the support of prior {own}; posteriors.Of with a "
-            "distribution there serves"
+            f"no posterior of ppl_vae lives on {space.name}, the support of prior {own}; posteriors.Of with a "
+            "distribution there fits"
         )
     return getattr(posteriors, name)

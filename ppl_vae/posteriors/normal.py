@@ -38,5 +38,5 @@ class Normal(Posterior):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
         """N(m(x), s(x)^2), batch shape (B,), event shape (dim,)."""
-        mean, raw_scale = self.head(self.network(x))
+        mean, raw_scale = self.head(self.features(x, y))
         return dist.Normal(mean, F.softplus(raw_scale) + SCALE_FLOOR).to_event(1)

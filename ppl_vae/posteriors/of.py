@@ -42,7 +42,7 @@ class FamilyPosterior(Posterior):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> TorchDistribution:
         """Distribution of batch shape (B,) and event shape (dim,)."""
-        (raw,) = self.head(self.network(x))
+        (raw,) = self.head(self.features(x, y))
         return self.family(raw + self._offset)
 
 

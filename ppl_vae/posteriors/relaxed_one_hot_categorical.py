@@ -58,7 +58,7 @@ class RelaxedOneHotCategorical(Posterior):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> distributions.RelaxedOneHotCategorical:
         """Relaxed one-hot categorical of batch shape (B,) and event shape (dim,)."""
-        (logits,) = self.head(self.network(x))
+        (logits,) = self.head(self.features(x, y))
         # A copy, since the next step's temperature is written in place.
         return distributions.RelaxedOneHotCategorical(self.temperature.clone(), logits=logits)
 

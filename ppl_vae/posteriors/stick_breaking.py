@@ -5,8 +5,6 @@ The natural posterior of ``priors.StickBreaking``, to which its KL is a sum over
 
 from __future__ import annotations
 
-import math
-
 import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import constraints
@@ -14,10 +12,11 @@ from torch.distributions import constraints
 from .. import distributions
 from ..checks import check_size
 from ..distributions.family import SPARSE
+from ..distributions.softplus import inverse_softplus
 from ..networks import Head
 from .base import Posterior
 
-START = math.log(math.expm1(1 - SPARSE))  # at which a concentration is 1
+START = inverse_softplus(1 - SPARSE)  # at which a concentration is 1
 
 
 class StickBreaking(Posterior):
@@ -49,6 +48,6 @@ class StickBreaking(Posterior):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> distributions.StickBreaking:
         """Stick-breaking distribution of batch shape (B,) and event shape (dim,)."""
-        one, zero = (F.softplus(raw + START) + SPARSE for raw in self.head(self.network(x)))
+        one, zero = (F.softplus(raw + START) + SPARSE for raw in self.head(self.features(x, y)))
         left = (zero.new_ones(self.dim - 1).cumsum(-1)).flip(-1)  # dim - k
         return distributions.StickBreaking(distributions.Kumaraswamy(one, zero * left))

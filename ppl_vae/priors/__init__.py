@@ -6,6 +6,7 @@ from .beta import Beta
 from .dirichlet import Dirichlet
 from .flow import Flow
 from .gamma import Gamma
+from .given import Given
 from .hierarchical import Hierarchical
 from .hyperspherical import Hyperspherical
 from .kumaraswamy import Kumaraswamy
@@ -30,6 +31,7 @@ __all__ = [
     "Dirichlet",
     "Flow",
     "Gamma",
+    "Given",
     "Hierarchical",
     "Hyperspherical",
     "Kumaraswamy",

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from .. import distributions
 from ..checks import check_size
+from ..distributions.softplus import inverse_softplus
 from .base import Prior
 
 
@@ -46,7 +47,7 @@ class Hyperspherical(Prior):
         if learned:
             start = max(float(concentration), 0.01)  # at 0 the direction would have no gradient
             self.direction = nn.Parameter(first)
-            self.raw_concentration = nn.Parameter(torch.tensor(start + math.log(-math.expm1(-start))))
+            self.raw_concentration = nn.Parameter(torch.tensor(inverse_softplus(start)))
         else:
             self.register_buffer("direction", first, persistent=False)
             self.register_buffer("concentration", torch.tensor(float(concentration)), persistent=False)

@@ -11,6 +11,7 @@ from torch.distributions import constraints
 
 from .. import distributions
 from ..checks import check_size
+from ..distributions.softplus import inverse_softplus
 from .base import Prior
 
 
@@ -43,7 +44,7 @@ class LogisticNormal(Prior):
         self.learned = learned
         if learned:
             self.loc = nn.Parameter(torch.zeros(dim - 1))
-            self.raw_scale = nn.Parameter(torch.full((dim - 1,), scale + math.log(-math.expm1(-scale))))
+            self.raw_scale = nn.Parameter(torch.full((dim - 1,), inverse_softplus(float(scale))))
         else:
             self.register_buffer("loc", torch.zeros(dim - 1), persistent=False)
             self.register_buffer("scale", torch.full((dim - 1,), float(scale)), persistent=False)

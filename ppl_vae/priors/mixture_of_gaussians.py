@@ -11,6 +11,7 @@ from torch.distributions import constraints
 
 from ..checks import check_size
 from ..distributions.gaussian_mixture import GaussianMixture
+from ..distributions.softplus import inverse_softplus
 from .base import Prior
 
 SCALE_FLOOR = 1e-6  # keeps the density finite when the softplus underflows
@@ -45,7 +46,7 @@ class MixtureOfGaussians(Prior):
         self.components = check_size("components", components)
         self.logits = nn.Parameter(torch.zeros(components))
         self.means = nn.Parameter(START * torch.randn(components, dim))
-        self.raw_scales = nn.Parameter(torch.full((components, dim), math.log(math.expm1(START - SCALE_FLOOR))))
+        self.raw_scales = nn.Parameter(torch.full((components, dim), inverse_softplus(START - SCALE_FLOOR)))
 
     def forward(self, y: Tensor | None = None) -> GaussianMixture:
         """The mixture, event shape (dim,); ``y`` is not used."""

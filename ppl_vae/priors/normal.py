@@ -8,9 +8,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from ..distributions.softplus import inverse_softplus
 from .base import Prior
-
-INVERSE_SOFTPLUS_OF_ONE = 0.5413248546129181  # log(e - 1)
 
 
 class Normal(Prior):
@@ -37,7 +36,7 @@ class Normal(Prior):
         super().__init__(dim)
         if learned:
             self.mean = nn.Parameter(torch.zeros(dim))
-            self.raw_scale = nn.Parameter(torch.full((dim,), INVERSE_SOFTPLUS_OF_ONE))
+            self.raw_scale = nn.Parameter(torch.full((dim,), inverse_softplus(1.0)))
         else:
             self.register_buffer("mean", torch.zeros(dim), persistent=False)
             self.register_buffer("raw_scale", None)

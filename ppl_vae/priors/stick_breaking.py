@@ -18,6 +18,7 @@ from torch.distributions import constraints
 from .. import distributions
 from ..checks import check_size
 from ..distributions.family import SPARSE
+from ..distributions.softplus import inverse_softplus
 from .base import Prior
 
 
@@ -50,13 +51,12 @@ class StickBreaking(Prior):
         self.learned = learned
         start = torch.tensor(float(concentration))
         if learned:
-            above = (start - SPARSE).clamp(min=SPARSE)
-            self.raw_concentration = nn.Parameter(above + (-torch.expm1(-above)).log())
+            self.raw_concentration = nn.Parameter(inverse_softplus((start - SPARSE).clamp(min=SPARSE)))
         else:
             self.register_buffer("concentration", start, persistent=False)
 
     def forward(self, y: Tensor | None = None) -> distributions.StickBreaking:
         """Stick-breaking distribution of event shape (dim,); ``y`` is not used."""
         c = F.softplus(self.raw_concentration) + SPARSE if self.learned else self.concentration
-        c = c.expand(self.dim - 1)
+        c = c.unsqueeze(-1).expand(*c.shape, self.dim - 1)
         return distributions.StickBreaking(dist.Beta(torch.ones_like(c), c))

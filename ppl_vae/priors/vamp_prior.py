@@ -1,14 +1,15 @@
 """VampPrior: the posterior averaged over learned pseudo-inputs u_c in the data's space.
 
-p(z) = 1/C sum_c q(z | u_c).
+p(z) = 1/C sum_c q(z | u_c), or p(z | y) = 1/C sum_c q(z | u_c, y) under a posterior that is conditional on y.
 """
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, Literal, get_args
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
+import numpy as np
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
@@ -16,8 +17,12 @@ from torch.distributions import constraints, transform_to
 
 from ..checks import check_size, nearest
 from ..distributions.gaussian_mixture import GaussianMixture
-from ..networks import event_shape
+from ..networks import condition_of, event_shape, stated
+from ..parts import digest
 from .base import Prior
+
+if TYPE_CHECKING:
+    from ..data import Split
 
 Inputs = Literal["unit-interval", "positive", "real"]
 _LIVE_ON = {
@@ -71,8 +76,10 @@ class VampPrior(Prior):
         self.posterior = posterior
         self.support = given.support
         self.components, self.inputs = check_size("components", components), inputs
-        self.shape = _shape(getattr(posterior, "network", None), shape)
+        self.shape = _shape(stated(getattr(posterior, "network", None), "in_shape"), shape)
+        self._condition = (condition_of(posterior),)  # in a tuple, which does not register it a second time
         self.raw = nn.Parameter(torch.randn(components, *self.shape))
+        self._built = digest(self.raw)
 
     @property
     def pseudo_inputs(self) -> Tensor:
@@ -80,12 +87,27 @@ class VampPrior(Prior):
         return transform_to(_LIVE_ON[self.inputs])(self.raw)
 
     def forward(self, y: Tensor | None = None) -> Any:
-        """The mixture, event shape (dim,); ``y`` is not used."""
-        return self._mixture()[0]
+        """The mixture, event shape (dim,); batch shape (B,) where the posterior is conditional on y (B, ...)."""
+        return self._mixture(y)[0]
 
-    def responsibilities(self, z: Tensor) -> Tensor:
+    def responsibilities(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """p(c | z) of codes z (..., dim): (..., components), which sum to 1."""
-        return self._mixture()[1](z)
+        return self._mixture(y)[1](z)
+
+    def start(self, train: Split) -> None:
+        """Start the pseudo-inputs at the first training rows, missing entries at the mean.
+
+        Rows that are drawn anew in every batch are taken as they were before the draw. The pseudo-inputs stay as they
+        were drawn where there are fewer rows than components, or rows that do not lie where ``inputs`` says.
+        """
+        super().start(train)
+        if len(train) < self.components or digest(self.raw) != self._built:
+            return
+        first = np.arange(self.components)
+        (x, *_) = train.fetch(first) if train.binarize == "dynamic" else train.take(first)
+        x = torch.where(x.isnan(), train.mean().to(x), x)
+        if self._holds(x):
+            self.start_at(x)
 
     def start_at(self, x: Tensor) -> VampPrior:
         """Start the pseudo-inputs at data: at rows spread evenly over x (N, *shape), N >= components; gives self.
@@ -98,35 +120,42 @@ class VampPrior(Prior):
                 f"x must hold at least {self.components} examples of shape {self.shape}, not a tensor {tuple(x.shape)}"
             )
         rows = x[torch.arange(self.components, device=x.device) * len(x) // self.components].to(self.raw)
-        support = _LIVE_ON[self.inputs]
-        if not ((rows >= 0) if self.inputs == "positive" else support.check(rows)).all():
+        if not self._holds(rows):
             raise ValueError(f"x holds values that are not {self.inputs}; choose another inputs=")
         if self.inputs != "real":
             rows = rows.clamp(EDGE, 1 - EDGE if self.inputs == "unit-interval" else math.inf)
         with torch.no_grad():
-            self.raw.copy_(transform_to(support).inv(rows))
+            self.raw.copy_(transform_to(_LIVE_ON[self.inputs]).inv(rows))
         return self
 
-    def _mixture(self) -> tuple[Any, Callable[[Tensor], Tensor]]:
+    def _holds(self, rows: Tensor) -> bool:
+        """Whether all rows lie where the pseudo-inputs do, or at an end of it."""
+        return bool(((rows >= 0) if self.inputs == "positive" else _LIVE_ON[self.inputs].check(rows)).all())
+
+    def _mixture(self, y: Tensor | None) -> tuple[Any, Callable[[Tensor], Tensor]]:
         """The distribution, and the responsibilities under it."""
-        q = self.posterior(self.pseudo_inputs)
+        (condition,) = self._condition
+        if condition is None:
+            q = self.posterior(self.pseudo_inputs)
+        else:  # every y with every pseudo-input
+            y = condition.needed(y)
+            q = self.posterior(self.pseudo_inputs, y.unsqueeze(y.dim() - len(condition.event)))
         if isinstance(q, dist.Independent) and isinstance(q.base_dist, dist.Normal):
             p = GaussianMixture(q.base_dist.loc.new_zeros(self.components), q.base_dist.loc, q.base_dist.scale)
             return p, p.responsibilities
-        equal = dist.Categorical(logits=self.raw.new_zeros(self.components))
+        equal = dist.Categorical(logits=self.raw.new_zeros(q.batch_shape))
         return dist.MixtureSameFamily(equal, q), lambda z: q.log_prob(z.unsqueeze(-2)).softmax(-1)
 
     def extra_repr(self) -> str:  # noqa: D102
         return f"dim={self.dim}, components={self.components}, shape={self.shape}, inputs={self.inputs!r}"
 
 
-def _shape(network: Any, given: int | Sequence[int] | None) -> tuple[int, ...]:
-    takes = getattr(network, "in_shape", None)
+def _shape(takes: tuple[int, ...] | None, given: int | Sequence[int] | None) -> tuple[int, ...]:
     if given is None:
         if takes is None:
             raise ValueError("shape is needed, since the posterior's network does not state its in_shape")
-        return tuple(takes)
+        return takes
     shape = event_shape("shape", given)
-    if takes is not None and tuple(takes) != shape:
-        raise ValueError(f"shape is {shape}, but the posterior's network takes {tuple(takes)}")
+    if takes is not None and takes != shape:
+        raise ValueError(f"shape is {shape}, but the posterior's network takes {takes}")
     return shape

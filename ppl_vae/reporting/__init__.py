@@ -1,7 +1,7 @@
-"""Reporting: arrays from a trained model, figures from arrays, and one HTML page for a run."""
+"""Reporting: figures from arrays, and one HTML page for a run. The arrays come from ``evaluation``."""
 
-from . import pictures, plots
+from . import plots
 from .drawing import save
 from .report import write
 
-__all__ = ["pictures", "plots", "save", "write"]
+__all__ = ["plots", "save", "write"]

@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from .drawing import INK, MUTED, PALETTE, WIDTH, as_array, dress, left_out, one_axes
+from .drawing import INK, LEGEND, MUTED, PALETTE, WIDTH, as_array, count_along, dress, left_out, one_axes
 
 __all__ = ["coverage", "ecdf_difference", "khat_by_datum", "rank_histogram"]
 
@@ -105,9 +105,7 @@ def ecdf_difference(
     axes.set(xlim=(0, 1), xlabel="rank, as a share of the draws", ylabel="ECDF less uniform")
     names = {good: f"{'pass' if good else 'fail'}: {int((passed == good).sum())}" for good in drawn}
     handles, labels = [shade, *drawn.values()], [f"{level:.0%} band", *names.values()]
-    figure.legend(
-        handles, labels, loc="outside upper right", ncols=3, frameon=False, labelcolor=INK, fontsize=9, handlelength=1.4
-    )
+    figure.legend(handles, labels, loc="outside upper right", ncols=3, handlelength=1.4, **LEGEND)
     return figure
 
 
@@ -180,7 +178,7 @@ def khat_by_datum(khat: ArrayLike, threshold: float = 0.7) -> Figure:
                 str(index), (x, y), (-5, 0), textcoords="offset points", ha="right", va="center", color=MUTED, size=8
             )
             last = y
-    axes.xaxis.set_major_locator(MaxNLocator(5, integer=True, steps=[1, 2, 5, 10], min_n_ticks=1))
+    count_along(axes.xaxis, 5)
     axes.set(xlabel="examples, in order of k-hat" + left_out(khat), ylabel="Pareto k-hat")
     return figure
 

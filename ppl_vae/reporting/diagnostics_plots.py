@@ -14,7 +14,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 
-from .drawing import INK, MUTED, PALETTE, WIDTH, dress, one_axes
+from .drawing import INK, LEGEND, MUTED, PALETTE, WIDTH, dress, one_axes
 
 __all__ = ["bound", "gradient_snr"]
 
@@ -149,5 +149,4 @@ def _label_counts(axes: Axes, counts: NDArray[np.floating]) -> None:
 def _draw_legend(figure: Figure) -> None:
     handles, names = figure.axes[-1].get_legend_handles_labels()
     columns = max(1, min(4, 44 // (max(map(len, names)) + 5)))
-    look = {"frameon": False, "labelcolor": INK, "fontsize": 9}
-    figure.legend(handles, names, loc="outside lower center", ncols=columns, **look)
+    figure.legend(handles, names, loc="outside lower center", ncols=columns, **LEGEND)

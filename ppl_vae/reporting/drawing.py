@@ -15,11 +15,14 @@ from typing import Any
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import NDArray
+from torch import Tensor
 
-from ..training.checkpoint import write_atomically
+from ..files import write_atomically
 
 INK, MUTED, RULE, PAPER = "#1c2330", "#5c6675", "#dde1e7", "#fefefe"
 GUTTER = "#2b313b"  # dark between tiles on light paper too, or the eye sees the lattice before the pictures
@@ -28,6 +31,7 @@ PALETTE = (
     *("#ffa90e", "#a96b59", "#717581", "#b9ac70", "#92dadd"),
 )
 WIDTH = 4.8  # inches
+LEGEND: dict[str, Any] = {"frameon": False, "labelcolor": INK, "fontsize": 9}
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
@@ -54,7 +58,7 @@ def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
 
 def as_array(name: str, values: Any) -> NDArray[np.floating]:
     """A float array from numbers, an array or a tensor on any device."""
-    values = values.detach().cpu() if hasattr(values, "detach") else values
+    values = values.detach().cpu() if isinstance(values, Tensor) else values
     try:
         return np.asarray(values, dtype=np.float64)
     except (TypeError, ValueError):
@@ -90,6 +94,11 @@ def dress(axes: Axes) -> None:
     axes.tick_params(colors=MUTED, labelsize=9, length=0)
     axes.xaxis.label.set(color=INK, size=9.5)
     axes.yaxis.label.set(color=INK, size=9.5)
+
+
+def count_along(axis: Axis, most: int = 6) -> None:
+    """Ticks at about so many whole numbers of an axis that counts."""
+    axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
 
 
 def one_axes(height: float) -> tuple[Figure, Axes]:
@@ -174,13 +183,5 @@ def draw_panels(
     if title:
         figure.suptitle(title, color=INK, size=11)
     if labels and count > 1:
-        figure.legend(
-            [handles[0], handles[-1]],
-            labels,
-            loc="outside lower center",
-            ncols=2,
-            frameon=False,
-            labelcolor=INK,
-            fontsize=9,
-        )
+        figure.legend([handles[0], handles[-1]], labels, loc="outside lower center", ncols=2, **LEGEND)
     return figure

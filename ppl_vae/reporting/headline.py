@@ -8,22 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import torch
 from torch import nn
 
-from ..evaluation.weights import FEWEST, FINITE, trusted_khat
-
-_TERMS = {
-    "elbo": ("ELBO", "lower bound on the log-likelihood: reconstruction minus KL"),
-    "reconstruction": ("Reconstruction", "how probable the data is, given its own code"),
-    "kl": ("KL", "what a code tells beyond the prior"),
-    "squared_error": ("Squared error", "distance between an example and its reconstruction; lower is better"),
-    "reconstruction_error": ("Squared error", "distance between an example and its reconstruction; lower is better"),
-    "loss": ("Loss", "what training made small"),
-}
-
+from ..data import Data
+from ..evaluation.figures import FIGURES, error, median_khat, why_unknown
+from ..models import Codec
 
 UNDEFINED = "not defined"
+BOUND, OTHERS = ("elbo", "reconstruction", "kl"), ("squared_error", "reconstruction_error", "loss")
 
 
 @dataclass(frozen=True)
@@ -36,65 +28,75 @@ class Number:
     meaning: str
 
 
-def title(model: nn.Module, data: Any) -> str:
+def title(model: nn.Module, data: Data | None) -> str:
     """Model and data, as in "VAE on digits"."""
-    name = getattr(data, "name", None)
-    return f"{type(model).__name__} on {name}" if name else type(model).__name__
+    return type(model).__name__ + (f" on {data.name}" if data is not None and data.name else "")
 
 
-def facts(model: nn.Module, data: Any, rows: Sequence[Mapping[str, Any]], config: Mapping[str, Any]) -> list[str]:
+def facts(
+    model: nn.Module, data: Data | None, rows: Sequence[Mapping[str, Any]], config: Mapping[str, Any]
+) -> list[str]:
     """What was trained, in a few words each."""
-    parts = [name for name in ("prior", "posterior", "likelihood") if isinstance(getattr(model, name, None), nn.Module)]
-    facts = [f"{type(getattr(model, name)).__name__} {name}" for name in parts]
+    parts = {name: part for name, part in model.named_children() if name in ("prior", "posterior", "likelihood")}
+    facts = [f"{type(part).__name__} {name}" for name, part in parts.items()]
     objective = config.get("objective")
     estimator = objective.get("estimator") if isinstance(objective, Mapping) else None
     if isinstance(estimator, Mapping):
         facts.append(f"{str(estimator.get('class') or estimator.get('custom')).rpartition('.')[2]} estimator")
-    if getattr(model, "dim", None):
-        facts.append(f"{model.dim} latent dimension{'s' * (model.dim != 1)}")
+    if isinstance(model, Codec):
+        facts.append(counted(math.prod(model.code_shape), "latent dimension"))
     facts.append(f"{sum(p.numel() for p in model.parameters()):,} parameters")
-    if getattr(data, "train", None) is not None:
+    if data is not None and len(data.train):
         facts.append(f"{len(data.train):,} training examples of shape {' × '.join(map(str, data.shape))}")
-    return facts + ([f"{len(rows)} epoch{'s' * (len(rows) != 1)}"] if rows else [])
+    return facts + ([counted(len(rows), "epoch")] if rows else [])
+
+
+def counted(count: int, what: str) -> str:
+    """A count of things, as in "3 epochs"."""
+    return f"{count} {what}{'s' * (count != 1)}"
 
 
 def numbers(
     model: nn.Module, rows: Sequence[Mapping[str, Any]], results: Mapping[str, Any], split: str
 ) -> Iterator[Number]:
     """The evaluation's results on a split, or without any the last epoch's terms, and the time that training took."""
-    where = {"valid": "validation", "train": "training"}.get(split, split)
     if not results and rows:
-        where = "validation" if rows[-1].get("valid") else "training"
+        split = "valid" if rows[-1].get("valid") else "train"
         results = dict(rows[-1].get("valid") or rows[-1].get("train") or {})
+    where = {"valid": "Validation", "train": "Training"}.get(split, split.capitalize())
     if "log_likelihood" in results:
-        error = _error(results)
-        value = _digits(results["log_likelihood"]) + (f" ± {error:.2g}" if error is not None else "")
-        predictive = results.get("log_likelihood_kind") == "posterior predictive"
-        meaning = f"{'posterior predictive ' * predictive}log p(x) of an example never seen; higher is better"
-        if "num_particles" in results:
-            meaning += f". By {results['num_particles']:,} importance weights each{_quality(results, error)}"
-        yield Number(f"{where.capitalize()} log-likelihood", value, "nats", meaning)
-    for term, (name, meaning) in _TERMS.items():
-        if term in results and (term in ("elbo", "reconstruction", "kl") or "elbo" not in results):
-            unit = "nats" if "elbo" in results else ""
-            yield Number(
-                f"{where.capitalize()} {name if name.isupper() else name.lower()}",
-                _digits(results[term]),
-                unit,
-                meaning,
-            )
+        yield _likelihood(results, where)
+    for name in BOUND if "elbo" in results else (*BOUND, *OTHERS):
+        if name in results:
+            figure = FIGURES[name]
+            yield Number(f"{where} {figure.title}", _digits(results[name]), figure.unit, figure.told())
     if results.get("bits_per_dim") is not None:
-        meaning = "the log-likelihood, shared among the entries of an example; lower is better"
-        yield Number("Bits per dimension", _digits(results["bits_per_dim"], 3), "", meaning)
-    if "active_units" in results:
-        meaning = "latent dimensions in use"
-        known = isinstance(results["active_units"], int)
-        yield Number("Active units", f"{results['active_units']}" if known else UNDEFINED, f"of {model.dim}", meaning)
+        figure = FIGURES["bits_per_dim"]
+        yield Number(figure.title.capitalize(), _digits(results[figure.name], 3), "", figure.told())
+    if "active_units" in results and isinstance(model, Codec):
+        figure, value = FIGURES["active_units"], results["active_units"]
+        said = f"{value}" if isinstance(value, int) else UNDEFINED
+        yield Number(figure.title.capitalize(), said, f"of {math.prod(model.code_shape)}", figure.told())
     last = rows[-1] if rows else {}
     if last.get("seconds"):
-        yield Number("Training time", *_duration(last["seconds"]), f"for {len(rows)} epoch{'s' * (len(rows) != 1)}")
+        yield Number("Training time", *_duration(last["seconds"]), f"for {counted(len(rows), 'epoch')}")
     if last.get("examples_per_second"):
         yield Number("Speed", f"{last['examples_per_second']:,.0f}", "/ s", "training examples a second")
+
+
+def _likelihood(results: Mapping[str, Any], where: str) -> Number:
+    """The log-likelihood with its error, and what k-hat says of the weights."""
+    figure, khat, spread = FIGURES["log_likelihood"], median_khat(results), error(results)
+    value = _digits(results["log_likelihood"]) + (f" ± {spread:.2g}" if spread is not None else "")
+    predictive = results.get("log_likelihood_kind") == "posterior predictive"
+    meaning = f"{'posterior predictive ' * predictive}log p(x) of an example never seen; {figure.better} is better"
+    if "num_particles" in results:
+        meaning += f". By {results['num_particles']:,} importance weights each"
+        limit = FIGURES["khat"].limit(results)
+        meaning += "" if math.isnan(khat) else f", median k-hat {khat:.2f}"
+        meaning += f" (above {limit:.2g}: not to be trusted)" if khat > limit else ""
+        meaning += "" if spread is not None else f"; its error is not known: {why_unknown(results)}"
+    return Number(f"{where} {figure.title}", value, figure.unit, meaning)
 
 
 def _digits(value: float | None, decimals: int = 2) -> str:
@@ -102,35 +104,6 @@ def _digits(value: float | None, decimals: int = 2) -> str:
     if value is None or math.isnan(value):
         return UNDEFINED
     return f"{value:,.{decimals if abs(value) < 1000 else 1}f}".replace("-", "\N{MINUS SIGN}")
-
-
-def _error(results: Mapping[str, Any]) -> float | None:
-    """The error of the log-likelihood, where it is known."""
-    error = results.get("log_likelihood_error")
-    if error is None and "error_unknown" not in results:  # evaluated before there was one: by the median
-        most = min(FINITE, trusted_khat(results.get("num_particles", 1)))
-        error = results.get("log_likelihood_stderr") if _khat(results) <= most else None
-    return None if error is None or math.isnan(error) else error
-
-
-def _khat(results: Mapping[str, Any]) -> float:
-    """The median of k-hat, NaN where it is not defined."""
-    khat = results.get("khat")
-    return math.nan if khat is None else torch.as_tensor(khat, dtype=torch.float64).median().item()
-
-
-def _quality(results: Mapping[str, Any], error: float | None) -> str:
-    """What k-hat says of the weights, and where it does not vouch for an error."""
-    khat, count, said = _khat(results), results["num_particles"], ""
-    if not math.isnan(khat):
-        said = f", median k-hat {khat:.2f}"
-        said += f" (above {trusted_khat(count):.2g}: not to be trusted)" if khat > trusted_khat(count) else ""
-    if error is not None:
-        return said
-    if count < FEWEST:
-        return f"{said}; its error is not known, since k-hat needs {FEWEST} weights"
-    share = f" for {results['error_unknown']:.0%} of them" if results.get("error_unknown") is not None else ""
-    return f"{said}; its error is not known: k-hat is above {min(FINITE, trusted_khat(count)):.2g} or undefined{share}"
 
 
 def _duration(seconds: float) -> tuple[str, str]:

@@ -1,4 +1,4 @@
-"""Plots: arrays in, a matplotlib ``Figure`` out; ``pictures`` makes the arrays from a trained model.
+"""Plots: arrays in, a matplotlib ``Figure`` out; ``evaluation`` makes the arrays from a trained model.
 
 Every function takes numpy arrays or tensors and builds a bare ``matplotlib.figure.Figure``: no pyplot, no window, no
 global state. An example is an image, ``(C, H, W)`` with C of 1, 3 or 4, or a vector ``(D,)``. Images are tiles; vectors
@@ -15,20 +15,9 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from .drawing import (
-    INK,
-    PALETTE,
-    PAPER,
-    WIDTH,
-    as_array,
-    as_examples,
-    draw_panels,
-    draw_tiles,
-    dress,
-    left_out,
-    one_axes,
-    save,
-)
+from ..evaluation.figures import FIGURES
+from . import drawing
+from .drawing import INK, LEGEND, PALETTE, PAPER, WIDTH, as_array, as_examples, dress, left_out, one_axes, save
 
 __all__ = [
     "image_grid",
@@ -68,8 +57,8 @@ def image_grid(images: ArrayLike, columns: int | None = None, title: str | None 
         raise ValueError(f"columns must be at least 1, not {columns}")
     columns = min(columns or int(np.ceil(np.sqrt(len(examples)))), len(examples))
     if examples.ndim == 2:
-        return draw_panels(examples[:, None], columns, title=title)
-    return draw_tiles([examples[i : i + columns] for i in range(0, len(examples), columns)], title=title)
+        return drawing.draw_panels(examples[:, None], columns, title=title)
+    return drawing.draw_tiles([examples[i : i + columns] for i in range(0, len(examples), columns)], title=title)
 
 
 def samples(images: ArrayLike) -> Figure:
@@ -102,10 +91,10 @@ def reconstructions(originals: ArrayLike, means: ArrayLike) -> Figure:
         raise ValueError(f"means must have the shape of originals, {originals.shape}, not {means.shape}")
     if originals.ndim == 2:
         columns = int(np.ceil(np.sqrt(len(originals))))
-        return draw_panels(np.stack([originals, means], 1), columns, labels=["data", "model"])
+        return drawing.draw_panels(np.stack([originals, means], 1), columns, labels=["data", "model"])
     wide = min(len(originals), 10)
     pairs = [(originals[i : i + wide], means[i : i + wide]) for i in range(0, len(originals), wide)]
-    return draw_tiles([row for pair in pairs for row in pair], names=["data", "model"] * len(pairs), group=2)
+    return drawing.draw_tiles([row for pair in pairs for row in pair], names=["data", "model"] * len(pairs), group=2)
 
 
 def interpolation(images: ArrayLike) -> Figure:
@@ -117,8 +106,8 @@ def interpolation(images: ArrayLike) -> Figure:
     """
     images = as_examples("images", images, 2)
     if images.ndim == 3:
-        return draw_panels(images, int(np.ceil(np.sqrt(len(images)))), labels=["first input", "second input"])
-    return draw_tiles(list(images))
+        return drawing.draw_panels(images, int(np.ceil(np.sqrt(len(images)))), labels=["first input", "second input"])
+    return drawing.draw_tiles(list(images))
 
 
 def traversals(images: ArrayLike, names: Sequence[str] | None = None) -> Figure:
@@ -141,8 +130,8 @@ def traversals(images: ArrayLike, names: Sequence[str] | None = None) -> Figure:
     if len(names) != len(images):
         raise ValueError(f"names must hold one name for each of the {len(images)} rows, not {len(names)}")
     if images.ndim == 3:
-        return draw_panels(images, int(np.ceil(np.sqrt(len(images)))), names=names, labels=["low", "high"])
-    return draw_tiles(list(images), names=names)
+        return drawing.draw_panels(images, int(np.ceil(np.sqrt(len(images)))), names=names, labels=["low", "high"])
+    return drawing.draw_tiles(list(images), names=names)
 
 
 def manifold(images: ArrayLike) -> Figure:
@@ -155,7 +144,7 @@ def manifold(images: ArrayLike) -> Figure:
     images = as_examples("images", images, 2)
     if images.ndim == 3:
         return image_grid(images.reshape(-1, images.shape[-1]), columns=images.shape[1])
-    return draw_tiles(list(images))
+    return drawing.draw_tiles(list(images))
 
 
 def latent_scatter(codes: ArrayLike, labels: ArrayLike | None = None) -> Figure:
@@ -202,14 +191,8 @@ def latent_scatter(codes: ArrayLike, labels: ArrayLike | None = None) -> Figure:
         box = {"boxstyle": "round,pad=0.25", "facecolor": PAPER, "edgecolor": "none", "alpha": 0.8}
         x, y = np.median(codes[labels == kind], 0)
         axes.text(x, y, name, ha="center", va="center", size=10, weight="bold", color=INK, bbox=box)
-    figure.legend(
-        loc="outside lower center",
-        ncols=max(2, min(5, 44 // (longest + 5))),
-        frameon=False,
-        labelcolor=INK,
-        fontsize=9,
-        markerscale=1.8,
-    )
+    columns = max(2, min(5, 44 // (longest + 5)))
+    figure.legend(loc="outside lower center", ncols=columns, markerscale=1.8, **LEGEND)
     return figure
 
 
@@ -234,11 +217,11 @@ def kl_by_dimension(kl: ArrayLike, active: ArrayLike) -> Figure:
     figure, axes = one_axes(2.7)
     numbers = np.arange(1, len(kl) + 1)
     axes.bar(numbers, kl, color=[PALETTE[0] if a else PALETTE[4] for a in active], width=0.8)
-    axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+    drawing.count_along(axes.xaxis)
     axes.set(xlabel="latent dimension", ylabel="KL, nats")
     handles = [axes.scatter([], [], marker="s", s=30, color=PALETTE[i]) for i in (0, 4)]
     names = [f"active: {active.sum()}", f"not active: {(~active).sum()}"]
-    figure.legend(handles, names, loc="outside upper right", ncols=2, frameon=False, labelcolor=INK, fontsize=9)
+    figure.legend(handles, names, loc="outside upper right", ncols=2, **LEGEND)
     return figure
 
 
@@ -270,10 +253,11 @@ def training_curves(rows: Sequence[Mapping[str, Any]], terms: Sequence[str] | No
             if points:
                 mark = "o" if len(points) < 12 else ""
                 axes.plot(*zip(*points, strict=True), color=colour, label=label, lw=1.8, marker=mark, ms=4)
-        axes.xaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
+        drawing.count_along(axes.xaxis)
         axes.set_xlabel("epoch")
-        axes.set_title({"elbo": "ELBO", "kl": "KL"}.get(term, term.replace("_", " ")), loc="left", color=INK, size=10.5)
-        axes.legend(frameon=False, labelcolor=INK, fontsize=9)
+        title = FIGURES[term].title if term in FIGURES else term.replace("_", " ")
+        axes.set_title(title, loc="left", color=INK, size=10.5)
+        axes.legend(**LEGEND)
     return figure
 
 

@@ -10,6 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import numpy as np
 import torch
 from matplotlib.figure import Figure
 from torch import Tensor
@@ -17,27 +18,28 @@ from torch import Tensor
 from .. import evaluation
 from ..evaluation import calibration
 from ..evaluation.weights import FINITE
+from ..models import VAE, Pair
 from . import calibration_plots, plots
 from .embed import embed
-from .section import Section
+from .page import Section
 
 DATASETS, DRAWS, BINS, PANELS, WEIGHTS = 300, 99, 10, 4, 200
 LEVELS = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9, 0.95)
 
 
-def calibrated(model: Any, x: Tensor, y: Tensor | None) -> Section:
+def calibrated(model: Pair, x: Tensor, y: Tensor | None) -> Section:
     """Is the guide right? Ranks, their ECDF and coverage on data that the model made."""
     id, title = "calibration", "Is the guide right?"
     try:
-        found = calibration.sbc(model, x[:DATASETS], DATASETS, DRAWS, y=_first(y, DATASETS))
+        found = calibration.sbc(model, x[:DATASETS], first(y, DATASETS), num_datasets=DATASETS, num_draws=DRAWS)
     except Exception as error:  # a user's program may fail in any way on data that are not its own
         return Section(id, title, _why(error))
-    names = [f"z{i + 1}" for i in range(model.dim)] if hasattr(model, "posterior") else found.names
+    names = [f"z{i + 1}" for i in range(model.dim)] if isinstance(model, VAE) else found.names
     text, figures = _calibrated(found, names)
     return Section(id, title, text, tuple(embed(figure, alt) for figure, alt in figures))
 
 
-def weights(model: Any, x: Tensor, y: Tensor | None, results: Mapping[str, Any]) -> Section:
+def weights(model: Pair, x: Tensor, y: Tensor | None, results: Mapping[str, Any]) -> Section:
     """Pareto k-hat and effective sample size of the log-likelihood's weights, by example."""
     id, title = "weights", "Importance weights"
     khat, ess, how = results.get("khat", ()), results.get("ess", ()), ""
@@ -45,7 +47,7 @@ def weights(model: Any, x: Tensor, y: Tensor | None, results: Mapping[str, Any])
     if not is_vector(khat):
         count = max(25, min(WEIGHTS, results.get("num_particles", WEIGHTS)))
         try:
-            found = evaluation.log_likelihood(model, x[:WEIGHTS], count, y=_first(y, WEIGHTS))
+            found = evaluation.log_likelihood(model, x[:WEIGHTS], first(y, WEIGHTS), num_particles=count)
         except Exception as error:  # as above
             return Section(id, title, _why(error))
         khat, ess, particles = found.khat, found.ess, found.num_particles
@@ -56,7 +58,7 @@ def weights(model: Any, x: Tensor, y: Tensor | None, results: Mapping[str, Any])
 
 def is_vector(values: Any) -> bool:
     """Whether the results hold a figure by example, not its median."""
-    return hasattr(values, "__len__") and len(values) > 0
+    return isinstance(values, Tensor | np.ndarray | Sequence) and len(values) > 0
 
 
 def _why(error: Exception) -> str:
@@ -132,5 +134,6 @@ def _weighed(khat: Any, ess: Any, particles: int | None, how: str) -> tuple[str,
     ]
 
 
-def _first(y: Tensor | None, count: int) -> Tensor | None:
+def first(y: Tensor | None, count: int) -> Tensor | None:
+    """The first labels, if there are any."""
     return None if y is None else y[:count]

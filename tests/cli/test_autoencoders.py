@@ -21,6 +21,7 @@ NAMES = {
     "latent-noise": models.LatentNoiseAutoencoder,
     "regularized": models.RegularizedAutoencoder,
 }
+PENALTIES = ("contraction", "decoder-gradient", "decoder-l2", "k-sparse", "kl", "l1", "l2", "spectral-norm")
 
 
 def train(tmp_path, *argv):
@@ -30,8 +31,8 @@ def train(tmp_path, *argv):
 
 def test_the_fixed_names():
     assert NAMES.keys() <= catalog.parts("model").keys()
-    assert [*catalog.parts("penalty")] == ["k-sparse", "kl", "l1", "l2"]
-    assert [*catalog.parts("corruption")] == ["gaussian", "masking", "salt-and-pepper"]
+    assert [*catalog.parts("penalty")] == [*PENALTIES]
+    assert [*catalog.parts("corruption")] == ["gaussian", "masking", "relative-gaussian", "salt-and-pepper"]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -39,6 +40,31 @@ def test_every_one_is_trained(tmp_path, name):
     hidden = ["--hidden", "8"] if name != "conv-autoencoder" else ["--hidden", "4", "8"]
     model = train(tmp_path, "--model", name, *hidden)
     assert type(model) is NAMES[name] and model.dim == 4
+
+
+@pytest.mark.parametrize("name", PENALTIES)
+def test_every_penalty_trains_a_sparse_model(tmp_path, name):
+    line = [
+        "--model",
+        "sparse",
+        "--hidden",
+        "8",
+        "--penalty",
+        name,
+        *(["--penalty.k", "3"] if name == "k-sparse" else []),
+    ]
+    model = train(tmp_path, *line)
+    assert catalog.parts("penalty")[name].cls == type(model.penalties[0]).__name__
+
+
+def test_an_autoencoder_has_a_penalty_and_a_corruption_if_they_are_named(tmp_path):
+    line = ["--model", "autoencoder", "--hidden", "8", "--model.code", "sigmoid"]
+    plain = train(tmp_path / "plain", *line)
+    assert plain.corruption is None and not len(plain.penalties)
+    both = train(tmp_path / "both", *line, "--corruption", "masking", "--penalty", "kl", "--penalty.weight", "2")
+    assert isinstance(both.corruption, corruptions.Masking) and both.penalties[0].weight == 2
+    with pytest.raises(UsageError, match="--penalty.weight is no option of --penalty, which is not given"):
+        settings([*line, "--penalty.weight", "2"])
 
 
 def test_a_penalty_is_named_behind_the_model_or_by_itself(tmp_path):
@@ -77,7 +103,7 @@ def test_a_regularized_autoencoder_samples(tmp_path):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        (["--model", "sparse", "--penalty", "l3"], "--penalty l3 is unknown; choose from k-sparse, kl, l1, l2"),
+        (["--model", "sparse", "--penalty", "l3"], "--penalty l3 is unknown; choose from contraction"),
         (["--model", "sparse", "--model.penalty", "k-sparse"], "--penalty k-sparse needs --penalty.k"),
         (["--model", "vae", "--penalty", "l1"], "--penalty has no meaning for --model vae, which has no penalty"),
         (["--model", "conv-autoencoder", "--network", "mlp"], "which has no network"),

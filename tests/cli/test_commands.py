@@ -86,7 +86,9 @@ def test_the_decoder_starts_at_the_mean_of_the_training_data():
 
     chosen = settings(["--hidden", "16"])
     data = load_data(chosen)
-    bias = build_objective(chosen, data).model.likelihood.head.bias()
+    objective = build_objective(chosen, data)
+    objective.start(data.train.resolve(objective.support))
+    bias = objective.model.likelihood.head.bias()
     torch.testing.assert_close(bias.sigmoid(), data.train.mean().clamp(0.001, 0.999))
 
 

@@ -14,12 +14,12 @@ import pytest
 import torch
 
 import ppl_vae
-from ppl_vae.cli import compare as module
 from ppl_vae.cli import main
 from ppl_vae.cli.arguments import words
 from ppl_vae.cli.build import build_objective, load_data
 from ppl_vae.cli.grid import grid
 from ppl_vae.cli.settings import settings
+from ppl_vae.comparison import work as module
 
 SMALL = ["--hidden", "8", "--latent-dim", "2", "--epochs", "1", "--limit", "20", "--num-particles", "10"]
 
@@ -271,8 +271,8 @@ def test_again_does_only_what_is_left(made, capsys, monkeypatch):
     out = made[0]
     stamps = {file: file.stat().st_mtime_ns for file in out.glob("cells/*/weights.safetensors")}
     done = []
-    work = module.Work._train
-    monkeypatch.setattr(module.Work, "_train", lambda self, cell, n: done.append(cell.name) or work(self, cell, n))
+    train = module.train
+    monkeypatch.setattr(module, "train", lambda cell, *given: done.append(cell.name) or train(cell, *given))
     grown = ["--prior", "normal", "laplace", "--posterior", "normal", "--seed", "0", "1"]
     assert shell("--out", out, *grown) == 0
     assert len(stamps) == 2 and all(file.stat().st_mtime_ns == stamp for file, stamp in stamps.items())
@@ -301,7 +301,7 @@ def test_other_settings_in_the_same_place_are_refused(tmp_path, capsys):
 
 
 def test_a_defect_of_ours_is_a_failed_cell_too(tmp_path, capsys, monkeypatch):
-    def broken(*_):
+    def broken(*_, **__):
         return {}["no such key"]
 
     monkeypatch.setattr("ppl_vae.comparison.figures.final", broken)
@@ -319,14 +319,14 @@ def test_autoencoders_are_compared_by_their_squared_error(tmp_path, capsys):
 
 
 def test_ctrl_c_keeps_the_finished_cells(tmp_path, capsys, monkeypatch):
-    work = module.Work._train
+    train = module.train
 
-    def stopped(self, cell, threads):
-        if cell.settings["seed"] == 1:
+    def stopped(cell, *given):
+        if cell.fit["seed"] == 1:
             raise KeyboardInterrupt
-        return work(self, cell, threads)
+        return train(cell, *given)
 
-    monkeypatch.setattr(module.Work, "_train", stopped)
+    monkeypatch.setattr(module, "train", stopped)
     argv = ["compare", *SMALL, "--no-progress", "--seed", "0", "1", "2", "--out", str(tmp_path / "out")]
     assert main(argv) == 130
     assert "stopped; the same command goes on where this one stopped" in capsys.readouterr().err

@@ -148,7 +148,7 @@ def test_impute_fills_an_array(run, tmp_path, capsys):
     [
         ("embed RUN", "--out is needed: the file to write, .npy or .csv"),
         ("embed RUN --out x.txt", "--out x.txt must end in .npy or .csv"),
-        ("denoise RUN --corruption peper", "--corruption peper is unknown; choose from gaussian, masking, none, salt"),
+        ("denoise RUN --corruption peper", "--corruption peper is unknown; choose from gaussian, masking, none"),
         ("denoise RUN --corruption masking --amount 2", "rate must be a probability between 0 and 1, not 2.0"),
         ("denoise RUN --corruption none", "--out is needed where nothing is corrupted"),
         ("anomaly RUN --score log-likelihood", "DenoisingAutoencoder has no log-likelihood"),

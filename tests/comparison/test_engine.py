@@ -1,17 +1,19 @@
 """Cells over processes: all of them come back, whatever one of them does."""
 
+import dataclasses
 import os
+import threading
 import time
 
 import pytest
 import torch
 
 from ppl_vae.comparison.cells import Cell
-from ppl_vae.comparison.engine import DIED, check_backend, outcomes, share_of_threads
+from ppl_vae.comparison.engine import DIED, UNSENT, check_backend, outcomes, share_of_threads
 
 
 def cells(count):
-    return [Cell(f"c{i}", f"c{i}", {"seed": i}, i) for i in range(count)]
+    return [Cell(f"c{i}", f"c{i}", {"seed": i}, None, {}, "comparison", None) for i in range(count)]
 
 
 def threads_of(cell, threads):
@@ -19,10 +21,14 @@ def threads_of(cell, threads):
 
 
 def dies_at_1(cell, threads):
-    if cell.settings == 1:
+    if cell.axes["seed"] == 1:
         time.sleep(0.3)
         os._exit(9)
-    return {"fine": cell.settings}
+    return fine(cell, threads)
+
+
+def fine(cell, threads):
+    return {"fine": cell.axes["seed"]}
 
 
 def test_one_job_stays_in_this_process_and_leaves_its_threads_alone():
@@ -49,6 +55,12 @@ def test_a_process_that_dies_costs_only_its_own_cell():
     found = {cell.name: outcome for cell, outcome in outcomes(cells(4), dies_at_1, jobs=2)}
     assert found.pop("c1") == {"error": DIED}
     assert found == {f"c{i}": {"fine": i} for i in (0, 2, 3)}
+
+
+def test_a_cell_that_cannot_be_sent_fails_alone():
+    locked = dataclasses.replace(cells(1)[0], make=threading.Lock())
+    found = {cell.name: outcome for cell, outcome in outcomes([locked, *cells(3)[1:]], fine, jobs=2)}
+    assert found == {"c0": {"error": UNSENT}, "c1": {"fine": 1}, "c2": {"fine": 2}}
 
 
 @pytest.mark.parametrize(("backend", "module"), [("dask", "distributed"), ("ray", "ray.util.joblib")])

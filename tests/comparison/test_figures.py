@@ -60,7 +60,7 @@ def test_memory_of_nothing_trained_is_not_known():
 @pytest.mark.parametrize(("epochs", "seen"), [(3, [1, 2, 3]), (25, [3, 5, 8, 10, 13, 15, 18, 20, 23, 25])])
 def test_it_is_watched_at_ten_epochs_at_most_and_always_at_the_last(small, epochs, seen, monkeypatch):
     monkeypatch.setattr(figures, "signal_to_noise", lambda *_: {})
-    watch = figures.Watch(SVI(vae()), small, epochs, figures.PeakMemory(CPU))
+    watch = figures.Watch(SVI(vae()), small.test, epochs, figures.PeakMemory(CPU))
     monkeypatch.setattr(watch.memory, "stop", lambda: None)
     rows = [{"epoch": epoch} for epoch in range(1, epochs + 1)]
     for row in rows:
@@ -70,7 +70,7 @@ def test_it_is_watched_at_ten_epochs_at_most_and_always_at_the_last(small, epoch
 
 def test_final_figures_are_those_of_the_evaluation(small):
     model = vae()
-    found = figures.final(SVI(model, estimators.TraceELBO()), small, num_particles=50, limit=7)
+    found = figures.final(SVI(model, estimators.TraceELBO()), small.test, num_particles=50, limit=7)
     x = small.test.resolve(model.support).take(slice(0, 7))[0]
     likelihood = evaluation.log_likelihood(model, x, num_particles=50)
     assert found["n"] == 7 and found["num_particles"] == 50

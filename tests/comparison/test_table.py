@@ -46,7 +46,7 @@ def test_a_mean_of_some_of_the_seeds_says_so(tmp_path):
     (mean,) = made.means
     assert mean["log_likelihood"] == -92 and mean["log_likelihood_seeds"] == 2 and mean["seeds"] == 3
     assert "elbo_seeds" not in mean
-    assert "-92.00 +- 1.00 (2 of 3 seeds)" in str(made) and "-96.00 +- 0.58 " in str(made)
+    assert "-92.00 +- 1.00 (2 of 3 seeds)" in str(made) and "-96.00 +- 0.58\n" in f"{made}\n"
 
 
 def test_a_course_is_drawn_where_every_seed_has_the_figure(tmp_path):

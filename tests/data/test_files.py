@@ -95,7 +95,9 @@ def test_csv_without_header_and_with_chosen_labels(tmp_path):
     assert x.shape == (10, 1) and y.tolist() == [2 * i for i in range(10)]
     named = "size,kind\n" + "".join(f"{i},{'cat' if i % 2 else 'ant'}\n" for i in range(10))
     loaded = load(write(tmp_path / "b.csv", named), labels="kind")
-    assert loaded.classes == ("ant", "cat") and whole(loaded)[1].tolist() == [i % 2 for i in range(10)]
+    assert loaded.classes == loaded.labels.classes == ("ant", "cat") and whole(loaded)[1].tolist() == [
+        i % 2 for i in range(10)
+    ]
     y = whole(load(write(tmp_path / "c.csv", "y,x\n" + "0.5,1\n" * 10)))[1]
     assert y.dtype == torch.float32
 
@@ -176,7 +178,7 @@ def test_image_folder(folder, in_memory):
 
 @pytest.mark.filterwarnings("ignore:This process:DeprecationWarning")
 def test_image_folder_streams_through_reading_processes(folder):
-    split = load(folder[0], in_memory=False).train
+    split = load(folder[0], in_memory=False, binarize="none").train
     one, two = ([x for x, _ in Batches(split, 3, workers=n).epoch(0)] for n in (0, 1))
     assert all(torch.equal(a, b) for a, b in zip(one, two, strict=True))
 

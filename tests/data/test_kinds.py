@@ -34,8 +34,8 @@ def test_every_way_to_say_kinds(tmp_path):
     ("kinds", "words"),
     [
         ({"agee": "real"}, "'agee'.*did you mean age"),
-        ({7: "real"}, "column 7.*0 to 1"),
-        ({-1: "real"}, "column -1.*0 to 1"),
+        ({7: "real"}, "names 7, .*0 to 1"),
+        ({-1: "real"}, "names -1, .*0 to 1"),
         ({"age": "positiv"}, "'positiv'.*did you mean positive"),
         ({"age": 3}, "kind 3"),
         ({"age": "real(3)"}, "'age' levels, but real has none"),

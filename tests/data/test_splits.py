@@ -5,7 +5,8 @@ from torch.distributions import constraints
 from torch.utils.data import Dataset, TensorDataset
 
 from ppl_vae import data
-from ppl_vae.data import Split, as_split
+from ppl_vae.data import Batches, Labels, Split, as_split
+from ppl_vae.data.rows import Array, Rows
 
 
 class Pairs(Dataset):
@@ -80,6 +81,65 @@ def test_auto_resolves_by_support():
     assert torch.equal(split.x, GREY)  # the split itself stays as it was
     fixed = Split(GREY, binarize="none")
     assert fixed.resolve(constraints.boolean) is fixed
+
+
+@pytest.mark.parametrize("rows", [GREY, Rows(Array(GREY.numpy()))], ids=["held", "streamed"])
+def test_grey_rows_are_not_given_out_before_the_likelihood_is_known(rows):
+    split = Split(rows, binarize="auto", name="clouds")
+    words = r"x of the \w+ split of (clouds|digits) is neither .*use \.resolve\(model\.support\)"
+    for ask in (
+        lambda: split.take(0),
+        lambda: split.fetch(np.arange(2)),
+        lambda: split.batches(),
+        lambda: Batches(split, 5),
+        lambda: Batches(data.load("digits").valid, 5),
+    ):
+        with pytest.raises(ValueError, match=words) as error:
+            ask()
+        assert "\n" not in str(error.value)
+    assert torch.equal(split.x[:], GREY) and split.mean().shape == split.std().shape == split.shape
+    assert torch.equal(split.resolve(None).take(slice(None))[0], GREY)
+    assert set(split.resolve(constraints.boolean).take(0)[0].unique().tolist()) == {0.0, 1.0}
+
+
+def test_rows_that_no_likelihood_would_draw_are_given_out_at_once():
+    for x in ((GREY > 0.5).float(), 255 * GREY, GREY - 1, torch.cat([GREY, torch.full_like(GREY[:1], torch.nan)])):
+        rows = Split(x, binarize="auto").take(slice(None))[0]
+        assert torch.equal(rows.nan_to_num(), x.nan_to_num())
+    assert Split(Rows(Array(255 * GREY.numpy())), binarize="auto").take(-1)[0].max() == 255
+    assert Split(GREY, binarize="auto", levels=256).take(0)[0].shape == (1, 1, 10, 20)
+    assert Split(GREY, binarize="auto", config={"kinds": {"0": "real"}}).take(0)[0].max() == 1
+    with pytest.raises(ValueError, match="255"):
+        Split(255 * GREY, binarize="auto").resolve(constraints.boolean)
+
+
+def test_what_labels_are():
+    assert as_split(GREY).labels is None and data.load("digits").labels.count == 10
+    for y, classes, shape in (
+        ([3, 0, 1], range(4), ()),
+        (np.array([True, False, True]), range(2), ()),
+        ([0.0, 1.0, 2.0], None, ()),
+        ([[0, 1]] * 3, None, (2,)),
+        ([-1, 0, 1], None, ()),
+    ):
+        labels = as_split((GREY[:3], y)).labels
+        assert (labels.classes, labels.shape) == (classes, shape)
+        assert labels.count == (None if classes is None else len(classes))
+        assert labels.dtype == as_split((GREY[:3], y)).take(0)[1].dtype
+    assert Labels.of(torch.tensor([0, 1]), ["ant", "bee", "cat"]).classes == ("ant", "bee", "cat")
+    assert Labels.of(torch.tensor([0, 3]), ["ant", "bee", "cat"]).classes == range(4)
+    items = Pairs("(x, y)")
+    assert as_split(items).labels == Labels(None, (), torch.int64)
+    items.classes = ["even", "odd"]
+    assert as_split(items).labels == Labels(("even", "odd"), (), torch.int64)
+    assert as_split(Pairs("x")).labels is None
+
+
+def test_all_splits_of_a_set_have_the_same_labels():
+    digits = data.load("digits", without=[9])
+    assert not (digits.train.y == 9).any() and digits.train.labels.count == 10
+    assert digits.labels == digits.valid.labels == digits.test.labels == digits.resolve(None).labels
+    assert digits.classes is None
 
 
 def test_dequantize():

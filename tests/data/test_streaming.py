@@ -65,7 +65,7 @@ from ppl_vae import data
 def resident():
     return next(int(line.split()[1]) * 1024 for line in open("/proc/self/status") if line.startswith("VmRSS"))
 
-big = data.load(sys.argv[1], in_memory=False)
+big = data.load(sys.argv[1], in_memory=False, binarize="none")
 before, peak = resident(), 0
 for (x,) in data.Batches(big.train, 512).epoch(0):
     peak = max(peak, resident())

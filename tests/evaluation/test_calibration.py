@@ -10,7 +10,7 @@ from contracts import LinearGaussian
 
 from ppl_vae import VAE, evaluation, likelihoods, models, networks, posteriors, priors
 from ppl_vae.evaluation import calibration
-from ppl_vae.evaluation.uniformity import holm, uniform_ranks, walk_tail
+from ppl_vae.evaluation.ranks import holm, uniform_ranks, walk_tail
 
 N = 400
 
@@ -267,7 +267,7 @@ def test_what_cannot_be_calibrated_is_refused_in_one_sentence(program, words):
 
 def test_bad_arguments():
     model = Guided()
-    with pytest.raises(TypeError, match="must have Pyro programs model and guide; Linear"):
+    with pytest.raises(TypeError, match="with Pyro programs model and guide, not Linear"):
         calibration.sbc(torch.nn.Linear(2, 2), X)
     for words, call in (
         ("num_draws must be a whole number", lambda: calibration.sbc(model, X, num_draws=0)),
@@ -331,7 +331,7 @@ def test_khat_is_summarised():
     assert math.isnan(calibration.khat(torch.full((3,), math.nan)).share)
     none = calibration.khat(torch.zeros(4))
     assert none.share == 0 and none.worst == ()
-    estimate = evaluation.log_likelihood(Guided(widen=0.3), torch.randn(20, 3), 200)
+    estimate = evaluation.log_likelihood(Guided(widen=0.3), torch.randn(20, 3), num_particles=200)
     assert estimate.threshold == pytest.approx(1 - 1 / math.log10(200)) and estimate.threshold < 0.6
     found = calibration.khat(estimate)
     assert found.share == (estimate.khat > estimate.threshold).double().mean() > (estimate.khat > 0.7).double().mean()

@@ -18,13 +18,13 @@ def test_short_evaluations_are_eager_and_long_ones_are_not():
     model = vae(20, (784,), hidden=(400,)).eval()
     x = torch.zeros(1, 784)
 
-    def weigh(x, y, num_particles):
-        return log_weights(model.model, model.guide, x, y, num_particles)
+    def weigh(batch, num_particles):
+        return log_weights(model.model, model.guide, *batch, num_particles=num_particles)
 
     with torch.no_grad():
-        assert not compiled.Weigher(model, weigh, x, None, 100 * 1000, (1000, 1)).compile
-        assert compiled.Weigher(model, weigh, x, None, 10_000 * 5000, (5000, 1)).compile
-        assert not compiled.Weigher(model, weigh, x, None, 5000, (5000, 1)).compile  # one piece
+        assert not compiled.Weigher(model, weigh, (x,), 100 * 1000, (1000, 1)).compile
+        assert compiled.Weigher(model, weigh, (x,), 10_000 * 5000, (5000, 1)).compile
+        assert not compiled.Weigher(model, weigh, (x,), 5000, (5000, 1)).compile  # one piece
 
 
 class Labelled(torch.nn.Module):

@@ -179,7 +179,7 @@ def test_the_memory_budget_changes_the_pieces_and_not_the_figures():
 def test_refusals():
     pair = LinearGaussian()
     program = models.Program(pair.model, pair.guide)
-    with pytest.raises(TypeError, match="model must have a posterior whose q is refined.*Program has none"):
+    with pytest.raises(TypeError, match="model must be a VAE, whose posterior is refined, not Program"):
         gaps(program, X)
 
     class Bare(nn.Module):

@@ -60,14 +60,14 @@ def test_seed_pieces_and_modes(trained, monkeypatch):
     vae, _, x = trained
     state = torch.get_rng_state()
     vae.train()
-    a, b, c = (impute(vae, x[:20], 10, seed=seed) for seed in (0, 0, 1))
+    a, b, c = (impute(vae, x[:20], num_samples=10, seed=seed) for seed in (0, 0, 1))
     assert torch.equal(a.x, b.x) and not torch.equal(a.x, c.x)
     assert vae.training and torch.equal(state, torch.get_rng_state())
     vae.eval()
     monkeypatch.setattr("ppl_vae.evaluation.imputation.NUMBERS", 1)
-    pieces = impute(vae, x[:20], 500)
+    pieces = impute(vae, x[:20], num_samples=500)
     monkeypatch.undo()
-    whole = impute(vae, x[:20], 500)
+    whole = impute(vae, x[:20], num_samples=500)
     assert torch.allclose(pieces.x[:, 0], whole.x[:, 0], rtol=0.02)
 
 
@@ -87,10 +87,10 @@ def test_weights_lead_to_the_exact_posterior():
         likelihood.head.layer.bias.zero_()
         vae.posterior.head.layer.bias.zero_()
     x = torch.tensor([[1.5, NAN]])
-    done = impute(vae, x, 100_000, weighted=True)
+    done = impute(vae, x, num_samples=100_000, weighted=True)
     assert done.x[0, 1].item() == pytest.approx(0.75, abs=0.03)
     assert done.uncertainty[0, 1].item() == pytest.approx(math.sqrt(1.5), abs=0.03)
-    assert abs(impute(vae, x, 10_000).x[0, 1]) < 0.1
+    assert abs(impute(vae, x, num_samples=10_000).x[0, 1]) < 0.1
 
 
 def test_likelihoods_in_missing_and_errors(trained):
@@ -102,10 +102,10 @@ def test_likelihoods_in_missing_and_errors(trained):
     done = impute(vae, x)
     assert done.x.shape == x.shape and set(done.x.unique().tolist()) <= {0.0, 1.0} and done.uncertainty.max() <= 0.5
     with pytest.raises(ValueError, match="num_samples"):
-        impute(vae, x, 0)
+        impute(vae, x, num_samples=0)
     with pytest.raises(ValueError, match="empty"):
         impute(vae, x[:0])
-    with pytest.raises(TypeError, match="likelihood"):
+    with pytest.raises(TypeError, match="vae must be a VAE to impute, not MLP"):
         impute(networks.MLP(2), x)
     with pytest.raises(ValueError, match="-1"):
         impute(trained[0], torch.full((1, 6), -1.0))

@@ -14,26 +14,28 @@ W = torch.tensor([[1.0, 0.3], [-0.5, 0.8], [0.7, 0.7], [0.2, -1.0]])
 NOISE = 0.5
 
 
-class Exact(nn.Module):
-    """z ~ N(0, I), x | z ~ N(W z, s^2 I), with the exact posterior."""
+class Exact(posteriors.Posterior):
+    """The posterior of z ~ N(0, I), x | z ~ N(W z, s^2 I)."""
 
-    shape, dim = torch.Size((4,)), 2
+    support = dist.constraints.independent(dist.constraints.real, 1)
 
-    def likelihood(self, z, y=None):
-        return dist.Normal(z @ W.T, NOISE).to_event(1)
-
-    def posterior(self, x, y=None):
+    def forward(self, x, y=None):
         covariance = torch.linalg.inv(torch.eye(2) + W.T @ W / NOISE**2)
         return dist.MultivariateNormal(x @ W @ covariance / NOISE**2, covariance)
 
 
-Exact.likelihood.support = dist.constraints.independent(dist.constraints.real, 1)
+def exact():
+    likelihood = likelihoods.Normal(networks.MLP(2, []), 4, scale=NOISE)
+    with torch.no_grad():
+        likelihood.head.layer.weight.copy_(W)
+        likelihood.head.layer.bias.zero_()
+    return VAE(priors.Normal(2), Exact(nn.Identity(), 2), likelihood)
 
 
 def test_a_chain_with_the_exact_posterior_finds_the_predictive_moments():
     seen, gone = [0, 2], [1, 3]
     x = torch.tensor([1.0, NAN, -0.5, NAN]).repeat(400, 1)
-    done = inpaint(Exact(), x, start=5.0, num_samples=400)
+    done = inpaint(exact(), x, start=5.0, num_samples=400)
     joint = W @ W.T + NOISE**2 * torch.eye(4)
     gain = joint[gone][:, seen] @ torch.linalg.inv(joint[seen][:, seen])
     variance = (joint[gone][:, gone] - gain @ joint[seen][:, gone]).diagonal()
@@ -45,13 +47,14 @@ def test_a_chain_with_the_exact_posterior_finds_the_predictive_moments():
 
 
 def test_an_autoencoder_is_iterated_to_its_fixed_point():
-    class Projection(nn.Module):
-        shape, dim, axes = torch.Size((4,)), 2, torch.linalg.qr(W).Q
+    class Projection(nn.Module, models.Codec):
+        shape, code_shape, support, axes = (4,), (2,), None, torch.linalg.qr(W).Q
+        code_support = dist.constraints.independent(dist.constraints.real, 1)
 
-        def encode(self, x):
+        def encode(self, x, y=None):
             return x @ self.axes
 
-        def decode(self, z):
+        def decode(self, z, y=None, *, like=None):
             return z @ self.axes.T
 
     x = torch.tensor([[1.0, NAN, -0.5, 2.0], [0.0, 1.0, NAN, 0.3]])
@@ -83,7 +86,7 @@ def test_what_cannot_be_is_one_sentence():
     ae = models.Autoencoder(networks.MLP(3, [8]), networks.MLP(2, [8]), 2, 3)
     with pytest.raises(ValueError, match="holds 2, outside"):
         inpaint(ae, torch.tensor([[2.0, NAN, 0.0]]))
-    with pytest.raises(TypeError, match="Linear does not"):
+    with pytest.raises(TypeError, match="Linear is none"):
         inpaint(nn.Linear(2, 2), torch.zeros(1, 2))
     with pytest.raises(ValueError, match="num_samples"):
         inpaint(ae, torch.zeros(1, 3), num_samples=0)

@@ -100,7 +100,7 @@ def test_elbo_terms_against_the_closed_form():
 def test_elbo_does_not_depend_on_pieces_but_for_its_noise(monkeypatch):
     pair = LinearGaussian()
     whole = evaluation.elbo(pair, X, num_particles=5)
-    monkeypatch.setattr(evaluation.terms, "PIECE", 7)
+    monkeypatch.setattr(evaluation.doors, "PIECE", 7)
     pieces = evaluation.elbo(pair, X, num_particles=5)
     assert pieces.elbo.shape == whole.elbo.shape and torch.allclose(pieces.kl, whole.kl)
 
@@ -176,7 +176,7 @@ def test_evaluate_gives_the_fixed_keys():
     assert fixed | {"n"} <= set(figures) and figures["n"] == 7
     assert figures["elbo"] == pytest.approx(figures["reconstruction"] - figures["kl"], abs=1e-5)
     assert figures["bits_per_dim"] == pytest.approx(-figures["log_likelihood"] / 3 / math.log(2))
-    again = evaluation.log_likelihood(model, x[:7], 50)
+    again = evaluation.log_likelihood(model, x[:7], num_particles=50)
     assert figures["log_likelihood"] == pytest.approx(again.mean, abs=1e-5)
     assert figures["log_likelihood_stderr"] == pytest.approx(again.mean_stderr, rel=1e-4)
     assert evaluation.evaluate(model, Split(x), limit=100)["n"] == 9
@@ -188,9 +188,8 @@ def test_evaluate_gives_the_fixed_keys():
 
 def test_evaluate_takes_the_levels_out_of_dequantized_data():
     model = vae(shape=(3,), likelihood=likelihoods.Normal(networks.MLP(2, [4]), 3))
-    plain, dequantized = (
-        evaluation.evaluate(model, Split(torch.rand(4, 3), levels=levels), 20)["bits_per_dim"] for levels in (None, 256)
-    )
+    splits = [Split(torch.rand(4, 3), levels=levels) for levels in (None, 256)]
+    plain, dequantized = (evaluation.evaluate(model, s, num_particles=20)["bits_per_dim"] for s in splits)
     assert plain != dequantized
 
 
@@ -198,8 +197,8 @@ def test_evaluate_says_mass_or_density_and_corrects_only_densities():
     x = torch.randint(0, 16, (40, 3)) / 15
     mass = vae(shape=(3,), likelihood=likelihoods.Categorical(networks.MLP(2, [4]), 3, levels=16))
     density = vae(shape=(3,), likelihood=likelihoods.ContinuousBernoulli(networks.MLP(2, [4]), 3))
-    of_mass = evaluation.evaluate(mass, Split(x), 20)
-    of_density = evaluation.evaluate(density, Split(x, part="test", levels=16), 20)
+    of_mass = evaluation.evaluate(mass, Split(x), num_particles=20)
+    of_density = evaluation.evaluate(density, Split(x, part="test", levels=16), num_particles=20)
     assert (of_mass["log_likelihood_kind"], of_density["log_likelihood_kind"]) == ("mass", "density")
     assert of_mass["bits_per_dim"] == pytest.approx(-of_mass["log_likelihood"] / 3 / math.log(2))
     assert of_density["bits_per_dim"] == pytest.approx(4 - of_density["log_likelihood"] / 3 / math.log(2))
@@ -209,9 +208,9 @@ def test_evaluate_says_mass_or_density_and_corrects_only_densities():
             nn.init.zeros_(layer.weight)
             nn.init.zeros_(layer.bias)
         model.posterior.head.layer.bias.data[2:] = math.log(math.expm1(1 - posteriors.normal.SCALE_FLOOR))
-    assert evaluation.evaluate(mass, Split(x), 2)["bits_per_dim"] == pytest.approx(4.0, abs=1e-5)
+    assert evaluation.evaluate(mass, Split(x), num_particles=2)["bits_per_dim"] == pytest.approx(4.0, abs=1e-5)
     dequantized = Split(x, part="test", levels=16)
-    assert evaluation.evaluate(density, dequantized, 2)["bits_per_dim"] == pytest.approx(4.0, abs=1e-5)
+    assert evaluation.evaluate(density, dequantized, num_particles=2)["bits_per_dim"] == pytest.approx(4.0, abs=1e-5)
 
 
 def test_reconstructions_of_bags_of_words_have_their_totals():

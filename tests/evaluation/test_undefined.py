@@ -10,7 +10,6 @@ from torch import nn
 
 from ppl_vae import SVI, estimators, evaluation, fit, models
 from ppl_vae.data import Split
-from ppl_vae.reporting import pictures
 
 X = torch.rand(30, *SHAPE, generator=torch.Generator().manual_seed(1)).round()
 SMALL = {"num_chains": 2, "num_temperatures": 3}
@@ -38,9 +37,9 @@ FIGURES = {
     "reconstruction_error": lambda m: evaluation.reconstruction_error(m, X),
     "anomaly_scores": lambda m: evaluation.anomaly_scores(m, X),
     "denoise": lambda m: evaluation.denoise(m, X),
-    "compress": lambda m: evaluation.compress(m, X, X),
+    "compress": lambda m: evaluation.compress(m, X, train=X),
     "continuity": lambda m: evaluation.continuity(m, X[:5], X[5:10]),
-    "random_codes": lambda m: evaluation.random_codes(m, 3, X),
+    "random_codes": lambda m: evaluation.random_codes(m, 3),
     "inpaint": lambda m: evaluation.inpaint(m, X, num_samples=2),
     "sbc": lambda m: evaluation.calibration.sbc(m, X),
     "snr": lambda m: evaluation.gradients.snr(m, estimators.TraceELBO(), X, repeats=4),
@@ -103,10 +102,11 @@ def test_medians_of_evaluate_leave_no_datum_out(monkeypatch):
 def test_the_error_of_evaluate_is_that_of_the_log_likelihood():
     model = vae()
     nn.init.constant_(model.posterior.head.layer.bias[2:], 2.0)  # wide, so that the weights are bounded
-    found, again = (evaluation.evaluate(model, Split(X), 400), evaluation.log_likelihood(model, X, 400))
+    found = evaluation.evaluate(model, Split(X), num_particles=400)
+    again = evaluation.log_likelihood(model, X, num_particles=400)
     assert found["log_likelihood_error"] == pytest.approx(again.mean_error, rel=1e-4)
     assert found["error_unknown"] == (~again.error_known).double().mean() == 0
-    few = evaluation.evaluate(model, Split(X), 20)
+    few = evaluation.evaluate(model, Split(X), num_particles=20)
     assert "log_likelihood_error" not in few and few["error_unknown"] == 1 and few["log_likelihood_stderr"] > 0
 
 
@@ -114,8 +114,8 @@ def test_codes_of_nan_are_not_counted():
     model = broken(vae(), "posterior.head.layer.weight", math.inf)
     for call in (
         lambda: evaluation.active_units(model, X),
-        lambda: evaluation.compress(model, X, X),
-        lambda: pictures.project(evaluation.codes(model, X)),
+        lambda: evaluation.compress(model, X, train=X),
+        lambda: evaluation.project(evaluation.codes(model, X)),
     ):
         with pytest.raises(
             ValueError, match="the codes of 30 of the 30 examples of .* are NaN or infinite, the first in row 0"
@@ -195,4 +195,4 @@ def test_an_objective_s_training_is_left_alone():
     """The check is one of evaluation: fitting has its own."""
     model = vae()
     fit(SVI(model), (X,), epochs=1, batch_size=10, progress=False)
-    assert evaluation.log_likelihood(model, X, 30).value.isfinite().all()
+    assert evaluation.log_likelihood(model, X, num_particles=30).value.isfinite().all()

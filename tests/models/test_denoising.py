@@ -38,6 +38,7 @@ def test_every_step_draws_anew():
     assert torch.equal(ae(X), ae(X))
 
 
-def test_bad_corruption():
+@pytest.mark.parametrize("corruption", ["masking", None])
+def test_bad_corruption(corruption):
     with pytest.raises(TypeError, match="corruption must be a torch.nn.Module, such as corruptions.Masking"):
-        models.DenoisingAutoencoder(*plain(), "masking")
+        models.DenoisingAutoencoder(*plain(), corruption)

@@ -11,7 +11,7 @@ def test_the_noise_is_relative_to_the_spread_of_the_codes(scale):
     ae = models.LatentNoiseAutoencoder(*plain())
     z = scale * torch.randn(4000, DIM) + 7 * scale
     spread = (z - z.mean(0)).square().sum(1).mean()
-    noise = (ae.perturb(z) - z) / spread.sqrt()
+    noise = (ae.code_corruption(z) - z) / spread.sqrt()
     within(noise.square().sum(1), 0.05, errors=5)
     within(noise, torch.zeros(DIM))
 
@@ -20,7 +20,7 @@ def test_the_gradient_passes_through_the_spread():
     ae = models.LatentNoiseAutoencoder(*plain())
     z = torch.randn(50, DIM, requires_grad=True)
     torch.manual_seed(1)
-    noisy = ae.perturb(z)
+    noisy = ae.code_corruption(z)
     (noisy.square().sum()).backward()
     assert torch.allclose((z.grad * z).sum(), 2 * noisy.square().sum(), rtol=1e-4)  # noisy scales with z
 

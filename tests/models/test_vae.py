@@ -221,3 +221,63 @@ def test_on_a_gpu():
     loss = SVI(model, estimators.MeanFieldELBO(num_particles=2), beta=0.5)(X.to("cuda"))
     loss.value.backward()
     assert all(p.grad.is_cuda for p in model.parameters()) and model.model(n=3).is_cuda
+
+
+def test_encode_and_decode():
+    model = vae()
+    z = model.encode(X)
+    assert torch.equal(z, model.posterior(X).mean) and z.shape[1:] == model.code_shape
+    assert model.code_support is model.prior.support
+    assert torch.equal(model.decode(z), model.likelihood(z).mean)
+    assert model.decode(torch.randn(4, 3, 2)).shape == (4, 3, *SHAPE)
+    with pytest.raises(ValueError, match=r"z must have shape \(..., 2\), not \(5, 3\)"):
+        model.decode(torch.zeros(5, 3))
+
+
+def test_encode_averages_draws_where_no_mean_is_known():
+    model = vae(posterior=posteriors.Flow(networks.MLP(SHAPE, [5]), 2, context=3))
+    with pytest.raises(NotImplementedError):
+        _ = model.posterior(X).mean
+    torch.manual_seed(3)
+    z = model.encode(X)
+    torch.manual_seed(3)
+    assert torch.equal(z, model.posterior(X).sample((256,)).mean(0))
+
+
+def test_decode_brings_codes_onto_the_prior():
+    posterior = posteriors.Hyperspherical(networks.MLP(SHAPE, [5]), 3)
+    model = vae(dim=3, prior=priors.Hyperspherical(3), posterior=posterior)
+    z = torch.tensor([[0.3, 0.0, 0.4]])
+    assert torch.equal(model.decode(z), model.likelihood(z / 0.5).mean)
+
+
+def test_decode_takes_the_totals_of_data():
+    model = vae(likelihood=likelihoods.Multinomial(networks.MLP(2, [5]), SHAPE, total_count=7))
+    x, z = torch.randint(9, (6, *SHAPE)).float(), torch.randn(6, 2)
+    assert torch.allclose(model.decode(z).flatten(1).sum(1), torch.full((6,), 7.0))
+    assert torch.allclose(model.decode(z, like=x).flatten(1).sum(1), x.flatten(1).sum(1))
+
+
+def test_parts_that_are_plain_modules():
+    class Prior(nn.Module):
+        dim, support = 2, constraints.independent(constraints.real, 1)
+
+        def forward(self, y=None):
+            return dist.Normal(torch.zeros(2), 1.0).to_event(1)
+
+    class Posterior(Prior):
+        def forward(self, x, y=None):
+            return dist.Normal(x.flatten(1)[:, :2], 1.0).to_event(1)
+
+    class Likelihood(nn.Module):
+        shape, support = SHAPE, constraints.boolean
+
+        def __init__(self):
+            super().__init__()
+            self.layer = nn.Linear(2, 16)
+
+        def forward(self, z, y=None):
+            return dist.Bernoulli(logits=self.layer(z).unflatten(-1, SHAPE)).to_event(3)
+
+    model = VAE(Prior(), Posterior(), Likelihood())
+    assert SVI(model)(X).value.isfinite() and model.decode(model.encode(X)).shape == X.shape

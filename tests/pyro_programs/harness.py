@@ -205,7 +205,7 @@ def check_fit(case, ours, epochs=2, **arguments):
 def log_likelihood(case, particles=None):
     pair, program = prepared(case)
     y = case.data[1] if len(case.data) > 1 else None
-    return pair, evaluation.log_likelihood(program, case.data[0], particles or case.particles, y=y)
+    return pair, evaluation.log_likelihood(program, case.data[0], y, num_particles=particles or case.particles)
 
 
 def check_log_likelihood(case):

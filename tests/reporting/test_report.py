@@ -1,6 +1,7 @@
 import json
 import math
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 
 import matplotlib
@@ -80,6 +81,12 @@ def config_of(objective, **more):
     return {"ppl_vae": "0.1.0", "objective": parts.describe(objective), "training": {"epochs": 2}, **more}
 
 
+def held_out(split):
+    """Data of a test split alone."""
+    nothing = data.Split(torch.empty(0, *split.shape), labels=split.labels)
+    return data.Data("", nothing, nothing, split, None, {})
+
+
 def write(folder, model, data, rows=HISTORY, results=None, objective=None, **more):
     path = report.write(folder, model, data, rows, config_of(objective or SVI(model), **more), results)
     assert path == folder / "report.html" and [p.name for p in folder.iterdir()] == ["report.html"]
@@ -138,9 +145,13 @@ def test_the_weights_are_drawn_anew_where_only_their_median_is_given(tmp_path, d
             {"error_unknown": 0.25, "khat": 0.52},
             "−19.12",
             "median k-hat 0.52 (above 0.5: not to be trusted); its error is not known: k-hat is above 0.5 or undefined "
-            "for 25% of them",
+            "for 25% of the examples",
         ),
-        ({"error_unknown": 1.0, "num_particles": 20, "khat": None}, "−19.12", "since k-hat needs 25 weights"),
+        (
+            {"error_unknown": 1.0, "num_particles": 20, "khat": None},
+            "−19.12",
+            "error is not known: k-hat needs 25",
+        ),
         ({"khat": 0.6}, "−19.12", "its error is not known: k-hat is above 0.5 or undefined"),  # of an older evaluation
         ({"log_likelihood": None, "error_unknown": 1.0, "khat": None}, "not defined", "its error is not known"),
         ({"log_likelihood": -math.inf, "error_unknown": 1.0}, "−inf", "its error is not known"),
@@ -192,8 +203,7 @@ def test_an_autoencoder_shows_random_codes_of_its_own(tmp_path, digits):
     assert "has no prior: these codes are drawn from a Normal fitted to the codes" in page.text
     assert re.search(r"\d+% of 400 such draws are as near .* the largest change is [1-9]", page.text)
     assert "Test squared error" in page.text and "2.50" in page.text and "nats" not in page.text.split("Training")[0]
-    tested = type("Tested", (), {"test": digits.test, "shape": digits.shape})()
-    _, page = write(tmp_path, ae, tested, rows, objective=Reconstruction(ae))
+    _, page = write(tmp_path, ae, held_out(digits.test), rows, objective=Reconstruction(ae))
     assert page.sections == ALWAYS
 
 
@@ -209,10 +219,7 @@ def test_everything_a_user_named_is_escaped(tmp_path, digits):
 
 
 def test_vectors_without_labels(tmp_path):
-    split = data.as_split(torch.randn(50, 6))
-    _, page = write(
-        tmp_path, make_vae((6,), 2, likelihoods.Normal), type("Plain", (), {"test": split, "shape": (6,)})()
-    )
+    _, page = write(tmp_path, make_vae((6,), 2, likelihoods.Normal), held_out(data.as_split(torch.randn(50, 6))))
     assert {"reconstructions", "samples", "manifold", "codes", "kl"} <= set(page.sections)
     assert "Coloured by label" not in page.text
 
@@ -220,16 +227,14 @@ def test_vectors_without_labels(tmp_path):
 @pytest.mark.parametrize("shape", [(5, 3, 3), (8, 8), (2,), (40,)])
 def test_data_of_any_shape_is_drawn(tmp_path, shape):
     split = data.as_split(torch.randn(30, *shape))
-    owner = type("Plain", (), {"test": split, "shape": shape})()
-    _, page = write(tmp_path, make_vae(shape, 2, likelihoods.Normal), owner)
+    _, page = write(tmp_path, make_vae(shape, 2, likelihoods.Normal), held_out(split))
     assert {"reconstructions", "samples", "interpolation", "traversals", "manifold"} <= set(page.sections)
 
 
 def test_labels_carry_the_names_of_their_classes(tmp_path, digits):
-    class Named:
-        name, shape, test, classes = "letters", digits.shape, digits.test, tuple("abcdefghij")
-
-    html, _ = write(tmp_path, make_vae(digits.shape), Named())
+    x, y = digits.test.resolve(likelihoods.Bernoulli.support).take(slice(None))
+    named = data.Split(x, y, labels=replace(digits.test.labels, classes=tuple("abcdefghij")))
+    html, _ = write(tmp_path, make_vae(digits.shape), held_out(named))
     assert re.search(r"<text[^>]*>j</text>", html)
 
 
@@ -258,8 +263,7 @@ def regression(x, shared, guide):
         with pyro.plate("data", len(x)):
             pyro.sample("z", guide(x, weight))
 
-    owner = type("Plain", (), {"test": data.as_split(x), "shape": (4,)})()
-    return models.Program(model, q), owner
+    return models.Program(model, q), held_out(data.as_split(x))
 
 
 def exact(x, weight):

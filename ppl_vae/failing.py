@@ -24,5 +24,5 @@ def is_ours(error: BaseException) -> bool:
     if trace is None:
         return False
     code = trace.tb_frame.f_code
-    inside = Path(__file__).parent.parent in Path(code.co_filename).parents
+    inside = Path(__file__).parent in Path(code.co_filename).parents
     return inside and dis.opname[code.co_code[trace.tb_lasti]] == "RAISE_VARARGS"

@@ -1,0 +1,90 @@
+"""Work: what one process does with one cell: train it with ``fit``, measure it, and keep its figures in result.json."""
+
+from __future__ import annotations
+
+import math
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from .. import failing
+from .cells import Cell, identity, read_json
+from .table import defined, write_json
+
+Asked = Mapping[str, int]
+"""Arguments of the measurement: "num_particles" of the log-likelihood, and "limit", the number of test examples."""
+
+
+def attempt(cell: Cell, threads: int, asked: Asked) -> dict[str, Any]:
+    """The figures of a cell, or under "error" why there are none; raises nothing but for Ctrl-C."""
+    try:
+        return train(cell, threads, asked)
+    except Exception as error:
+        return {"error": sentence(error), "threads": threads}
+
+
+def finished(cell: Cell, asked: Asked) -> dict[str, Any] | None:
+    """The figures of a cell that is done, measured as is asked now; None if it is not."""
+    found = read_json(cell.folder / "result.json") or {}
+    same = cell.record and found.get("settings") and identity(found["settings"]) == identity(cell.record)
+    return found["outcome"] if same and found["asked"] == asked else None
+
+
+def train(cell: Cell, threads: int, asked: Asked) -> dict[str, Any]:
+    """Train and measure a cell, or go on where that was stopped."""
+    from ..objectives.objective import as_objective
+    from ..training import fit
+    from ..training.processes import Processes
+    from . import figures
+
+    made, data = cell.make()
+    objective, device = as_objective(made), cell.fit.get("device", "auto")
+    split = data.measured.resolve(objective.support)
+    figures.warm_up(objective, data.train, device)
+    with figures.PeakMemory(Processes(device).device) as memory:
+        history = fit(
+            made,
+            data.train,
+            data.valid,
+            out=cell.folder,
+            resume=True,
+            progress=False,
+            extra={} if cell.record is None else {cell.section: cell.record},
+            callback=figures.Watch(objective, split, cell.fit["epochs"], memory),
+            **cell.fit,
+        )
+    rows = [row for row in history.rows if not row.get("stage")]  # of the main stage
+    before = history.rows[: history.rows.index(rows[0])]
+    began = before[-1]["seconds"] if before else 0.0
+    last, earlier = rows[-1], (read_json(cell.folder / "result.json") or {}).get("outcome", {})
+    found = figures.final(objective, split, **asked)
+    outcome = {
+        **found,
+        "seconds": history.rows[-1]["seconds"],
+        "steps": last["step"],
+        "epochs": last["epoch"],
+        "seconds_per_step": (last["seconds"] - began) / last["step"],
+        "memory_mib": earlier.get("memory_mib", memory.peak),
+        "threads": earlier.get("threads", threads),
+        "history": [{k: row[k] for k in ("epoch", "step", "seconds", "test") if k in row} for row in rows],
+    }
+    # So called, to be told from the error over seeds.
+    outcome["log_likelihood_mc_error"] = outcome.pop("log_likelihood_stderr", None)
+    infinite = {name: str(v) for name, v in found.items() if isinstance(v, float) and math.isinf(v)}
+    evaluated = (read_json(cell.folder / "evaluation.json") or {}) | {split.part: defined(found) | infinite}
+    result = {"asked": asked, "settings": cell.record, "outcome": defined(outcome)}
+    for name, content in {"evaluation.json": evaluated, "result.json": result}.items():
+        write_json(cell.folder / name, content)
+    return result["outcome"]
+
+
+def sentence(error: Exception) -> str:
+    """One sentence for an error that tells the user something; for any other its type and where it happened."""
+    if failing.is_ours(error):
+        return " ".join(str(error).split())
+    if isinstance(error, OSError):
+        return failing.sentence(error)
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    said = " ".join(str(error).split())[:300]
+    return f"{type(error).__name__}: {said} (at {Path(frame.filename).name}:{frame.lineno} in {frame.name})"

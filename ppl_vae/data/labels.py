@@ -1,0 +1,76 @@
+"""Labels y: what they are, and those of a torch Dataset, which are read when indexed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from .rows import Rows, as_numbers, positions
+
+
+@dataclass(frozen=True)
+class Labels:
+    """What the labels y of a data set are: from this a condition is made, as in ``networks.Label(labels.count)``.
+
+    Attributes:
+        classes: names of the classes 0, 1, ... where the source names them, else their numbers, a range; None for
+            real targets, for several numbers a row, and for a torch Dataset that names no ``classes``.
+        shape: shape of one row's label, () for a number.
+        dtype: int64 or float32.
+
+    Example:
+        >>> labels = Labels.of(torch.tensor([2, 0, 1, 2]))
+        >>> labels.count, labels.classes, labels.shape
+        (3, range(0, 3), ())
+    """
+
+    classes: tuple[str, ...] | range | None
+    shape: tuple[int, ...]
+    dtype: torch.dtype
+
+    @property
+    def count(self) -> int | None:
+        """Number of classes, or None."""
+        return None if self.classes is None else len(self.classes)
+
+    @staticmethod
+    def of(y: Tensor, names: Sequence[str] | None = None) -> Labels:
+        """What the labels y (N, ...) are; ``names`` of the classes are kept where y has no others."""
+        shape, found = tuple(y.shape[1:]), None
+        if not shape and y.dtype == torch.int64 and len(y) and y.min() >= 0:
+            top = int(y.max()) + 1
+            found = tuple(map(str, names)) if names and top <= len(names) else range(top)
+        return Labels(found, shape, y.dtype)
+
+
+class ReadLabels:
+    """The labels of the torch Dataset that ``rows`` are of, read when indexed: int64 or float32 tensors."""
+
+    def __init__(self, rows: Rows) -> None:
+        self.rows = rows
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, which: int | slice | Sequence[int] | np.ndarray | Tensor) -> Tensor:
+        y = self.rows.read(positions(which, len(self)))[1]
+        assert y is not None  # only made where items have labels
+        return y[0] if isinstance(which, int | np.integer) else y
+
+
+def to_labels(value: Any) -> Tensor:
+    """Labels as a tensor, by their dtype and never by their values: floats become float32, integers and bools int64.
+
+    Example:
+        >>> to_labels([1.0, 3.0]).dtype, to_labels([1, 3]).dtype
+        (torch.float32, torch.int64)
+    """
+    if isinstance(value, Tensor) and value.is_floating_point():
+        return value.detach().cpu().float()
+    array = as_numbers(value, "labels y")
+    return torch.from_numpy(array.astype(np.float32 if array.dtype.kind == "f" else np.int64))

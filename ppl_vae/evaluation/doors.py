@@ -1,0 +1,152 @@
+"""The doors of evaluation: data and labels are checked here, and models are run here.
+
+Every function of a model takes ``(model, x, y=None, *, ...)``. Its data and labels are checked by ``check_data``, and
+the model runs inside ``evaluating``: in evaluation mode, without gradients, with random numbers of its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import pyro
+import torch
+from torch import Tensor, nn
+from torch.nn.parameter import is_lazy
+
+from .. import randomness, supports
+from ..data.checks import check_event, check_values
+from ..data.labels import to_labels
+from ..data.rows import to_float
+from ..handlers import LocalParameters
+from ..models import Codec, Pair
+
+PIECE = 1000  # examples at a time
+
+
+def check_data(
+    model: Any, x: Any, y: Any = None, *, values: bool = True, third: str | None = "num_particles"
+) -> tuple[Tensor, Tensor | None]:
+    """x as a float tensor and y as a tensor or None; both fit the model.
+
+    Args:
+        model: any model.
+        x: data (B, *shape).
+        y: labels (B, ...), or None.
+        values: whether x must lie on the support of the model's likelihood.
+        third: the argument that a number in the place of y was meant for; None where there is none.
+
+    Raises:
+        TypeError: a number or a string in the place of y.
+        ValueError: no data, another shape or dtype, values outside the support, or labels that do not fit.
+
+    Example:
+        >>> check_data(nn.Linear(1, 1), torch.ones(5, 3), 1000)
+        Traceback (most recent call last):
+        ...
+        TypeError: y must be labels (B, ...) or None, not 1000; write num_particles=1000
+    """
+    y = _labels(y, third)
+    x = to_float(x, "x")
+    if x.numel() == 0:
+        raise ValueError("x is empty; give at least one example")
+    check_event(model, x.shape[1:], x.dtype, "x")
+    if values and isinstance(model, Codec) and model.support is not None:
+        missing = supports.allows_missing(model.support)
+        check_values(x, np.arange(len(x)), "x", model.support, missing, ours=True)
+    return x, check_labels(model, y, len(x))
+
+
+def check_labels(model: Any, y: Any, n: int, *, third: str | None = None) -> Tensor | None:
+    """y as a tensor of n labels that fit the model's condition, or None.
+
+    Raises:
+        TypeError: a number or a string.
+        ValueError: not n labels, labels that the condition refuses, or none where the model needs them.
+    """
+    y = _labels(y, third)
+    if isinstance(model, Codec) and model.condition is not None:
+        model.condition.check(y, n)
+    elif y is not None and len(y) != n:
+        raise ValueError(f"y must hold a label for each of the {n} examples, not {len(y)} labels")
+    return y
+
+
+def _labels(y: Any, third: str | None) -> Tensor | None:
+    if y is None:
+        return None
+    if isinstance(y, str | int | float) or (isinstance(y, Tensor | np.ndarray | np.generic) and not y.shape):
+        given = repr(y if isinstance(y, str | int | float) else y.item())
+        advice = f"; write {third}={given}" if third else ""
+        raise TypeError(f"y must be labels (B, ...) or None, not {given}{advice}")
+    return y if isinstance(y, Tensor) else to_labels(y)
+
+
+def check_share(name: str, value: float) -> float:
+    """The value; ValueError unless it is a number between 0 and 1."""
+    if isinstance(value, bool) or not 0 <= value <= 1:
+        raise ValueError(f"{name} must be a share between 0 and 1, not {value!r}")
+    return value
+
+
+@contextmanager
+def evaluating(model: nn.Module, seed: int) -> Iterator[torch.device]:
+    """Evaluation mode, no gradients, no validation, seeded generators and no parameter store; undone afterwards.
+
+    Raises:
+        ValueError: a parameter of the model that holds NaN.
+    """
+    broken = next((name for name, p in model.named_parameters() if not is_lazy(p) and p.isnan().any()), None)
+    if broken is not None:
+        raise ValueError(
+            f"parameter {broken} of the model holds NaN, so no figure of it can be computed; train it again, or load "
+            "weights from before it diverged"
+        )
+    device = next((p.device for p in model.parameters()), torch.device("cpu"))
+    modes = [(module, module.training) for module in model.modules()]
+    model.eval()
+    try:
+        with (
+            torch.no_grad(),
+            randomness.isolated(randomness.apart(seed), device),
+            LocalParameters(),
+            pyro.validation_enabled(False),
+        ):
+            yield device
+    except RuntimeError as error:
+        if "does not require grad" not in str(error):
+            raise
+        raise ValueError(
+            "a program takes a gradient inside, and evaluation runs without gradients; let it take that under "
+            "torch.enable_grad(), of a value with .detach().requires_grad_()"
+        ) from error
+    finally:
+        for module, mode in modes:
+            module.training = mode
+
+
+def prepare(model: Any, *batch: Tensor) -> None:
+    """Let a program that has not been run find its parameters on the batch."""
+    if isinstance(model, Pair) and not model.prepared:
+        model.prepare(*batch)
+
+
+def batches(device: torch.device, size: int, x: Tensor, y: Tensor | None) -> Iterator[tuple[Tensor, ...]]:
+    """(x,) or (x, y), ``size`` examples at a time, on the device."""
+    for i in range(0, len(x), size):
+        yield tuple(t[i : i + size].to(device) for t in (x, y) if t is not None)
+
+
+def in_pieces(
+    model: nn.Module, function: Callable[..., Tensor], *given: Tensor | None, seed: int = 0, size: int = PIECE
+) -> Tensor:
+    """``function`` of tensors (N, ...), some of which may be None, ``size`` examples at a time; joined on the CPU."""
+    count = next(len(t) for t in given if t is not None)
+    with evaluating(model, seed) as device:
+        pieces = [
+            function(*(t if t is None else t[i : i + size].to(device) for t in given)).cpu()
+            for i in range(0, count, size)
+        ]
+    return torch.cat(pieces)

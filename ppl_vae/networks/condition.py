@@ -1,0 +1,259 @@
+"""Conditions: what y is, how it is checked, and the features that networks and priors see of it."""
+
+from __future__ import annotations
+
+import math
+from abc import abstractmethod
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from ..checks import check_size
+from ..parts import Part
+from .base import event_shape
+
+
+class Condition(Part):
+    """Base of the conditions: y of one kind, and its features.
+
+    Attributes:
+        event: shape of one y: () for a label.
+        shape: shape of one y's features: (size,) or (channels, height, width).
+    """
+
+    event: tuple[int, ...]
+    shape: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """How many features there are."""
+        return math.prod(self.shape)
+
+    @abstractmethod
+    def forward(self, y: Tensor) -> Tensor:
+        """Features (..., *shape) of y (..., *event)."""
+
+    def needed(self, y: Tensor | None) -> Tensor:
+        """y, which must be there; the features of a y of the wrong dtype would mean nothing.
+
+        Raises:
+            ValueError: no y, or a y of another dtype.
+        """
+        if y is None:
+            raise ValueError(f"y is missing: the model is conditional on {self!r}; give y, {self._words('B')}")
+        self._check_dtype(y)
+        return y
+
+    def check_shape(self, y: Any, n: int) -> Tensor:
+        """y for n examples, its shape and dtype checked, which costs nothing.
+
+        Raises:
+            TypeError: not a tensor.
+            ValueError: no y, or a y of another shape or dtype.
+        """
+        if y is not None and not isinstance(y, Tensor):
+            raise TypeError(f"y must be a tensor, {self._words(n)}, not {y!r}")
+        y = self.needed(y)
+        if tuple(y.shape) != (n, *self.event):
+            raise ValueError(f"y must be {self._words(n)}, not of shape {tuple(y.shape)}")
+        return y
+
+    def check(self, y: Any, n: int) -> None:
+        """Refuse y unless it holds n examples of this kind.
+
+        Raises:
+            TypeError: not a tensor.
+            ValueError: no y, another shape or dtype, or values out of range, NaN or infinite.
+
+        Example:
+            >>> Label(10).check(torch.tensor([3, 10]), 2)
+            Traceback (most recent call last):
+            ...
+            ValueError: y holds the label 10 in row 1, but Label(10) takes 0 to 9
+        """
+        bad = self._bad(self.check_shape(y, n)).reshape(n, -1).any(1).nonzero()
+        if len(bad):
+            row = int(bad[0])
+            raise ValueError(self._refusal(y[row], row))
+
+    def example(self, n: int, like: Tensor) -> Tensor:
+        """A y for n examples on the device of ``like``, for trial runs."""
+        return torch.zeros(n, *self.event, dtype=like.dtype, device=like.device)
+
+    def joined(self, shape: int | Sequence[int], flat: bool = False) -> tuple[int, ...]:
+        """Shape of x (*shape) with the features beside it, which a network must take.
+
+        Args:
+            shape: event shape of x.
+            flat: whether x and features become one vector; else features join x along its first dimension, one vector
+                of features as a plane each.
+
+        Raises:
+            ValueError: a picture beside an x of another height or width.
+
+        Example:
+            >>> Label(10).joined(16), Label(10).joined((1, 28, 28)), Label(10).joined((1, 28, 28), flat=True)
+            ((26,), (11, 28, 28), (794,))
+        """
+        shape = event_shape("shape", shape)
+        if flat or len(shape) == 1:
+            return (math.prod(shape) + self.size,)
+        if len(self.shape) > 1 and self.shape[1:] != shape[1:]:
+            raise ValueError(f"{self!r} cannot be a channel of x of shape {shape}: choose a Picture of {shape[1:]}")
+        return (shape[0] + self.shape[0], *shape[1:])
+
+    def same_as(self, other: Condition) -> bool:
+        """Whether both are conditions on the same kind of y."""
+        return self._kind() == other._kind()
+
+    def _kind(self) -> tuple[Any, ...]:
+        return type(self).__name__, self.event
+
+    def _check_dtype(self, y: Tensor) -> None:
+        """ValueError for a y whose dtype cannot be right."""
+
+    def _words(self, n: int | str) -> str:
+        sizes = [str(size) for size in (n, *self.event)]
+        return f"numbers of shape ({', '.join(sizes)}{',' if len(sizes) == 1 else ''})"
+
+    def _bad(self, y: Tensor) -> Tensor:
+        return ~y.isfinite()
+
+    def _refusal(self, value: Tensor, row: int) -> str:
+        return f"y holds NaN or infinity in row {row}; leave such rows out"
+
+
+class Label(Condition):
+    """y is a class, 0 to classes - 1; its features are one-hot, or an embedding.
+
+    Args:
+        classes: how many.
+        embedding: size of a learned embedding; None for one-hot features.
+
+    Raises:
+        ValueError: fewer than 2 classes, or an embedding below 1.
+
+    Source: Kingma et al. 2014, "Semi-supervised learning with deep generative models"; Sohn et al. 2015, "Learning
+    structured output representation using deep conditional generative models".
+
+    Example:
+        >>> Label(3)(torch.tensor([0, 2]))
+        tensor([[1., 0., 0.],
+                [0., 0., 1.]])
+    """
+
+    event = ()
+
+    def __init__(self, classes: int, embedding: int | None = None) -> None:
+        super().__init__()
+        self.classes = check_size("classes", classes, least=2)
+        self.table = None
+        if embedding is not None:
+            self.table = nn.Linear(classes, check_size("embedding", embedding), bias=False)
+        self.shape = (classes if embedding is None else embedding,)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Features (..., size) of labels (...); all 0 for a label out of range, which ``check`` refuses."""
+        like = torch.get_default_dtype() if self.table is None else self.table.weight.dtype
+        hot = (y.unsqueeze(-1) == torch.arange(self.classes, device=y.device)).to(like)
+        return hot if self.table is None else self.table(hot)
+
+    def example(self, n: int, like: Tensor) -> Tensor:
+        """Labels 0."""
+        return torch.zeros(n, dtype=torch.long, device=like.device)
+
+    def _kind(self) -> tuple[Any, ...]:
+        return "Label", self.classes
+
+    def _check_dtype(self, y: Tensor) -> None:
+        if y.is_floating_point() or y.dtype == torch.bool:
+            raise ValueError(
+                f"y must hold whole numbers, such as torch.int64, for {self!r}, not {y.dtype}; networks.Vector takes "
+                "numbers"
+            )
+
+    def _words(self, n: int | str) -> str:
+        return f"labels 0 to {self.classes - 1} of shape ({n},)"
+
+    def _bad(self, y: Tensor) -> Tensor:
+        return (y < 0) | (y >= self.classes)
+
+    def _refusal(self, value: Tensor, row: int) -> str:
+        return f"y holds the label {int(value)} in row {row}, but {self!r} takes 0 to {self.classes - 1}"
+
+    def __repr__(self) -> str:
+        return f"Label({self.classes})" if self.table is None else f"Label({self.classes}, {self.shape[0]})"
+
+
+class Vector(Condition):
+    """y is a vector of numbers, or one number; its features are these numbers as they are.
+
+    Args:
+        size: how many numbers, of y (B, size); None for one number each, of y (B,).
+
+    Raises:
+        ValueError: a size below 1.
+
+    Example:
+        >>> Vector()(torch.tensor([0.5, 2.0])).shape, Vector(3)(torch.zeros(5, 3)).shape
+        (torch.Size([2, 1]), torch.Size([5, 3]))
+    """
+
+    def __init__(self, size: int | None = None) -> None:
+        super().__init__()
+        self.event = () if size is None else (check_size("size", size),)
+        self.shape = self.event or (1,)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Features (..., size) of y (..., size) or (...)."""
+        return y if self.event else y.unsqueeze(-1)
+
+    def __repr__(self) -> str:
+        return f"Vector({', '.join(map(str, self.event))})"
+
+
+class Picture(Condition):
+    """y is a picture; its features are its entries, joined to a picture x as further channels.
+
+    Args:
+        shape: (channels, height, width), or any event shape.
+
+    Raises:
+        ValueError: a shape that is not whole numbers.
+
+    Source: Isola et al. 2017, "Image-to-image translation with conditional adversarial networks".
+
+    Example:
+        >>> Picture((3, 8, 8)).joined((1, 8, 8))
+        (4, 8, 8)
+    """
+
+    def __init__(self, shape: int | Sequence[int]) -> None:
+        super().__init__()
+        self.event = self.shape = event_shape("shape", shape)
+
+    def forward(self, y: Tensor) -> Tensor:
+        """Features (..., *shape): y itself."""
+        return y
+
+    def __repr__(self) -> str:
+        return f"Picture({self.event})"
+
+
+def condition_of(module: nn.Module) -> Condition | None:
+    """The condition found among a module's parts; None if there is none.
+
+    Raises:
+        ValueError: parts with conditions of different kinds.
+
+    Example:
+        >>> condition_of(nn.ModuleList([Label(3), Label(3, embedding=8)])), condition_of(nn.Linear(2, 2))
+        (Label(3), None)
+    """
+    found = [part for part in module.modules() if isinstance(part, Condition)]
+    other = next((part for part in found if not part.same_as(found[0])), None)
+    if other is not None:
+        raise ValueError(f"parts of the model are conditional on {found[0]!r} and on {other!r}; y can be only one")
+    return found[0] if found else None

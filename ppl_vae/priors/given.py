@@ -1,0 +1,97 @@
+"""A prior given y: p(z | y), every learned parameter of p(z) moved by a linear function of y's features.
+
+    p(z | y) = p(z; theta + W f(y)),    W = 0 at the start
+
+theta are the unconstrained parameters of the prior and f(y) the features of the condition.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from pyro.distributions import TorchDistribution
+from torch import Tensor, nn
+from torch.distributions import constraints
+from torch.func import functional_call
+
+from ..networks import Condition, full_precision
+from .base import Prior
+
+TRIAL = 0.3  # size of the moves in the trial run
+
+
+class Given(Prior):
+    """A learned prior that depends on y. It starts as the prior itself, for every y.
+
+    Args:
+        prior: a prior with learned parameters, such as ``priors.Normal(dim, learned=True)``.
+        condition: what y is: ``networks.Label``, ``Vector`` or ``Picture``.
+
+    Raises:
+        TypeError: not a prior, or not a condition.
+        ValueError: a prior without learned parameters, or one whose parameters cannot differ from datum to datum, as
+            the weights of networks cannot.
+
+    Source: Sohn et al. 2015, "Learning structured output representation using deep conditional generative models".
+
+    Example:
+        >>> from ppl_vae import networks, priors
+        >>> prior = Given(priors.Normal(2, learned=True), networks.Label(10))
+        >>> prior(torch.tensor([3, 5, 5])).batch_shape
+        torch.Size([3])
+    """
+
+    def __init__(self, prior: Prior, condition: Condition) -> None:
+        if not isinstance(prior, Prior):
+            raise TypeError(f"prior must be one of ppl_vae.priors, such as Normal(2, learned=True), not {prior!r}")
+        if not isinstance(condition, Condition):
+            raise TypeError(f"condition must be networks.Label, Vector or Picture, not {condition!r}")
+        super().__init__(prior.dim)
+        self.prior, self.condition = prior, condition
+        count = sum(p.numel() for p in prior.parameters())
+        if count == 0:
+            raise ValueError(
+                f"prior {type(prior).__name__} has no learned parameters for y to move; choose one that has, such as "
+                "priors.Normal(dim, learned=True)"
+            )
+        self.move = nn.Linear(condition.size, count, bias=False)
+        nn.init.zeros_(self.move.weight)
+        self._try()
+
+    @property
+    def support(self) -> constraints.Constraint:  # type: ignore[override]
+        """That of the prior."""
+        return self.prior.support
+
+    def forward(self, y: Tensor | None = None) -> TorchDistribution:
+        """Distribution of batch shape (B,) and event shape (dim,) from y (B, *event)."""
+        seen = self.condition(self.condition.needed(y)).flatten(-len(self.condition.shape))
+        return self._moved(full_precision(self.move(seen.to(self.move.weight.dtype))))
+
+    def _moved(self, by: Tensor) -> Any:
+        """The prior with its parameters moved by (..., count)."""
+        parameters = dict(self.prior.named_parameters())
+        parts = by.split([p.numel() for p in parameters.values()], -1)
+        lead = by.shape[:-1]
+        moved = {n: p + part.reshape((*lead, *p.shape)) for (n, p), part in zip(parameters.items(), parts, strict=True)}
+        return functional_call(self.prior, moved, ())
+
+    @torch.no_grad()
+    def _try(self) -> None:
+        """Whether parameters of two data at once give what those of each give alone."""
+        with torch.random.fork_rng(devices=[]):
+            by = TRIAL * torch.randn(2, self.move.out_features)
+            alone = [self._moved(row) for row in by]
+            z = torch.stack([p.sample((3,)) for p in alone], 1)
+            expected = torch.stack([p.log_prob(z[:, i]) for i, p in enumerate(alone)], 1)
+            try:
+                both = self._moved(by)
+                fits = both.batch_shape == (2,) and torch.allclose(both.log_prob(z), expected, rtol=1e-3, atol=1e-3)
+            except (RuntimeError, ValueError, IndexError):
+                fits = False
+        if not fits:
+            raise ValueError(
+                f"prior {type(self.prior).__name__} cannot be given y: its parameters do not broadcast over data; "
+                "choose one without networks, such as priors.MixtureOfGaussians(dim)"
+            )

@@ -1,0 +1,112 @@
+"""The shell and Python make the same model from the same words, bit for bit, once ``fit`` has begun."""
+
+import numpy as np
+import pytest
+import torch
+from instances import instance
+
+from ppl_vae import VAE, corruptions, likelihoods, models, networks, penalties, posteriors, priors
+from ppl_vae.cli import catalog
+from ppl_vae.cli.build import build_objective, load_data
+from ppl_vae.cli.settings import settings
+
+DIM, SEED = 3, 4
+SHELL = ["--hidden", "5", "--latent-dim", str(DIM), "--seed", str(SEED)]
+KINDS = "0=real,1=positive,2=count,3=binary,4=categorical(3),5=ordinal(4)"
+SUPPLIED = {"corruption": ("gaussian", corruptions.Gaussian), "penalty": ("kl", penalties.KLRate)}
+
+
+def cls(role, name, folder):
+    return getattr(folder, catalog.parts(role)[name].cls)
+
+
+def started(words, likelihood, tmp_path, shape=(6,)):
+    """The shell's model of ``words`` on rows that the likelihood can emit, started; and the rows it was started at."""
+    torch.manual_seed(0)
+    columns = likelihood == "columns"
+    part = instance("likelihoods", ("Columns", 0)) if columns else None
+    part = part or cls("likelihood", likelihood, likelihoods)(networks.MLP(2, [5]), shape)
+    np.save(tmp_path / "rows.npy", part(torch.randn(60, 2)).sample().numpy())
+    kinds = ["--likelihood.kinds", KINDS] if columns else []
+    chosen = settings(["--data", str(tmp_path / "rows.npy"), *words, *kinds])
+    data = load_data(chosen)
+    objective = build_objective(chosen, data)
+    train = data.train.resolve(objective.support)
+    objective.start(train)
+    return objective.model, train
+
+
+def in_python(train, prior="normal", posterior=None, likelihood="normal"):
+    """A VAE in the words of Python, started at the same rows."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        shape, kinds = tuple(train.shape), KINDS if likelihood == "columns" else None
+        decoder = networks.MLP.decoder(DIM, [5], shape)
+        encoder = networks.MLP(shape, [5]) if kinds is None else networks.TableEncoder(shape, [5], kinds=kinds)
+        p = None
+        if prior != "vamp-prior":
+            with torch.random.fork_rng(devices=[]):  # the others start the same whatever the prior draws
+                p = cls("prior", prior, priors)(DIM)
+        q = (posteriors.natural(p) if posterior is None else cls("posterior", posterior, posteriors))(encoder, DIM)
+        if p is None:
+            with torch.random.fork_rng(devices=[]):
+                p = priors.VampPrior(q, 10, inputs="real")
+        own = {} if kinds is None else {"kinds": kinds}
+        vae = VAE(p, q, cls("likelihood", likelihood, likelihoods)(decoder, shape, **own))
+        vae.start(train)
+        return vae
+
+
+def check(shell, python):
+    one, other = shell.state_dict(), python.state_dict()
+    assert one.keys() == other.keys()
+    assert [name for name, value in one.items() if not torch.equal(value, other[name])] == []
+
+
+@pytest.mark.parametrize("prior", catalog.parts("prior"))
+def test_every_prior(prior, tmp_path):
+    components = ["--prior.components", "10"] if prior == "vamp-prior" else []
+    model, train = started(["--likelihood", "normal", "--prior", prior, *components, *SHELL], "normal", tmp_path)
+    check(model, in_python(train, prior))
+    assert torch.equal(model.likelihood.head.bias(), train.mean())
+    if components:
+        assert torch.equal(model.prior.raw, train.x[:10])
+
+
+@pytest.mark.parametrize("posterior", catalog.parts("posterior"))
+def test_every_posterior(posterior, tmp_path):
+    own = getattr(posteriors, catalog.parts("posterior")[posterior].cls)(networks.MLP(6, [5]), DIM)
+    prior = next(
+        name
+        for name in catalog.parts("prior")
+        if name != "vamp-prior" and str(cls("prior", name, priors)(DIM).support) == str(own.support)
+    )
+    words = ["--likelihood", "normal", "--prior", prior, "--posterior", posterior, *SHELL]
+    model, train = started(words, "normal", tmp_path)
+    check(model, in_python(train, prior, posterior))
+
+
+@pytest.mark.parametrize("likelihood", catalog.parts("likelihood"))
+def test_every_likelihood(likelihood, tmp_path):
+    model, train = started(["--likelihood", likelihood, *SHELL], likelihood, tmp_path)
+    check(model, in_python(train, likelihood=likelihood))
+    assert not model.likelihood.head.fresh
+
+
+@pytest.mark.parametrize("name", [name for name in catalog.parts("model") if name != "vae"])
+def test_every_other_model(name, tmp_path):
+    entry = catalog.parts("model")[name]
+    words = ["--model", name, *SHELL[2 if name == "rbm" else 0 :]]
+    supplied = {a.argument: SUPPLIED[a.argument] for a in entry.arguments if a.required and a.argument in SUPPLIED}
+    words += [w for role, (word, _) in supplied.items() for w in (f"--{role}", word)]
+    shape = (1, 4, 4) if name == "conv-autoencoder" else (6,)
+    model, train = started(words, "bernoulli", tmp_path, shape)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        known = {"dim": DIM, "shape": shape, "hidden": [5], "activation": "relu"}
+        if "encoder" in entry.structural:
+            known |= {"decoder": networks.MLP.decoder(DIM, [5], shape), "encoder": networks.MLP(shape, [5])}
+        known |= {role: part() for role, (_, part) in supplied.items()}
+        python = getattr(models, entry.cls)(**{k: known[k] for k in entry.structural if k in known})
+    python.start(train)
+    check(model, python)
