@@ -148,7 +148,7 @@ def test_ctrl_c_saves_the_step_it_came_in(tmp_path, monkeypatch):
         patch.setattr(Reconstruction, "forward", interrupted)
         with pytest.raises(KeyboardInterrupt):
             small_run(tmp_path / "run", batch_size=8, compile=False)
-    assert load_checkpoint(tmp_path / "run" / "checkpoint.pt")["at"][-1] == 6
+    assert 0 < load_checkpoint(tmp_path / "run" / "checkpoint.pt")["at"][-1] < 8  # in the middle of an epoch
     small_run(tmp_path / "run", batch_size=8, compile=False, resume=True)
     small_run(tmp_path / "whole", batch_size=8, compile=False)
     assert weights(tmp_path / "run") == weights(tmp_path / "whole")
