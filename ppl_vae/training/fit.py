@@ -113,10 +113,11 @@ def fit(
     valid = None if valid is None else as_split(valid, part="valid").resolve(support)
     given["batch_size"] = min(128, len(train)) if batch_size is None else batch_size
     settings = Settings(**given)
+    check_labels = None if whole.condition is None else whole.condition.check
     for split in (train, valid):
         if split is not None:
             check_event(whole.model, split.shape, split.x.dtype, split.where)
-            split.check(support, whole.needs_labels)
+            split.check(support, whole.needs_labels, check_labels=check_labels)
     with Processes(settings.device) as processes, randomness.isolated(seed + processes.rank, processes.device):
         run = Run(whole, train, valid, settings, processes, progress, callback)
         run.start(out, resume, extra)
