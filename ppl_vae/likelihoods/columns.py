@@ -132,7 +132,7 @@ class Columns(Likelihood):
 
     def _moments(self, kind: str, raw: Tensor) -> tuple[Tensor, Tensor]:
         unit, zero = self.get_buffer(f"{kind}_unit"), self.get_buffer(f"{kind}_zero")
-        spread = unit * (F.softplus(self.get_parameter(f"raw_{kind}")) + FLOOR)
+        spread = unit * (F.softplus(getattr(self, f"raw_{kind}")) + FLOOR)
         return zero + unit * raw, spread.expand_as(raw)
 
     def _count(self, raw: Tensor) -> Any:
