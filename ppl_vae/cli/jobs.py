@@ -69,7 +69,7 @@ def anomaly(argv: Sequence[str]) -> int:
 
     from .. import evaluation
     from ..checks import check_size
-    from ..evaluation.anomaly import check_scores
+    from ..statistics.scores import check_scores
 
     model, data = runs.model(chosen), runs.data(chosen)
     options = {"score": chosen["score"], "num_particles": chosen["num-particles"], "seed": chosen["seed"]}

@@ -181,7 +181,7 @@ def _spoken(value: Any) -> str | None:
 
 def _why(metrics: dict[str, Any]) -> str:
     """Why the error of the log-likelihood is not known."""
-    from ..evaluation.weights import FEWEST, FINITE, trusted_khat
+    from ..statistics.weights import FEWEST, FINITE, trusted_khat
 
     if metrics["num_particles"] < FEWEST:
         return f"k-hat needs {FEWEST} particles"

@@ -20,12 +20,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..estimators.program_layout import program_layout
 from ..models import Pair
+from ..statistics.weights import LogLikelihood, summarize
 from .doors import batches, check_data, evaluating
 from .importance import tile
-from .layout import layout
 from .path import Path, Settings, settings
-from .weights import LogLikelihood, summarize
 
 
 @dataclass(frozen=True, repr=False)
@@ -189,7 +189,7 @@ def _in_pieces(
 ) -> list[Tensor]:
     x, y = check_data(model, x, y, third="num_chains")
     with evaluating(model, seed) as device:
-        found = layout(model, x, y, device)
+        found = program_layout(model, x, y, device)
         if found.shared:
             raise ValueError(
                 f"site {found.shared[0]} is outside the data plate; annealed importance sampling gives log p(x) of "

@@ -18,12 +18,12 @@ import torch
 from torch import Tensor
 
 from ..checks import check_size
+from ..estimators.simulation import entry_names, looks, per_datum, run, simulate, structure
 from ..models import Codec, Pair
 from ..models.protocols import is_pair
+from ..statistics.ranks import SBC, VSBC, Coverage
+from ..statistics.weights import LogLikelihood, trusted_khat
 from .doors import check_data, check_labels, evaluating
-from .draws import entry_names, looks, per_datum, run, simulate, structure
-from .ranks import SBC, VSBC, Coverage
-from .weights import LogLikelihood, trusted_khat
 
 __all__ = ["SBC", "VSBC", "Coverage", "Khat", "coverage", "khat", "sbc", "vsbc"]
 

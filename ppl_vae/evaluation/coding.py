@@ -138,33 +138,3 @@ def error_at(model: Codec, x: Tensor, y: Tensor | None, z: Tensor) -> Tensor:
     """``reconstruction_error`` at codes that are known."""
     squared = (x.cpu() - decode(model, z, y, like=x)).square()
     return torch.where(x.cpu().isnan(), 0.0, squared).flatten(1).sum(1)
-
-
-def denoising_gain(clean: Tensor, noisy: Tensor, denoised: Tensor) -> float:
-    """How many decibels the squared error fell; negative where it rose, NaN where a picture holds NaN.
-
-    Raises:
-        ValueError: tensors of different shapes, or nothing to remove.
-
-    Example:
-        >>> round(denoising_gain(torch.zeros(4), torch.ones(4), torch.full((4,), 0.1)), 4)
-        20.0
-    """
-    if not clean.shape == noisy.shape == denoised.shape:
-        shapes = ", ".join(str(tuple(value.shape)) for value in (clean, noisy, denoised))
-        raise ValueError(f"clean, noisy and denoised must have one shape, not {shapes}")
-    before, after = ((value.double() - clean.double()).square().sum().item() for value in (noisy, denoised))
-    if before == 0:
-        raise ValueError("noisy must differ from clean, or there is nothing to gain")
-    return math.inf if after == 0 else 10 * math.log10(before / after)
-
-
-def check_codes(z: Tensor, where: str) -> Tensor:
-    """The codes z (B, ...) of the data ``where``; ValueError if one is NaN or infinite."""
-    bad = (~z.isfinite()).flatten(1).any(1).nonzero()
-    if len(bad):
-        raise ValueError(
-            f"the codes of {len(bad)} of the {len(z)} examples of {where} are NaN or infinite, the first in row "
-            f"{int(bad[0])}; leave these out, or train a model that takes them"
-        )
-    return z

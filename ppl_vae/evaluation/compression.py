@@ -14,7 +14,8 @@ from torch import Tensor
 
 from ..checks import check_size
 from ..models import Codec
-from .coding import check_codec, check_codes, codes, error_at
+from ..statistics.finite import check_codes
+from .coding import check_codec, codes, error_at
 from .doors import check_data
 
 

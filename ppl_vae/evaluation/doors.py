@@ -21,7 +21,7 @@ from ..data.checks import check_event, check_values
 from ..data.labels import to_labels
 from ..data.rows import to_float
 from ..handlers import LocalParameters
-from ..models import Codec, Pair
+from ..models import Codec
 
 PIECE = 1000  # examples at a time
 
@@ -84,13 +84,6 @@ def _labels(y: Any, third: str | None) -> Tensor | None:
     return y if isinstance(y, Tensor) else to_labels(y)
 
 
-def check_share(name: str, value: float) -> float:
-    """The value; ValueError unless it is a number between 0 and 1."""
-    if isinstance(value, bool) or not 0 <= value <= 1:
-        raise ValueError(f"{name} must be a share between 0 and 1, not {value!r}")
-    return value
-
-
 @contextmanager
 def evaluating(model: nn.Module, seed: int) -> Iterator[torch.device]:
     """Evaluation mode, no gradients, no validation, seeded generators and no parameter store; undone afterwards.
@@ -125,12 +118,6 @@ def evaluating(model: nn.Module, seed: int) -> Iterator[torch.device]:
     finally:
         for module, mode in modes:
             module.training = mode
-
-
-def prepare(model: Any, *batch: Tensor) -> None:
-    """Let a program that has not been run find its parameters on the batch."""
-    if isinstance(model, Pair) and not model.prepared:
-        model.prepare(*batch)
 
 
 def batches(device: torch.device, size: int, x: Tensor, y: Tensor | None) -> Iterator[tuple[Tensor, ...]]:

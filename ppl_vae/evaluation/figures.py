@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 
-from .weights import FEWEST, FINITE, trusted_khat
+from ..statistics.weights import FEWEST, FINITE, trusted_khat
 
 Results = Mapping[str, Any]
 

@@ -21,10 +21,10 @@ from torch import Tensor, nn
 from .. import randomness
 from ..checks import check_size
 from ..estimators import MeanFieldELBO, log_weights
+from ..estimators.program_layout import program_layout
 from ..models import VAE
+from ..statistics.weights import known_error, summarize, trusted_khat
 from .doors import batches, check_data, evaluating
-from .layout import layout
-from .weights import known_error, summarize, trusted_khat
 
 FIGURES = ("log_likelihood", "elbo", "refined_elbo", "approximation", "amortization")
 
@@ -130,7 +130,7 @@ def gaps(
     _layer(model)
     x, y = check_data(model, x, y)
     with evaluating(model, seed) as device:
-        unit = 4 * layout(model, x, y, device).bytes  # a step keeps what the backward pass needs
+        unit = 4 * program_layout(model, x, y, device).bytes  # a step keeps what the backward pass needs
         size = max(1, min(memory // (unit * step_particles), memory // (24 * num_particles)))
         pieces = []
         for batch in batches(device, size, x, y):

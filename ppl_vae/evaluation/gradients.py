@@ -25,11 +25,12 @@ from torch import Tensor, nn
 
 from ..checks import check_size
 from ..estimators import Estimator
+from ..estimators.program_layout import prepare
 from ..handlers import LocalParameters
 from ..models import Pair
 from ..parts import Recorded
-from .doors import check_data, evaluating, prepare
-from .moments import Estimate, Moments, jackknife
+from ..statistics.moments import Estimate, Moments, jackknife
+from .doors import check_data, evaluating
 
 GROUPS = ("encoder", "decoder")
 

@@ -24,13 +24,13 @@ from torch import Tensor
 from .. import supports
 from ..checks import check_size
 from ..data.checks import check_values
+from ..distributions.means import mean_and_variance
 from ..distributions.missing import MissingEntries
 from ..distributions.product import Product
 from ..likelihoods import Columns, Missing
 from ..models import VAE, Codec
 from .coding import check_codec
 from .doors import PIECE, batches, check_data, evaluating
-from .moments import mean_and_variance
 
 DRAWS = 64  # for moments that are not known
 NUMBERS = 2**22  # numbers in the intermediate tensors of one piece

@@ -18,9 +18,9 @@ from torch.distributions import biject_to
 
 from .. import supports
 from ..checks import check_size
+from ..estimators.program_layout import ProgramLayout
 from ..estimators.sites import Sites
 from ..estimators.tracing import sites
-from .layout import Layout
 
 ACCEPTED = 0.65  # share of proposals to accept: the best for HMC (Neal 2011; Beskos et al. 2013)
 PILOTS = 4  # chains that find the step sizes
@@ -86,7 +86,7 @@ def _nothing(*batch: Any) -> None:
 class Path:
     """The annealing path of one piece of the data; states are (C, B, D) tensors in unconstrained space."""
 
-    def __init__(self, model: Any, batch: tuple[Tensor, ...], chosen: Settings, found: Layout) -> None:
+    def __init__(self, model: Any, batch: tuple[Tensor, ...], chosen: Settings, found: ProgramLayout) -> None:
         self.model, self.batch, self.nesting = model, batch, found.nesting
         self.betas, self.leapfrog, self.start = chosen.betas.tolist(), chosen.leapfrog, chosen.start
         self.shapes: dict[str, tuple[int, ...]] = {}  # of unconstrained values, chains and data in front

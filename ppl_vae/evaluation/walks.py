@@ -14,11 +14,10 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent
 
-from .. import randomness
 from ..checks import check_size
 from ..distributions.means import mean_of
 from ..models import Codec, Latent
-from .coding import check_codec, check_codes, codes, decode
+from .coding import check_codec, codes, decode
 from .doors import check_data, check_labels, evaluating
 
 
@@ -167,26 +166,6 @@ def manifold(model: Codec, x: Tensor | None = None, y: Tensor | None = None, *, 
     z2, z1 = torch.meshgrid(values[:, 1].flip(0), values[:, 0], indexing="ij")
     z = torch.stack([z1, z2], -1)
     return decode(model, z, _everywhere(label, z))
-
-
-def project(codes: Tensor) -> Tensor:
-    """Codes (N, ...) in the plane (N, 2): as they are when dim is 2, else the first two principal components.
-
-    Raises:
-        ValueError: codes that are NaN or infinite.
-
-    Example:
-        >>> project(torch.randn(20, 5)).shape
-        torch.Size([20, 2])
-    """
-    codes = check_codes(codes, "x").flatten(1)
-    if codes.shape[1] == 1:
-        return torch.cat([codes, torch.zeros_like(codes)], 1)
-    if codes.shape[1] == 2 or len(codes) < 2 or bool((codes == codes[0]).all()):
-        return codes[:, :2]
-    with randomness.unchanged():  # importing scikit-learn draws from Python's random numbers
-        from sklearn.decomposition import PCA
-    return torch.from_numpy(PCA(2, svd_solver="full").fit_transform(codes.double().numpy())).float()
 
 
 def _start(model: Codec, x: Tensor | None, y: Tensor | None) -> tuple[int, Tensor | None, Tensor | None]:

@@ -13,10 +13,10 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from ..capture.graphs import NotCapturable
 from ..objectives import Loss
 from .capture import Captured, shapes
 from .cost import worth_capturing
-from .graphs import NotCapturable
 from .precision import half_products
 from .settings import Settings
 

@@ -10,7 +10,7 @@ from contracts import LinearGaussian
 
 from ppl_vae import VAE, evaluation, likelihoods, models, networks, posteriors, priors
 from ppl_vae.evaluation import calibration
-from ppl_vae.evaluation.ranks import holm, uniform_ranks, walk_tail
+from ppl_vae.statistics.ranks import holm, uniform_ranks, walk_tail
 
 N = 400
 

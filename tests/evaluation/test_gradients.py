@@ -12,7 +12,7 @@ from torch import nn
 
 from ppl_vae import estimators, models, networks, posteriors, priors
 from ppl_vae.evaluation.gradients import _resized, snr
-from ppl_vae.evaluation.moments import Moments, jackknife
+from ppl_vae.statistics.moments import Moments, jackknife
 
 X = torch.randn(6, 3, generator=torch.Generator().manual_seed(1))
 GROUPS = ("encoder", "decoder")

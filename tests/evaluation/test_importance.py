@@ -14,7 +14,7 @@ from torch import nn
 
 from ppl_vae import evaluation, likelihoods, networks
 from ppl_vae.evaluation import importance, log_likelihood, pareto_khat
-from ppl_vae.evaluation.importance import summarize
+from ppl_vae.statistics.weights import summarize
 
 X = torch.randn(200, 3, generator=torch.Generator().manual_seed(1))
 

@@ -169,7 +169,7 @@ def test_pictures_of_nan_are_judged_by_nobody():
     draws = x[:5].clone()
     draws[2, 3] = math.nan
     for call in (lambda: evaluation.near_data(draws, x, x), lambda: evaluation.recognised(draws, x, y, x)):
-        with pytest.raises(ValueError, match="^draws holds 1 examples with NaN or infinity, the first in row 2$"):
+        with pytest.raises(ValueError, match="^draws holds 1 examples that are NaN or infinite, the first in row 2$"):
             call()
     with pytest.raises(ValueError, match="^y holds 0.5, which is no class"):
         evaluation.recognised(x, x, y / 2, x)

@@ -15,11 +15,11 @@ from instances import DISCRETE, every, instance, vae
 from torch import nn
 
 from ppl_vae import SVI, Reconstruction, fit, handlers, likelihoods, models, networks, posteriors, priors
+from ppl_vae.capture.graphs import NotCapturable
 from ppl_vae.objectives import Loss
 from ppl_vae.training import RunFolder, cost, steps
 from ppl_vae.training.capture import Captured
 from ppl_vae.training.checkpoint import load_checkpoint
-from ppl_vae.training.graphs import NotCapturable
 from ppl_vae.training.precision import half_products
 
 SHAPE = (1, 4, 4)

@@ -12,7 +12,7 @@ from torch import nn
 
 from ppl_vae import evaluation
 from ppl_vae.evaluation import LogLikelihood, log_likelihood, pareto_khat, trusted_khat
-from ppl_vae.evaluation.weights import known_error, summarize
+from ppl_vae.statistics.weights import known_error, summarize
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)

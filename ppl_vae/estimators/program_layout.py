@@ -16,19 +16,19 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from ..distributions.wrappers import is_delta
-from ..estimators.checking import loose_helper, subsampled_inside
-from ..estimators.particles import try_particles
-from ..estimators.site import Site, frames_of
-from ..estimators.sites import Sites
-from ..estimators.tracing import sites
+from ..models import Pair
 from ..trials import trial
-from .doors import prepare
+from .checking import loose_helper, subsampled_inside
+from .particles import try_particles
+from .site import Site, frames_of
+from .sites import Sites
+from .tracing import sites
 
 FEW = 2  # data of the run
 
 
 @dataclass(frozen=True)
-class Layout:
+class ProgramLayout:
     """Layout of a model and its guide.
 
     Attributes:
@@ -74,7 +74,13 @@ class Layout:
         return max(1, min(wanted, count, self.most or count))
 
 
-def layout(model: Any, x: Tensor, y: Tensor | None, device: torch.device) -> Layout:
+def prepare(model: Any, *batch: Tensor) -> None:
+    """Let a program that has not been run find its parameters on the batch."""
+    if isinstance(model, Pair) and not model.prepared:
+        model.prepare(*batch)
+
+
+def program_layout(model: Any, x: Tensor, y: Tensor | None, device: torch.device) -> ProgramLayout:
     """Run guide and model once on the first data, or on all where they do not take fewer.
 
     A program that waits for its first batch is shown all data first.
@@ -110,7 +116,7 @@ def layout(model: Any, x: Tensor, y: Tensor | None, device: torch.device) -> Lay
     if complete and (own is None or not alone):
         with trial(*every):
             sites(model.model, model.guide, args, 1)  # which says how model and guide differ
-    return Layout(
+    return ProgramLayout(
         nesting=nesting,
         shared=tuple(name for name, site in latent.items() if not traced.is_local(site)),
         own=own,
