@@ -21,7 +21,7 @@ from ..trials import trial
 from .checking import loose_helper, subsampled_inside
 from .particles import try_particles
 from .site import Site, frames_of
-from .sites import Sites
+from .sites import Plate, Sites
 from .tracing import sites
 
 FEW = 2  # data of the run
@@ -59,11 +59,7 @@ class ProgramLayout:
             raise ValueError(self.doubt)
 
     def piece(self, wanted: int, count: int) -> int:
-        """How many examples to run at a time, of ``count``.
-
-        Raises:
-            ValueError: the guide has codes of its own for another number of data.
-        """
+        """How many examples to run at a time, of ``count``; ValueError if the guide has codes for another number."""
         if self.own is not None and self.own != count:
             raise ValueError(
                 f"the guide has codes of its own for {self.own} data and was given {count}; evaluate it on the data it "
@@ -78,6 +74,15 @@ def prepare(model: Any, *batch: Tensor) -> None:
     """Let a program that has not been run find its parameters on the batch."""
     if isinstance(model, Pair) and not model.prepared:
         model.prepare(*batch)
+
+
+def check_whole(plate: Plate, taken: int, given: int) -> None:
+    """ValueError unless the data plate holds all data that the program was given."""
+    if plate.name is not None and plate.size != taken:
+        raise ValueError(
+            f"the plate {plate.name} holds {plate.size} of the {given} examples given; the program must take every "
+            "example it is given, as in pyro.plate('data', N, subsample_size=len(x))"
+        )
 
 
 def program_layout(model: Any, x: Tensor, y: Tensor | None, device: torch.device) -> ProgramLayout:
@@ -101,11 +106,7 @@ def program_layout(model: Any, x: Tensor, y: Tensor | None, device: torch.device
             args, (sizes, (guide, traced)) = every, _measured(model, lambda: _all(model, every))
     plate = traced.plate
     given = len(args[0])
-    if plate.name is not None and plate.size != given:
-        raise ValueError(
-            f"the plate {plate.name} holds {plate.size} of the {len(x)} examples given; the program must take every "
-            "example it is given, as in pyro.plate('data', N, subsample_size=len(x))"
-        )
+    check_whole(plate, given, len(x))
     held = {frames_of(site)[plate.name].size for site in guide.values() if plate.name in frames_of(site)}
     own = next(iter(held - {given, -1}), None if alone or plate.name is None else given)
     frames = [frame for site in (*guide.values(), *traced.model.values()) for frame in frames_of(site).values()]

@@ -3,8 +3,6 @@
 A model is asked by its ``encode`` and ``decode``: those of a VAE give the mean of q(z | x, y) and of p(x | z, y), where
 codes are first brought onto the prior's support. Counts that are given their total, as those of a multinomial, get the
 total of the data that they are a picture of.
-
-    gain = 10 log10(|noisy - clean|^2 / |denoised - clean|^2)  decibel
 """
 
 from __future__ import annotations
@@ -120,9 +118,7 @@ denoise = reconstruct
 def reconstruction_error(model: Codec, x: Tensor, y: Tensor | None = None) -> Tensor:
     """Squared error |x - x'|^2 of every datum, summed over its seen entries, (B,); x' is its ``reconstruct``.
 
-    Raises:
-        TypeError: a model without encoder and decoder.
-        ValueError: as ``reconstruct``.
+    Arguments and errors as of ``reconstruct``.
 
     Example:
         >>> from ppl_vae import models, networks

@@ -53,9 +53,6 @@ def compress(
         train_y: labels (N, ...) of these, or None.
         levels: values that an entry may take.
 
-    Returns:
-        a ``Compression`` on the CPU.
-
     Raises:
         ValueError: fewer than 2 levels, data of another shape, or codes that are NaN or infinite.
 

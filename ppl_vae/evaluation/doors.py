@@ -29,24 +29,9 @@ PIECE = 1000  # examples at a time
 def check_data(
     model: Any, x: Any, y: Any = None, *, values: bool = True, third: str | None = "num_particles"
 ) -> tuple[Tensor, Tensor | None]:
-    """x as a float tensor and y as a tensor or None; both fit the model.
+    """x (B, *shape) as a float tensor and y as labels or None; both fit the model, and with ``values`` its support.
 
-    Args:
-        model: any model.
-        x: data (B, *shape).
-        y: labels (B, ...), or None.
-        values: whether x must lie on the support of the model's likelihood.
-        third: the argument that a number in the place of y was meant for; None where there is none.
-
-    Raises:
-        TypeError: a number or a string in the place of y.
-        ValueError: no data, another shape or dtype, values outside the support, or labels that do not fit.
-
-    Example:
-        >>> check_data(nn.Linear(1, 1), torch.ones(5, 3), 1000)
-        Traceback (most recent call last):
-        ...
-        TypeError: y must be labels (B, ...) or None, not 1000; write num_particles=1000
+    A number in the place of y is a TypeError, with the advice to write it as the argument ``third``.
     """
     y = _labels(y, third)
     x = to_float(x, "x")
@@ -60,12 +45,7 @@ def check_data(
 
 
 def check_labels(model: Any, y: Any, n: int, *, third: str | None = None) -> Tensor | None:
-    """y as a tensor of n labels that fit the model's condition, or None.
-
-    Raises:
-        TypeError: a number or a string.
-        ValueError: not n labels, labels that the condition refuses, or none where the model needs them.
-    """
+    """y as a tensor of n labels that fit the model's condition, or None where it needs none."""
     y = _labels(y, third)
     if isinstance(model, Codec) and model.condition is not None:
         model.condition.check(y, n)
@@ -86,11 +66,7 @@ def _labels(y: Any, third: str | None) -> Tensor | None:
 
 @contextmanager
 def evaluating(model: nn.Module, seed: int) -> Iterator[torch.device]:
-    """Evaluation mode, no gradients, no validation, seeded generators and no parameter store; undone afterwards.
-
-    Raises:
-        ValueError: a parameter of the model that holds NaN.
-    """
+    """Evaluation mode, no gradients, no validation, seeded generators and no parameter store; undone afterwards."""
     broken = next((name for name, p in model.named_parameters() if not is_lazy(p) and p.isnan().any()), None)
     if broken is not None:
         raise ValueError(

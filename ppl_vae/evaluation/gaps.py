@@ -106,9 +106,6 @@ def gaps(
         seed: of the samples; the caller's generators are left alone.
         memory: bytes that the intermediate tensors of one piece may take.
 
-    Returns:
-        ``Gaps`` with tensors on the CPU.
-
     Raises:
         TypeError: a model that is no VAE, a posterior without head and network, or a number in the place of y.
         ValueError: no data, sizes below 1, data outside the likelihood's support, or labels that do not fit.

@@ -1,8 +1,4 @@
-"""Generation: pictures of random codes, and whether they pass for data.
-
-completeness  share of the pictures of random codes that pass a test which 95 % of held-out data pass: of being
-near to the training data, or of being recognised by a classifier that learned from them
-"""
+"""Generation: random codes and their pictures; ``near_data`` and ``recognised`` say whether these pass for data."""
 
 from __future__ import annotations
 
@@ -61,15 +57,7 @@ prior_draws = random_codes
 def sample_means(model: Codec, n: int, y: Tensor | None = None, *, seed: int = 0) -> Tensor:
     """Means (n, *shape) of p(x | z) at n draws of the prior; the same seed gives the same pictures.
 
-    Args:
-        model: a model with a prior and a decoder.
-        n: how many.
-        y: labels (n, ...), or None.
-        seed: of the draws.
-
-    Raises:
-        TypeError: a model without a prior.
-        ValueError: n below 1, or labels that do not fit.
+    Arguments and errors as of ``random_codes``, for a model with a prior and a decoder.
 
     Example:
         >>> from ppl_vae import VAE, likelihoods, networks, priors

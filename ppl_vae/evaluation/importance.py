@@ -25,7 +25,7 @@ from .. import randomness
 from ..capture.cost import forward_seconds, repays
 from ..capture.repeated import Repeated
 from ..checks import check_size
-from ..estimators.program_layout import ProgramLayout, program_layout
+from ..estimators.program_layout import ProgramLayout, check_whole, program_layout
 from ..estimators.tracing import sites
 from ..models import Pair
 from ..statistics.weights import LogLikelihood, summarize
@@ -56,9 +56,6 @@ def log_likelihood(
         num_particles: K.
         seed: of the samples; the caller's generators are left alone.
         memory: bytes that the intermediate tensors of one piece may take; data and particles are cut to fit.
-
-    Returns:
-        a ``LogLikelihood`` with tensors on the CPU.
 
     Raises:
         TypeError: a number in the place of y.
@@ -122,11 +119,7 @@ def _one_piece(
 def _weights(model: Any, nesting: int, batch: tuple[Tensor, ...], num_particles: int) -> Tensor:
     """Log-weights (K, B) of the sites inside the data plate."""
     traced = sites(model.model, model.guide, batch, num_particles, nesting)
-    if traced.plate.name is not None and traced.size != len(batch[0]):
-        raise ValueError(
-            f"the plate {traced.plate.name} holds {traced.size} of the {len(batch[0])} examples given; the program "
-            "must take every example it is given, as in pyro.plate('data', N, subsample_size=len(x))"
-        )
+    check_whole(traced.plate, len(batch[0]), len(batch[0]))
     total: Any = sum(traced.log_prob(site) for site in traced.model.values() if traced.is_local(site))
     total = total - sum(traced.log_prob(site) for site in traced.drawn.values() if traced.is_local(site))
     return total.expand(num_particles, traced.size)

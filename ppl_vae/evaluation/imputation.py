@@ -72,9 +72,6 @@ def impute(
         seed: of the draws.
         weighted: whether the draws are importance-weighted towards the exact posterior.
 
-    Returns:
-        an ``Imputation`` on the CPU.
-
     Raises:
         TypeError: a model that is no VAE, or a number in the place of y.
         ValueError: no data, data outside the likelihood's support, or labels that do not fit.

@@ -176,10 +176,7 @@ class Path:
     def move(self, u: Tensor, beta: float, step: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         """One step of HMC, which leaves f_t as it is: new states, chance of acceptance, and the difference at ``u``.
 
-        Args:
-            u: states (C, B, D).
-            beta: exponent of f_t.
-            step: step sizes (B,); jittered by up to a fifth against periodic orbits.
+        Step sizes (B,) are jittered by up to a fifth against periodic orbits.
         """
         size = (step * (0.8 + 0.4 * torch.rand(u.shape[:2], device=u.device)).to(u))[..., None]
         before = torch.randn_like(u)

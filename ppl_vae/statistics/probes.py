@@ -88,15 +88,7 @@ def _checked(*given: Tensor) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.nd
 
 
 def as_classes(name: str, labels: np.ndarray) -> np.ndarray:
-    """Labels as classes: whole numbers, whatever their dtype.
-
-    Raises:
-        ValueError: a label that is no whole number.
-
-    Example:
-        >>> as_classes("y", np.array([1.0, 3.0]))
-        array([1, 3])
-    """
+    """Labels as classes: whole numbers, whatever their dtype; ValueError for a label that is none."""
     if labels.dtype.kind != "f":
         return labels
     odd = labels[~(np.isfinite(labels) & (labels == np.floor(labels)))]
