@@ -59,12 +59,13 @@ def write(
     given = dict(evaluation or {})
     split = next((name for name in ("test", "valid", "train") if name in given), None)
     results = {**given[split], **given} if split else given
+    main = [row for row in history_rows if not row.get("stage")]
     html = page(
         "ppl_vae.reporting",
         title=title(model, data),
         run=run,
-        facts=facts(model, data, history_rows, config),
-        numbers=list(numbers(model, history_rows, results, split or "test")),
+        facts=facts(model, data, main, config),
+        numbers=list(numbers(model, main, results, split or "test")),
         sections=list(_sections(model, data, history_rows, results)),
         command=command(run, config),
         config=json.dumps(config, indent=2, default=str),
@@ -74,7 +75,8 @@ def write(
 
 
 def _sections(model: Any, data: Data | None, rows: Sequence[Mapping[str, Any]], results: dict) -> Iterator[Section]:
-    yield from _curves(rows)
+    for stage in dict.fromkeys(row.get("stage", "") for row in rows):
+        yield from _curves(stage, [row for row in rows if row.get("stage", "") == stage])
     x, y = _examples(model, data, ("test", "valid", "train"))
     known, labels = _examples(model, data, ("train",))
     if isinstance(model, Codec):
@@ -104,7 +106,7 @@ def _examples(model: Any, data: Data | None, parts: Sequence[str]) -> tuple[Tens
     return x, y[0] if y else None
 
 
-def _curves(rows: Sequence[Mapping[str, Any]]) -> Iterator[Section]:
+def _curves(stage: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[Section]:
     held = dict.fromkeys(t for row in rows for part in ("train", "valid") for t in row.get(part) or {})
     terms = [t for t in held if t != "loss"] or list(held)
     if terms:
@@ -115,7 +117,8 @@ def _curves(rows: Sequence[Mapping[str, Any]]) -> Iterator[Section]:
         )
         names = {t: FIGURES[t].title if t in FIGURES else t.replace("_", " ") for t in terms}
         figures = [embed(plots.training_curves(rows, [t]), f"Curve of {names[t]} over epochs") for t in terms]
-        yield Section("curves", "Training curves", text, tuple(figures))
+        name, title = f"curves {stage}".strip().replace(" ", "-"), "Training curves" + (f", {stage}" if stage else "")
+        yield Section(name, title, text, tuple(figures))
 
 
 def _reconstructions(model: Codec, x: Tensor, y: Tensor | None) -> Section:
