@@ -37,6 +37,7 @@ def denoising_gain(clean: Tensor, noisy: Tensor, denoised: Tensor) -> float:
         ValueError: tensors of different shapes, or nothing to remove.
 
     Example:
+        >>> import torch
         >>> round(denoising_gain(torch.zeros(4), torch.ones(4), torch.full((4,), 0.1)), 4)
         20.0
     """
