@@ -21,6 +21,7 @@ def eager_seconds(objective: nn.Module, batch: tuple[Tensor, ...], steps: int) -
     """Estimated seconds of ``steps`` eager steps on batches like ``batch``; runs one, which changes nothing.
 
     Example:
+        >>> import torch
         >>> from ppl_vae import Reconstruction, models, networks
         >>> ae = models.Autoencoder(networks.MLP(6, [8]), networks.MLP(2, [8]), 2, 6)
         >>> round(eager_seconds(Reconstruction(ae), (torch.rand(5, 6),), steps=1000), 2)
