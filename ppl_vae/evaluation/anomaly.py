@@ -48,6 +48,7 @@ def anomaly_scores(
     Source: An and Cho 2015, "Variational autoencoder based anomaly detection".
 
     Example:
+        >>> import torch
         >>> from ppl_vae import models, networks
         >>> ae = models.Autoencoder(networks.MLP(6, [8]), networks.MLP(2, [8]), 2, 6)
         >>> anomaly_scores(ae, torch.rand(5, 6)).shape
