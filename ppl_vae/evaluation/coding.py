@@ -89,16 +89,8 @@ def decode(model: Codec, z: Tensor, y: Tensor | None = None, *, like: Tensor | N
 def reconstruct(model: Codec, x: Tensor, y: Tensor | None = None) -> Tensor:
     """What the model makes of x (B, *shape): the pictures of its codes, with the totals of x, on the CPU.
 
-    Of corrupted data this is what the model cleans them to, which is why it is called ``denoise`` too.
-
-    Args:
-        model: as for ``codes``.
-        x: data (B, *shape), corrupted or not, on any device.
-        y: labels (B, ...), or None.
-
-    Raises:
-        TypeError: a model without encoder and decoder.
-        ValueError: no data, data of another shape, or labels that do not fit.
+    Of corrupted data this is what the model cleans them to, which is why it is called ``denoise`` too. Arguments and
+    errors as of ``codes``.
 
     Source: Vincent et al. 2008, "Extracting and composing robust features with denoising autoencoders".
 

@@ -103,17 +103,8 @@ def kl_by_dimension(
 
     In closed form where both factorise over dimensions; otherwise the KL between Normals with the mean and variance
     (sampled where they are not known) of each dimension and the prior's: it describes the marginals and does not add
-    up to the KL.
-
-    Args:
-        model: a VAE.
-        x: data (B, *shape).
-        y: labels (B, ...), or None.
-        num_particles: samples for each moment that is not known.
-        seed: of the samples.
-
-    Raises:
-        ValueError: no data, data outside the likelihood's support, or labels that do not fit.
+    up to the KL. ``num_particles`` samples are taken for each moment that is not known; other arguments and errors as
+    of ``elbo``, for a VAE.
     """
 
     def divergence(part: Tensor, label: Tensor | None) -> Tensor:
