@@ -166,7 +166,7 @@ def floor(work, x, product=torch.mm):
 
 def onednn_floor(work, x):
     """The floor by oneDNN, which captured steps use on AMD processors and PyTorch's float32 products never use."""
-    from ppl_vae.training.products import onednn_is_faster
+    from ppl_vae.capture.products import onednn_is_faster
 
     if not onednn_is_faster():
         raise ImportError("captured steps do not use oneDNN's products on this processor")

@@ -57,3 +57,10 @@ def check_weight(argument: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value < math.inf:
         raise ValueError(f"{argument} must be a finite number of at least 0, not {value!r}")
     return value
+
+
+def check_share(name: str, value: float) -> float:
+    """The value; ValueError unless it is a number between 0 and 1."""
+    if isinstance(value, bool) or not 0 <= value <= 1:
+        raise ValueError(f"{name} must be a share between 0 and 1, not {value!r}")
+    return value

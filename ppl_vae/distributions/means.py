@@ -1,4 +1,4 @@
-"""The mean of a distribution, sampled where no formula is known."""
+"""Mean and variance of a distribution, sampled where no formula is known."""
 
 from __future__ import annotations
 
@@ -29,3 +29,12 @@ def mean_of(p: Any, like: Tensor | None = None) -> Tensor:
         return p.mean
     except (NotImplementedError, AttributeError):
         return p.sample((DRAWS,)).mean(0)
+
+
+def mean_and_variance(p: Any, draws: int) -> tuple[Tensor, Tensor]:
+    """Mean and variance of every entry of a distribution, from so many draws where they are not known."""
+    try:
+        return p.mean, p.variance
+    except (NotImplementedError, AttributeError):
+        sample = p.sample((draws,))
+        return sample.mean(0), sample.var(0)

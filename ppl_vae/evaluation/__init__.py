@@ -1,19 +1,31 @@
 """Evaluation: pure functions of a trained model and data, in nats per example at beta = 1."""
 
+from ..statistics import (
+    LogLikelihood,
+    auroc,
+    bits_per_dim,
+    denoising_gain,
+    knn_accuracy,
+    linear_probe,
+    near_data,
+    pareto_khat,
+    project,
+    recognised,
+    threshold,
+    trusted_khat,
+)
 from . import calibration, figures, gradients
 from .annealing import Annealed, Bidirectional, annealed_log_likelihood, bidirectional
-from .anomaly import anomaly_scores, auroc, threshold
-from .coding import codes, decode, denoise, denoising_gain, reconstruct, reconstruction_error
+from .anomaly import anomaly_scores
+from .coding import codes, decode, denoise, reconstruct, reconstruction_error
 from .compression import Compression, compress
 from .export import to_arviz
 from .gaps import Gaps, gaps
-from .generation import near_data, prior_draws, random_codes, recognised, sample_draws, sample_means
+from .generation import prior_draws, random_codes, sample_draws, sample_means
 from .importance import log_likelihood
 from .imputation import Imputation, impute, inpaint
-from .representation import knn_accuracy, linear_probe
-from .terms import ELBO, active_units, bits_per_dim, elbo, evaluate, kl_by_dimension
-from .walks import continuity, interpolate, manifold, project, traverse
-from .weights import LogLikelihood, pareto_khat, trusted_khat
+from .terms import ELBO, active_units, elbo, evaluate, kl_by_dimension
+from .walks import continuity, interpolate, manifold, traverse
 
 __all__ = [
     "ELBO",

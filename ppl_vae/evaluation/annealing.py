@@ -20,12 +20,12 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ..estimators.program_layout import program_layout
 from ..models import Pair
+from ..statistics.weights import LogLikelihood, summarize
 from .doors import batches, check_data, evaluating
 from .importance import tile
-from .layout import layout
 from .path import Path, Settings, settings
-from .weights import LogLikelihood, summarize
 
 
 @dataclass(frozen=True, repr=False)
@@ -89,8 +89,7 @@ def annealed_log_likelihood(
     Costs about ``1.25 * num_temperatures * (leapfrog + 1)`` gradients of log p(x, z) for every chain and datum.
 
     Args:
-        model: a module with Pyro programs ``model`` and ``guide``, all latent sites continuous and inside the data
-            plate.
+        model: a module with Pyro programs ``model`` and ``guide``, all latents continuous and inside the data plate.
         x: data (B, *shape), on any device.
         y: labels (B, ...), or None.
         num_chains: independent chains for each datum.
@@ -99,9 +98,6 @@ def annealed_log_likelihood(
         start: "prior", or "guide" where its latent sites are those of the model with densities of their own.
         seed: of the chains; the caller's generators are left alone.
         memory: bytes that the intermediate tensors of one piece may take; the data are cut to fit.
-
-    Returns:
-        an ``Annealed`` with tensors on the CPU; its stderr and ess are those of the chains' weights.
 
     Raises:
         ValueError: no data, sizes below 1, another start, or latents that are global, discrete or on the sphere.
@@ -140,20 +136,9 @@ def bidirectional(
 ) -> Bidirectional:
     """Bidirectional Monte Carlo: log p(x) of simulated data between two bounds, and so the error of the annealing.
 
-    Args:
-        model: as in ``annealed_log_likelihood``.
-        x: data (B, *shape): so many are simulated from the model, of that shape; only a model that looks at its data
-            sees their values.
-        y: labels (B, ...) to simulate for, or None.
-        num_chains: chains in each direction for each datum.
-        num_temperatures: T; the gap falls about as 1/T.
-        leapfrog: leapfrog steps of each proposal.
-        start: "prior" or "guide".
-        seed: of the data and chains; the caller's generators are left alone.
-        memory: bytes that the intermediate tensors of one piece may take.
-
-    Returns:
-        a ``Bidirectional`` with tensors on the CPU.
+    As many data as x (B, *shape) has are simulated from the model, for the labels y (B, ...); only a model that looks
+    at its data sees the values of x. ``num_chains`` run in each direction, and the gap falls about as
+    1 / ``num_temperatures``. The other arguments are those of ``annealed_log_likelihood``.
 
     Raises:
         ValueError: as ``annealed_log_likelihood``, or a model that observes anything but one site of the shape of x.
@@ -189,7 +174,7 @@ def _in_pieces(
 ) -> list[Tensor]:
     x, y = check_data(model, x, y, third="num_chains")
     with evaluating(model, seed) as device:
-        found = layout(model, x, y, device)
+        found = program_layout(model, x, y, device)
         if found.shared:
             raise ValueError(
                 f"site {found.shared[0]} is outside the data plate; annealed importance sampling gives log p(x) of "

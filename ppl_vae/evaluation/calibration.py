@@ -11,38 +11,20 @@ beside the KL and the importance weights, which it would fail (Modrak et al. 202
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from ..checks import check_size
+from ..estimators.simulation import entry_names, looks, per_datum, run, simulate, structure
 from ..models import Codec, Pair
 from ..models.protocols import is_pair
+from ..statistics.ranks import SBC, VSBC, Coverage
+from ..statistics.weights import Khat, khat
 from .doors import check_data, check_labels, evaluating
-from .draws import entry_names, looks, per_datum, run, simulate, structure
-from .ranks import SBC, VSBC, Coverage
-from .weights import LogLikelihood, trusted_khat
 
 __all__ = ["SBC", "VSBC", "Coverage", "Khat", "coverage", "khat", "sbc", "vsbc"]
-
-
-@dataclass(frozen=True)
-class Khat:
-    """How many data's importance weights are not to be trusted.
-
-    Attributes:
-        share: fraction of the data with a k-hat that have one above the threshold.
-        worst: indices of the data with the largest k-hat above the threshold, worst first.
-        undefined: how many data have none (K below 25, weights that are NaN or all 0).
-        threshold: above which k-hat is not trusted.
-    """
-
-    share: float
-    worst: tuple[int, ...]
-    undefined: int
-    threshold: float = 0.7
 
 
 def sbc(
@@ -131,39 +113,6 @@ def coverage(
         torch.Size([1, 2])
     """
     return sbc(model, x, y, **more).coverage(levels)
-
-
-def khat(values: Tensor | LogLikelihood, worst: int = 10, num_particles: int | None = None) -> Khat:
-    """Summary of Pareto k-hat by datum: weights are not trusted above ``evaluation.trusted_khat(num_particles)``.
-
-    Args:
-        values: a ``LogLikelihood``, or k-hat (N,) as its ``khat`` gives it.
-        worst: how many of the worst data to name at most.
-        num_particles: K, the weights behind each k-hat; None for that of a ``LogLikelihood``, and for a tensor the
-            threshold of many weights, 0.7, which holds from K = 2155 on.
-
-    Raises:
-        ValueError: another ``num_particles`` than the ``LogLikelihood`` has.
-
-    Source: Vehtari et al. 2024, "Pareto smoothed importance sampling".
-
-    Example:
-        >>> khat(torch.tensor([0.1, 0.9, 0.3, 0.6]))
-        Khat(share=0.25, worst=(1,), undefined=0, threshold=0.7)
-        >>> khat(torch.tensor([0.1, 0.9, 0.3, 0.6]), num_particles=100)
-        Khat(share=0.5, worst=(1, 3), undefined=0, threshold=0.5)
-    """
-    if isinstance(values, LogLikelihood):
-        if num_particles not in (None, values.num_particles):
-            raise ValueError(f"num_particles must be None or the {values.num_particles} of values, not {num_particles}")
-        values, num_particles = values.khat, values.num_particles
-    values = torch.as_tensor(values)
-    threshold = Khat.threshold if num_particles is None else trusted_khat(num_particles)
-    known = ~values.isnan()
-    bad = known & (values > threshold)
-    order = values.nan_to_num(-torch.inf).argsort(descending=True)[: min(worst, int(bad.sum()))]
-    share = bad.sum().item() / max(1, int(known.sum()))
-    return Khat(share if known.any() else float("nan"), tuple(order.tolist()), int((~known).sum()), threshold)
 
 
 def _generated(model: Any, n: int) -> Tensor:

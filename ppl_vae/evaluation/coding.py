@@ -3,8 +3,6 @@
 A model is asked by its ``encode`` and ``decode``: those of a VAE give the mean of q(z | x, y) and of p(x | z, y), where
 codes are first brought onto the prior's support. Counts that are given their total, as those of a multinomial, get the
 total of the data that they are a picture of.
-
-    gain = 10 log10(|noisy - clean|^2 / |denoised - clean|^2)  decibel
 """
 
 from __future__ import annotations
@@ -91,16 +89,8 @@ def decode(model: Codec, z: Tensor, y: Tensor | None = None, *, like: Tensor | N
 def reconstruct(model: Codec, x: Tensor, y: Tensor | None = None) -> Tensor:
     """What the model makes of x (B, *shape): the pictures of its codes, with the totals of x, on the CPU.
 
-    Of corrupted data this is what the model cleans them to, which is why it is called ``denoise`` too.
-
-    Args:
-        model: as for ``codes``.
-        x: data (B, *shape), corrupted or not, on any device.
-        y: labels (B, ...), or None.
-
-    Raises:
-        TypeError: a model without encoder and decoder.
-        ValueError: no data, data of another shape, or labels that do not fit.
+    Of corrupted data this is what the model cleans them to, which is why it is called ``denoise`` too. Arguments and
+    errors as of ``codes``.
 
     Source: Vincent et al. 2008, "Extracting and composing robust features with denoising autoencoders".
 
@@ -120,9 +110,7 @@ denoise = reconstruct
 def reconstruction_error(model: Codec, x: Tensor, y: Tensor | None = None) -> Tensor:
     """Squared error |x - x'|^2 of every datum, summed over its seen entries, (B,); x' is its ``reconstruct``.
 
-    Raises:
-        TypeError: a model without encoder and decoder.
-        ValueError: as ``reconstruct``.
+    Arguments and errors as of ``reconstruct``.
 
     Example:
         >>> from ppl_vae import models, networks
@@ -138,33 +126,3 @@ def error_at(model: Codec, x: Tensor, y: Tensor | None, z: Tensor) -> Tensor:
     """``reconstruction_error`` at codes that are known."""
     squared = (x.cpu() - decode(model, z, y, like=x)).square()
     return torch.where(x.cpu().isnan(), 0.0, squared).flatten(1).sum(1)
-
-
-def denoising_gain(clean: Tensor, noisy: Tensor, denoised: Tensor) -> float:
-    """How many decibels the squared error fell; negative where it rose, NaN where a picture holds NaN.
-
-    Raises:
-        ValueError: tensors of different shapes, or nothing to remove.
-
-    Example:
-        >>> round(denoising_gain(torch.zeros(4), torch.ones(4), torch.full((4,), 0.1)), 4)
-        20.0
-    """
-    if not clean.shape == noisy.shape == denoised.shape:
-        shapes = ", ".join(str(tuple(value.shape)) for value in (clean, noisy, denoised))
-        raise ValueError(f"clean, noisy and denoised must have one shape, not {shapes}")
-    before, after = ((value.double() - clean.double()).square().sum().item() for value in (noisy, denoised))
-    if before == 0:
-        raise ValueError("noisy must differ from clean, or there is nothing to gain")
-    return math.inf if after == 0 else 10 * math.log10(before / after)
-
-
-def check_codes(z: Tensor, where: str) -> Tensor:
-    """The codes z (B, ...) of the data ``where``; ValueError if one is NaN or infinite."""
-    bad = (~z.isfinite()).flatten(1).any(1).nonzero()
-    if len(bad):
-        raise ValueError(
-            f"the codes of {len(bad)} of the {len(z)} examples of {where} are NaN or infinite, the first in row "
-            f"{int(bad[0])}; leave these out, or train a model that takes them"
-        )
-    return z

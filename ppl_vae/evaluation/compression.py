@@ -14,7 +14,8 @@ from torch import Tensor
 
 from ..checks import check_size
 from ..models import Codec
-from .coding import check_codec, check_codes, codes, error_at
+from ..statistics.finite import check_codes
+from .coding import check_codec, codes, error_at
 from .doors import check_data
 
 
@@ -51,9 +52,6 @@ def compress(
         train: data (N, *shape) that ranges and frequencies are taken from: sender and receiver both know them.
         train_y: labels (N, ...) of these, or None.
         levels: values that an entry may take.
-
-    Returns:
-        a ``Compression`` on the CPU.
 
     Raises:
         ValueError: fewer than 2 levels, data of another shape, or codes that are NaN or infinite.

@@ -21,7 +21,7 @@ from ..data.checks import check_event, check_values
 from ..data.labels import to_labels
 from ..data.rows import to_float
 from ..handlers import LocalParameters
-from ..models import Codec, Pair
+from ..models import Codec
 
 PIECE = 1000  # examples at a time
 
@@ -29,24 +29,9 @@ PIECE = 1000  # examples at a time
 def check_data(
     model: Any, x: Any, y: Any = None, *, values: bool = True, third: str | None = "num_particles"
 ) -> tuple[Tensor, Tensor | None]:
-    """x as a float tensor and y as a tensor or None; both fit the model.
+    """x (B, *shape) as a float tensor and y as labels or None; both fit the model, and with ``values`` its support.
 
-    Args:
-        model: any model.
-        x: data (B, *shape).
-        y: labels (B, ...), or None.
-        values: whether x must lie on the support of the model's likelihood.
-        third: the argument that a number in the place of y was meant for; None where there is none.
-
-    Raises:
-        TypeError: a number or a string in the place of y.
-        ValueError: no data, another shape or dtype, values outside the support, or labels that do not fit.
-
-    Example:
-        >>> check_data(nn.Linear(1, 1), torch.ones(5, 3), 1000)
-        Traceback (most recent call last):
-        ...
-        TypeError: y must be labels (B, ...) or None, not 1000; write num_particles=1000
+    A number in the place of y is a TypeError, with the advice to write it as the argument ``third``.
     """
     y = _labels(y, third)
     x = to_float(x, "x")
@@ -60,12 +45,7 @@ def check_data(
 
 
 def check_labels(model: Any, y: Any, n: int, *, third: str | None = None) -> Tensor | None:
-    """y as a tensor of n labels that fit the model's condition, or None.
-
-    Raises:
-        TypeError: a number or a string.
-        ValueError: not n labels, labels that the condition refuses, or none where the model needs them.
-    """
+    """y as a tensor of n labels that fit the model's condition, or None where it needs none."""
     y = _labels(y, third)
     if isinstance(model, Codec) and model.condition is not None:
         model.condition.check(y, n)
@@ -84,20 +64,9 @@ def _labels(y: Any, third: str | None) -> Tensor | None:
     return y if isinstance(y, Tensor) else to_labels(y)
 
 
-def check_share(name: str, value: float) -> float:
-    """The value; ValueError unless it is a number between 0 and 1."""
-    if isinstance(value, bool) or not 0 <= value <= 1:
-        raise ValueError(f"{name} must be a share between 0 and 1, not {value!r}")
-    return value
-
-
 @contextmanager
 def evaluating(model: nn.Module, seed: int) -> Iterator[torch.device]:
-    """Evaluation mode, no gradients, no validation, seeded generators and no parameter store; undone afterwards.
-
-    Raises:
-        ValueError: a parameter of the model that holds NaN.
-    """
+    """Evaluation mode, no gradients, no validation, seeded generators and no parameter store; undone afterwards."""
     broken = next((name for name, p in model.named_parameters() if not is_lazy(p) and p.isnan().any()), None)
     if broken is not None:
         raise ValueError(
@@ -125,12 +94,6 @@ def evaluating(model: nn.Module, seed: int) -> Iterator[torch.device]:
     finally:
         for module, mode in modes:
             module.training = mode
-
-
-def prepare(model: Any, *batch: Tensor) -> None:
-    """Let a program that has not been run find its parameters on the batch."""
-    if isinstance(model, Pair) and not model.prepared:
-        model.prepare(*batch)
 
 
 def batches(device: torch.device, size: int, x: Tensor, y: Tensor | None) -> Iterator[tuple[Tensor, ...]]:

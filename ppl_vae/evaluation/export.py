@@ -14,13 +14,13 @@ from pyro import poutine
 from torch import Tensor
 
 from ..checks import check_size
-from ..estimators.site import Site
+from ..estimators.program_layout import doubtful_factor
+from ..estimators.simulation import Structure, run, structure
+from ..estimators.site import Site, frames_of
 from ..estimators.sites import Sites
 from ..estimators.tracing import sites
 from ..models import Pair
 from .doors import check_data, evaluating
-from .draws import Structure, frames, run, structure
-from .layout import doubtful_factor
 
 NUMBERS = 2**22  # numbers of x in the draws of one piece
 
@@ -150,7 +150,7 @@ def _named(site: Site, where: Structure, count: int) -> tuple[Tensor, list[str]]
     value, event = site["value"], site["fn"].event_dim
     value = value.unsqueeze(0) if count == 1 else value.movedim(value.dim() - event - 1 - where.nesting, 0)
     plates = value.dim() - 1 - event
-    held = {frame.dim: frame.name for frame in frames(site)}
+    held = {frame.dim: frame.name for frame in frames_of(site).values()}
     names = [held.get(d) for d in range(-plates, 0)] + [f"{site['name']}_dim_{i}" for i in range(event)]
     kept = [size for size, name in zip(value.shape[1:], names, strict=True) if name]
     return value.reshape(len(value), *kept), [name for name in names if name]

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 import torch
 
-from .weights import FEWEST, FINITE, trusted_khat
+from ..statistics.weights import FEWEST, FINITE, trusted_khat
 
 Results = Mapping[str, Any]
 
@@ -59,6 +59,7 @@ def _trusted(results: Results) -> float:
 
 
 _LIKELIHOOD_KINDS = "mass: of exact values; density: per unit; posterior predictive: of either"
+_KHAT = "median; above {threshold} the log-likelihood is not to be trusted"
 _ROWS: tuple[tuple[Any, ...], ...] = (
     ("log_likelihood", "log-likelihood", "nats", "higher", "log p(x) of an example, by importance sampling"),
     ("log_likelihood_kind", "kind of log-likelihood", "", None, _LIKELIHOOD_KINDS),
@@ -67,14 +68,7 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
     ("log_likelihood_mc_error", "sampling error", "nats", "lower", "of the log-likelihood, where error_unknown is 0"),
     ("error_unknown", "error not known", "", "lower", "share of the examples whose k-hat says so, above 0.5"),
     ("ess", "effective samples", "", "higher", "median effective sample size of the importance weights"),
-    (
-        "khat",
-        "Pareto k-hat",
-        "",
-        "lower",
-        "median; above {threshold} the log-likelihood is not to be trusted",
-        _trusted,
-    ),
+    ("khat", "Pareto k-hat", "", "lower", _KHAT, _trusted),
     ("elbo", "ELBO", "nats", "higher", "lower bound on the log-likelihood: reconstruction minus KL"),
     ("gap", "gap", "nats", "lower", "log-likelihood minus ELBO"),
     ("reconstruction", "reconstruction", "nats", "higher", "how probable an example is, given its own code"),

@@ -9,22 +9,21 @@ gives for it, fitted to the datum with the decoder fixed.
 
 from __future__ import annotations
 
-import copy
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from .. import randomness
 from ..checks import check_size
 from ..estimators import MeanFieldELBO, log_weights
+from ..estimators.program_layout import program_layout
 from ..models import VAE
+from ..posteriors.free import FreePosterior, exchanged, refined_layer
+from ..statistics.weights import known_error, summarize, trusted_khat
 from .doors import batches, check_data, evaluating
-from .layout import layout
-from .weights import known_error, summarize, trusted_khat
 
 FIGURES = ("log_likelihood", "elbo", "refined_elbo", "approximation", "amortization")
 
@@ -106,9 +105,6 @@ def gaps(
         seed: of the samples; the caller's generators are left alone.
         memory: bytes that the intermediate tensors of one piece may take.
 
-    Returns:
-        ``Gaps`` with tensors on the CPU.
-
     Raises:
         TypeError: a model that is no VAE, a posterior without head and network, or a number in the place of y.
         ValueError: no data, sizes below 1, data outside the likelihood's support, or labels that do not fit.
@@ -127,10 +123,12 @@ def gaps(
     check_size("step_particles", step_particles)
     if isinstance(lr, bool) or not isinstance(lr, int | float) or not 0 < lr < math.inf:
         raise ValueError(f"lr must be a positive number, not {lr!r}")
-    _layer(model)
+    if not isinstance(model, VAE):
+        raise TypeError(f"model must be a VAE, whose posterior is refined, not {type(model).__name__}")
+    refined_layer(model.posterior)
     x, y = check_data(model, x, y)
     with evaluating(model, seed) as device:
-        unit = 4 * layout(model, x, y, device).bytes  # a step keeps what the backward pass needs
+        unit = 4 * program_layout(model, x, y, device).bytes  # a step keeps what the backward pass needs
         size = max(1, min(memory // (unit * step_particles), memory // (24 * num_particles)))
         pieces = []
         for batch in batches(device, size, x, y):
@@ -141,81 +139,16 @@ def gaps(
     return Gaps(**columns, stderr=stderr, num_particles=num_particles)
 
 
-def _layer(model: Any) -> str:
-    """Name of the posterior's module whose output is refined."""
-    if not isinstance(model, VAE):
-        raise TypeError(f"model must be a VAE, whose posterior is refined, not {type(model).__name__}")
-    children = dict(model.posterior.named_children())
-    found = next((name for name in ("head", "network") if name in children), None)
-    if found is None:
-        raise TypeError(
-            f"posterior {type(model.posterior).__name__} has neither a head nor a network, whose output would be "
-            "refined; derive it from posteriors.Posterior"
-        )
-    return found
-
-
-class _Given(nn.Module):
-    """Stands in for a module: whatever it is asked, it gives these tensors."""
-
-    def __init__(self, output: Any) -> None:
-        super().__init__()
-        self.output = output
-
-    def forward(self, *_: Any) -> Any:
-        return self.output
-
-
-def _with(module: Any, **children: nn.Module) -> Any:
-    """A shallow copy of a module with some of its children exchanged; the others are shared."""
-    twin = copy.copy(module)
-    twin._modules = {**module._modules, **children}
-    return twin
-
-
-class _Free:
-    """A model whose posterior has parameters of its own for every datum of a batch, started at the encoder's."""
-
-    def __init__(self, model: VAE, batch: tuple[Tensor, ...]) -> None:
-        self.model, self.layer = model, _layer(model)
-        seen: dict[str, list[Any]] = {"network": [], "head": []}
-        hooks = [
-            child.register_forward_hook(lambda *call, to=seen[name]: to.append(call[2]))
-            for name, child in model.posterior.named_children()
-            if name in seen
-        ]
-        try:
-            model.posterior(*batch)
-        finally:
-            for hook in hooks:
-                hook.remove()
-        # What comes before the layer is the same at every step.
-        self.fixed = {name: _Given(calls[0]) for name, calls in seen.items() if name != self.layer and calls}
-        first: Any = seen[self.layer][0] if len(seen[self.layer]) == 1 else ()
-        self.single = isinstance(first, Tensor)
-        self.start: list[Tensor] = [t.detach().clone() for t in ([first] if self.single else first)]
-        if not self.start or any(len(t) != len(batch[0]) for t in self.start):
-            raise TypeError(
-                f"posterior {type(model.posterior).__name__} does not call its {self.layer} once for a batch, so that "
-                "there is nothing to refine for each datum"
-            )
-
-    def with_parameters(self, values: list[Tensor]) -> Any:
-        """The model with these in place of what the encoder gives."""
-        given = {self.layer: _Given(values[0] if self.single else tuple(values))}
-        return _with(self.model, posterior=_with(self.model.posterior, **self.fixed, **given))
-
-
 def _piece(
     model: VAE, batch: tuple[Tensor, ...], steps: int, lr: float, step_particles: int, total: int, particles: int
 ) -> dict[str, Tensor]:
     """All figures of a piece of the data."""
-    free = _Free(model, batch)
-    found = _refined(free, batch, steps, lr, step_particles)
+    free = FreePosterior(model.posterior, batch)
+    found = _refined(model, free, batch, steps, lr, step_particles)
 
     def weights(values: list[Tensor], seed: int) -> Tensor:
         with randomness.isolated(seed, batch[0].device):
-            twin = free.with_parameters(values)
+            twin = exchanged(model, posterior=free.with_parameters(values))
             counts = [min(particles, total - done) for done in range(0, total, particles)]
             return torch.cat([log_weights(twin.model, twin.guide, *batch, num_particles=k).cpu() for k in counts])
 
@@ -228,13 +161,15 @@ def _piece(
     return _figures(weights(kept, report), weights(free.start, report))
 
 
-def _refined(free: _Free, batch: tuple[Tensor, ...], steps: int, lr: float, particles: int) -> list[Tensor]:
+def _refined(
+    model: VAE, free: FreePosterior, batch: tuple[Tensor, ...], steps: int, lr: float, particles: int
+) -> list[Tensor]:
     """Parameters for every datum after so many steps of Adam on its own ELBO."""
     values = [t.clone().requires_grad_() for t in free.start]
     estimator = MeanFieldELBO(num_particles=particles)
     # A short memory for the squares: those of the first steps, far from the optimum, would slow the last ones.
     optimizer = torch.optim.Adam(values, lr, betas=(0.9, 0.95))
-    twin = free.with_parameters(values)  # type: ignore[arg-type]
+    twin = exchanged(model, posterior=free.with_parameters(values))  # type: ignore[arg-type]
     with torch.enable_grad():
         for step in range(steps):
             optimizer.param_groups[0]["lr"] = lr * (1 + math.cos(math.pi * step / steps)) / 2

@@ -25,11 +25,12 @@ from torch import Tensor, nn
 
 from ..checks import check_size
 from ..estimators import Estimator
+from ..estimators.program_layout import prepare
 from ..handlers import LocalParameters
 from ..models import Pair
 from ..parts import Recorded
-from .doors import check_data, evaluating, prepare
-from .moments import Estimate, Moments, jackknife
+from ..statistics.moments import Estimate, Moments, jackknife
+from .doors import check_data, evaluating
 
 GROUPS = ("encoder", "decoder")
 
@@ -66,9 +67,8 @@ class Gradients:
     @property
     def bias(self) -> dict[str, Estimate] | None:
         """By group, the norm of E g - r in nats per example and unit; 0 where the squared one is negative."""
-        return (
-            None if self.squared_bias is None else {group: value.root() for group, value in self.squared_bias.items()}
-        )
+        squared = self.squared_bias
+        return None if squared is None else {group: value.root() for group, value in squared.items()}
 
     def rows(self) -> list[dict[str, Any]]:
         """A dict for every K and group, with numbers in place of tensors: for tables, JSON and plots."""
@@ -115,9 +115,6 @@ def snr(
         reference_repeats: gradients drawn of a reference estimator; None for as many as ``repeats``.
         batch_size: data at a time, to save memory: only for losses that are sums over data (not for ``MMD``, nor for
             latents outside the data plate).
-
-    Returns:
-        a ``Gradients`` with tensors on the CPU.
 
     Raises:
         TypeError: no estimator, or one without ``differentiable_loss``.

@@ -15,18 +15,26 @@ from __future__ import annotations
 
 import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from .. import randomness
+from ..capture.cost import forward_seconds, repays
+from ..capture.repeated import Repeated
 from ..checks import check_size
+from ..estimators.program_layout import ProgramLayout, check_whole, program_layout
 from ..estimators.tracing import sites
 from ..models import Pair
-from .compiled import Weigher
+from ..statistics.weights import LogLikelihood, summarize
 from .doors import batches, check_data, evaluating
-from .layout import Layout, layout
-from .weights import LogLikelihood, summarize
+
+FEW = 100_000  # log-weights that never repay a compiler
+TRIED = 64  # particles of the run whose work is counted
+
+Weigh = Callable[[tuple[Tensor, ...], int], Tensor]  # log-weights (K, B) from a batch and K
 
 
 def log_likelihood(
@@ -49,9 +57,6 @@ def log_likelihood(
         seed: of the samples; the caller's generators are left alone.
         memory: bytes that the intermediate tensors of one piece may take; data and particles are cut to fit.
 
-    Returns:
-        a ``LogLikelihood`` with tensors on the CPU.
-
     Raises:
         TypeError: a number in the place of y.
         ValueError: no data, K below 1, data outside the likelihood's support, labels that do not fit, or a guide whose
@@ -68,20 +73,40 @@ def log_likelihood(
     check_size("num_particles", num_particles)
     x, y = check_data(model, x, y)
     with evaluating(model, seed) as device:
-        found = layout(model, x, y, device)
+        found = program_layout(model, x, y, device)
         found.check_weights()
         particles, examples = tile(found, len(x), num_particles, memory)
         first = next(batches(device, len(x) if found.whole or found.own else 1, x, y))
-        weights = functools.partial(_weights, model, found.nesting)
-        weigh = Weigher(model, weights, first, len(x) * num_particles, (particles, examples))
+        weigh: Weigh = functools.partial(_weights, model, found.nesting)
+        if is_long(model, weigh, first, len(x) * num_particles, (particles, examples)):
+            weigh = _compiled(weigh, (particles, examples))
         parts = [_one_piece(weigh, part, num_particles, particles, found) for part in batches(device, examples, x, y)]
     value, stderr, ess, khat = (torch.cat(column) for column in zip(*(part[0] for part in parts), strict=True))
     joint = math.sqrt(sum(part[1] for part in parts)) / len(x) if found.shared else None
     return LogLikelihood(value, stderr, ess, khat, num_particles, joint)
 
 
+def is_long(model: nn.Module, weigh: Weigh, first: tuple[Tensor, ...], weights: int, full: tuple[int, int]) -> bool:
+    """Whether so many log-weights, in pieces of ``full`` particles and examples, repay a compiler.
+
+    The work is counted in a few particles of the batch ``first``.
+    """
+    if weights <= max(FEW, full[0] * full[1]):
+        return False
+    device, tried = first[0].device, min(TRIED, full[0])
+    with randomness.unchanged(device):
+        seconds = forward_seconds(model, lambda: weigh(first, tried), device)
+    return repays(seconds * weights / tried, device)
+
+
+def _compiled(weigh: Weigh, full: tuple[int, int]) -> Weigh:
+    """``weigh`` with full pieces compiled; the others run eagerly."""
+    repeated = Repeated(lambda *batch: weigh(batch, full[0]), "log-weights")
+    return lambda batch, k: repeated(*batch) if (k, len(batch[0])) == full else weigh(batch, k)
+
+
 def _one_piece(
-    weigh: Weigher, batch: tuple[Tensor, ...], total: int, particles: int, found: Layout
+    weigh: Weigh, batch: tuple[Tensor, ...], total: int, particles: int, found: ProgramLayout
 ) -> tuple[tuple[Tensor, ...], float]:
     """``summarize`` of one piece of the data, its weights gathered on the CPU, and the variance of its sum."""
     log_w = torch.cat([weigh(batch, min(particles, total - done)).cpu() for done in range(0, total, particles)])
@@ -94,17 +119,13 @@ def _one_piece(
 def _weights(model: Any, nesting: int, batch: tuple[Tensor, ...], num_particles: int) -> Tensor:
     """Log-weights (K, B) of the sites inside the data plate."""
     traced = sites(model.model, model.guide, batch, num_particles, nesting)
-    if traced.plate.name is not None and traced.size != len(batch[0]):
-        raise ValueError(
-            f"the plate {traced.plate.name} holds {traced.size} of the {len(batch[0])} examples given; the program "
-            "must take every example it is given, as in pyro.plate('data', N, subsample_size=len(x))"
-        )
+    check_whole(traced.plate, len(batch[0]), len(batch[0]))
     total: Any = sum(traced.log_prob(site) for site in traced.model.values() if traced.is_local(site))
     total = total - sum(traced.log_prob(site) for site in traced.drawn.values() if traced.is_local(site))
     return total.expand(num_particles, traced.size)
 
 
-def tile(found: Layout, count: int, num_particles: int, memory: int) -> tuple[int, int]:
+def tile(found: ProgramLayout, count: int, num_particles: int, memory: int) -> tuple[int, int]:
     """Particles and examples of one piece, so that its intermediate tensors stay within ``memory`` bytes.
 
     Global latents are drawn one particle at a time: the layers of a program need not take particles in front of their

@@ -24,13 +24,13 @@ from torch import Tensor
 from .. import supports
 from ..checks import check_size
 from ..data.checks import check_values
+from ..distributions.means import mean_and_variance
 from ..distributions.missing import MissingEntries
 from ..distributions.product import Product
 from ..likelihoods import Columns, Missing
 from ..models import VAE, Codec
 from .coding import check_codec
 from .doors import PIECE, batches, check_data, evaluating
-from .moments import mean_and_variance
 
 DRAWS = 64  # for moments that are not known
 NUMBERS = 2**22  # numbers in the intermediate tensors of one piece
@@ -71,9 +71,6 @@ def impute(
         num_samples: draws of z for every row.
         seed: of the draws.
         weighted: whether the draws are importance-weighted towards the exact posterior.
-
-    Returns:
-        an ``Imputation`` on the CPU.
 
     Raises:
         TypeError: a model that is no VAE, or a number in the place of y.

@@ -8,7 +8,6 @@ a density p(x) stands for that of x L, D log L nats lower, which bounds the mass
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -18,17 +17,18 @@ from torch.distributions import kl_divergence
 
 from ..checks import check_size
 from ..data import as_split
+from ..distributions.means import mean_and_variance
 from ..estimators import MeanFieldELBO
+from ..estimators.program_layout import ProgramLayout, program_layout
 from ..likelihoods import Likelihood
 from ..models import VAE, Codec, Pair
 from ..models.protocols import is_pair
+from ..statistics import LogLikelihood, bits_per_dim
+from ..statistics.finite import check_codes
 from . import doors
-from .coding import check_codes, codes, error_at
+from .coding import codes, error_at
 from .doors import batches, check_data, evaluating, in_pieces
 from .importance import log_likelihood
-from .layout import Layout, layout
-from .moments import mean_and_variance
-from .weights import LogLikelihood
 
 ACTIVE = 0.01  # variance of a code's posterior mean above which it is an active unit
 
@@ -73,7 +73,7 @@ def elbo(model: Pair, x: Tensor, y: Tensor | None = None, *, num_particles: int 
     """
     x, y = check_data(model, x, y)
     with evaluating(model, seed) as device:
-        found = layout(model, x, y, device)
+        found = program_layout(model, x, y, device)
         # Of global latents one draw at a time: the layers of a program need not take particles in front of them.
         runs, k = (1, num_particles) if found.vectorised and not found.shared else (num_particles, 1)
         estimator = MeanFieldELBO(num_particles=k, max_plate_nesting=max(1, found.nesting))
@@ -103,17 +103,8 @@ def kl_by_dimension(
 
     In closed form where both factorise over dimensions; otherwise the KL between Normals with the mean and variance
     (sampled where they are not known) of each dimension and the prior's: it describes the marginals and does not add
-    up to the KL.
-
-    Args:
-        model: a VAE.
-        x: data (B, *shape).
-        y: labels (B, ...), or None.
-        num_particles: samples for each moment that is not known.
-        seed: of the samples.
-
-    Raises:
-        ValueError: no data, data outside the likelihood's support, or labels that do not fit.
+    up to the KL. ``num_particles`` samples are taken for each moment that is not known; other arguments and errors as
+    of ``elbo``, for a VAE.
     """
 
     def divergence(part: Tensor, label: Tensor | None) -> Tensor:
@@ -130,24 +121,6 @@ def kl_by_dimension(
 
     x, y = check_data(model, x, y)
     return in_pieces(model, divergence, x, y, seed=seed, size=doors.PIECE).sum(0) / len(x)
-
-
-def bits_per_dim(log_likelihood: Any, shape: Sequence[float], levels: int | None = None) -> Any:
-    """Bits per dimension of a log-likelihood in nats.
-
-    Args:
-        log_likelihood: number or tensor, nats per example.
-        shape: event shape of the data.
-        levels: for data de-quantized from so many levels to [0, 1]: the volume of one level is taken out, so that the
-            figure bounds that of the discrete data (Theis et al. 2016). None: as it is.
-
-    Example:
-        >>> round(bits_per_dim(-784 * math.log(2), (1, 28, 28)), 6)
-        1.0
-    """
-    size = math.prod(shape)
-    nats = log_likelihood - (size * math.log(levels) if levels else 0.0)
-    return -nats / (size * math.log(2))
 
 
 def evaluate(
@@ -215,18 +188,18 @@ def evaluate(
     return {**out, "n": n}
 
 
-def _piece(model: Any, data: Any, n: int) -> tuple[int, Layout | None]:
+def _piece(model: Any, data: Any, n: int) -> tuple[int, ProgramLayout | None]:
     """Examples to evaluate at a time, and the layout of a model that is no VAE."""
     if not is_pair(model) or isinstance(model, VAE):
         return doors.PIECE, None
     ready = not isinstance(model, Pair) or model.prepared
     x, *y = data.take(slice(0, 1 if ready else n))
     with evaluating(model, 0) as device:
-        found = layout(model, x, y[0] if y else None, device)
+        found = program_layout(model, x, y[0] if y else None, device)
     return found.piece(doors.PIECE, n), found
 
 
-def _bits(model: Any, mean: dict[str, float], data: Any, found: Layout | None) -> dict[str, Any]:
+def _bits(model: Any, mean: dict[str, float], data: Any, found: ProgramLayout | None) -> dict[str, Any]:
     """Bits per seen entry, with the volume of a level taken out of a density; and what the log-likelihood is of."""
     mass = isinstance(model, VAE) and isinstance(model.likelihood, Likelihood) and model.likelihood.mass
     seen = mean["seen"] if found is None or found.entries == math.prod(data.shape) else found.entries

@@ -14,18 +14,19 @@ import torch
 from torch import Tensor
 from torch.distributions import Independent
 
-from .. import randomness
 from ..checks import check_size
 from ..distributions.means import mean_of
 from ..models import Codec, Latent
-from .coding import check_codec, check_codes, codes, decode
+from .coding import check_codec, codes, decode
 from .doors import check_data, check_labels, evaluating
 
 
 def interpolate(
     model: Codec, x0: Tensor, x1: Tensor, *, y: Tensor | None = None, y1: Tensor | None = None, steps: int = 10
 ) -> Tensor:
-    """Straight lines between the codes of two inputs, decoded; without labels the ends are their reconstructions.
+    """Straight lines between the codes of two inputs, decoded to pictures (rows, steps, *shape).
+
+    Without labels the ends are the reconstructions of the inputs.
 
     Args:
         model: a VAE, an autoencoder, or any ``models.Codec``.
@@ -34,9 +35,6 @@ def interpolate(
         y: labels (rows, ...) of x0, at which the whole line is decoded, or None.
         y1: labels of x1; those of x0 by default.
         steps: pictures a row, both ends included.
-
-    Returns:
-        Pictures (rows, steps, *shape).
 
     Raises:
         ValueError: fewer than 2 steps, or other shapes.
@@ -68,14 +66,8 @@ def continuity(
 ) -> Tensor:
     """Largest change of the picture over the mean change, along the line between the codes of x0 and x1, (B,).
 
-    A line on which nothing changes counts as even: 1. Where a picture on it is NaN, so is the figure. Arguments as of
-    ``interpolate``, but for ``steps``, T, into which a line is cut.
-
-    Returns:
-        (B,) figures between 1 and T, or NaN.
-
-    Raises:
-        ValueError: data of other shapes, or fewer than 2 steps.
+    A figure lies between 1 and T = ``steps``, into which a line is cut. A line on which nothing changes counts as even:
+    1. Where a picture on it is NaN, so is the figure. Other arguments and errors as of ``interpolate``.
 
     Source: Berthelot et al. 2019, "Understanding and improving interpolation in autoencoders".
 
@@ -100,7 +92,7 @@ def traverse(
     dims: Sequence[int] | None = None,
     values: Tensor | Sequence[float] | None = None,
 ) -> Tensor:
-    """Change one entry of a code at a time, and decode.
+    """Change one entry of a code at a time, and decode: pictures (dims, steps, *shape).
 
     Args:
         model: as for ``interpolate``, with codes (B, dim).
@@ -109,9 +101,6 @@ def traverse(
         dims: which entries; all by default.
         values: what they become (steps,). By default 9 quantiles of the prior from 2% to 98%, or where it has no
             quantiles as many steps over the central 96% of the codes of x.
-
-    Returns:
-        Pictures (dims, steps, *shape).
 
     Raises:
         ValueError: a dimension that is not there; no x or values where they are needed.
@@ -138,7 +127,7 @@ def traverse(
 
 
 def manifold(model: Codec, x: Tensor | None = None, y: Tensor | None = None, *, n: int = 15) -> Tensor:
-    """The plane of a 2-d latent space decoded on an n by n grid: z1 grows to the right, z2 upwards.
+    """The plane of a 2-d latent space decoded on a grid (n, n, *shape): z1 grows to the right, z2 upwards.
 
     The grid lies at quantiles of the prior, 2% to 98%, or where it has none over the central 96% of the codes of x.
 
@@ -147,9 +136,6 @@ def manifold(model: Codec, x: Tensor | None = None, y: Tensor | None = None, *, 
         x: inputs (N, *shape), needed where the prior has no quantiles.
         y: labels (N, ...), of which the first holds for all pictures, or None.
         n: points a side.
-
-    Returns:
-        Pictures (n, n, *shape).
 
     Raises:
         ValueError: codes of another size, or neither a prior with quantiles nor x.
@@ -167,26 +153,6 @@ def manifold(model: Codec, x: Tensor | None = None, y: Tensor | None = None, *, 
     z2, z1 = torch.meshgrid(values[:, 1].flip(0), values[:, 0], indexing="ij")
     z = torch.stack([z1, z2], -1)
     return decode(model, z, _everywhere(label, z))
-
-
-def project(codes: Tensor) -> Tensor:
-    """Codes (N, ...) in the plane (N, 2): as they are when dim is 2, else the first two principal components.
-
-    Raises:
-        ValueError: codes that are NaN or infinite.
-
-    Example:
-        >>> project(torch.randn(20, 5)).shape
-        torch.Size([20, 2])
-    """
-    codes = check_codes(codes, "x").flatten(1)
-    if codes.shape[1] == 1:
-        return torch.cat([codes, torch.zeros_like(codes)], 1)
-    if codes.shape[1] == 2 or len(codes) < 2 or bool((codes == codes[0]).all()):
-        return codes[:, :2]
-    with randomness.unchanged():  # importing scikit-learn draws from Python's random numbers
-        from sklearn.decomposition import PCA
-    return torch.from_numpy(PCA(2, svd_solver="full").fit_transform(codes.double().numpy())).float()
 
 
 def _start(model: Codec, x: Tensor | None, y: Tensor | None) -> tuple[int, Tensor | None, Tensor | None]:

@@ -17,8 +17,8 @@ from torch import Tensor
 
 from .. import evaluation
 from ..evaluation import calibration
-from ..evaluation.weights import FINITE
 from ..models import VAE, Pair
+from ..statistics.weights import FINITE
 from . import calibration_plots, plots
 from .embed import embed
 from .page import Section

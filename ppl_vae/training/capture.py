@@ -19,8 +19,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..capture.graphs import CudaGraph, NotCapturable, aside, close, compile_graph, cuda_devices, make_graph, quietly
 from ..objectives import Loss
-from .graphs import CudaGraph, NotCapturable, aside, close, compile_graph, cuda_devices, make_graph, quietly
 from .players import loss_of
 
 Batch = tuple[Tensor, ...]

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from ..capture.graphs import NotCapturable
 from ..objectives import Loss
 from .capture import Captured, shapes
 from .cost import worth_capturing
-from .graphs import NotCapturable
 from .players import Mover, loss_of
 from .precision import half_products
 from .settings import Settings

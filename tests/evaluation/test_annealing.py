@@ -9,16 +9,16 @@ from pyro import distributions as dist
 from torch import nn
 
 from ppl_vae import likelihoods, models, networks, posteriors, priors
+from ppl_vae.estimators.program_layout import program_layout
 from ppl_vae.evaluation import annealed_log_likelihood, bidirectional, log_likelihood
 from ppl_vae.evaluation.importance import evaluating
-from ppl_vae.evaluation.layout import layout
 from ppl_vae.evaluation.path import Path, settings
 
 X = 1.5 * torch.randn(60, 3, generator=torch.Generator().manual_seed(1))
 
 
 def path(model, x, start="prior", temperatures=10, leapfrog=10):
-    found = layout(model, x, None, torch.device("cpu"))
+    found = program_layout(model, x, None, torch.device("cpu"))
     return Path(model, (x,), settings(2, temperatures, leapfrog, start), found)
 
 

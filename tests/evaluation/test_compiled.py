@@ -7,9 +7,10 @@ import torch
 from instances import vae
 
 from ppl_vae import evaluation, models
+from ppl_vae.capture import cost
+from ppl_vae.capture.repeated import Repeated
 from ppl_vae.estimators import log_weights
-from ppl_vae.evaluation import compiled
-from ppl_vae.training import cost
+from ppl_vae.evaluation import importance
 
 X = torch.rand(9, 1, 4, 4, generator=torch.Generator().manual_seed(1)).round()
 
@@ -22,9 +23,9 @@ def test_short_evaluations_are_eager_and_long_ones_are_not():
         return log_weights(model.model, model.guide, *batch, num_particles=num_particles)
 
     with torch.no_grad():
-        assert not compiled.Weigher(model, weigh, (x,), 100 * 1000, (1000, 1)).compile
-        assert compiled.Weigher(model, weigh, (x,), 10_000 * 5000, (5000, 1)).compile
-        assert not compiled.Weigher(model, weigh, (x,), 5000, (5000, 1)).compile  # one piece
+        assert not importance.is_long(model, weigh, (x,), 100 * 1000, (1000, 1))
+        assert importance.is_long(model, weigh, (x,), 10_000 * 5000, (5000, 1))
+        assert not importance.is_long(model, weigh, (x,), 5000, (5000, 1))  # one piece
 
 
 class Labelled(torch.nn.Module):
@@ -54,10 +55,10 @@ def test_a_compiled_evaluation_sees_the_same_noise(with_labels, monkeypatch):
     more = {"num_particles": 70, "memory": 2**16, "y": y}
     eager = evaluation.log_likelihood(model, X, **more)
     monkeypatch.setattr(cost, "WORTH", -1.0)
-    monkeypatch.setattr(compiled, "FEW", 0)
+    monkeypatch.setattr(importance, "FEW", 0)
     made = []
-    inner = compiled.Weigher._compiled
-    monkeypatch.setattr(compiled.Weigher, "_compiled", lambda self, batch: made.append(inner(self, batch)) or made[-1])
+    inner = Repeated._compiled
+    monkeypatch.setattr(Repeated, "_compiled", lambda self, batch: made.append(inner(self, batch)) or made[-1])
     found = evaluation.log_likelihood(model, X, **more)
     assert len(made) == 1 and made[0] is not None
     assert torch.allclose(found.value, eager.value, atol=1e-4) and torch.allclose(found.ess, eager.ess, rtol=1e-3)
@@ -85,7 +86,7 @@ def test_programs_that_have_no_graph_are_evaluated_eagerly():
     with pytest.MonkeyPatch.context() as patch:
         eager = evaluation.log_likelihood(program, X, num_particles=40, memory=2**14).value
         patch.setattr(cost, "WORTH", -1.0)
-        patch.setattr(compiled, "FEW", 0)
+        patch.setattr(importance, "FEW", 0)
         with pytest.warns(UserWarning, match="log-weights are computed eagerly, since the program cannot run on"):
             found = evaluation.log_likelihood(program, X, num_particles=40, memory=2**14)
         assert torch.equal(found.value, eager)
@@ -96,7 +97,7 @@ def test_a_compiled_graph_that_is_wrong_is_not_used(monkeypatch):
     more = {"num_particles": 70, "memory": 2**16}
     eager = evaluation.log_likelihood(model, X, **more)
     monkeypatch.setattr(cost, "WORTH", -1.0)
-    monkeypatch.setattr(compiled, "FEW", 0)
+    monkeypatch.setattr(importance, "FEW", 0)
     monkeypatch.setattr(torch, "compile", lambda graph, **_: lambda *inputs: [out + 9.0 for out in graph(*inputs)])
     with pytest.warns(UserWarning, match="computed eagerly, since the compiled graph gives -?[0-9.]+ where"):
         found = evaluation.log_likelihood(model, X, **more)

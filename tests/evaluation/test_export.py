@@ -11,7 +11,7 @@ from contracts import LinearGaussian, within
 
 from ppl_vae import VAE, evaluation, likelihoods, models, networks, posteriors, priors
 from ppl_vae.evaluation import to_arviz
-from ppl_vae.evaluation.importance import summarize
+from ppl_vae.statistics.weights import summarize
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore")

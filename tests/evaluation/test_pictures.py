@@ -118,16 +118,6 @@ def test_draws_come_from_the_pictures_of_the_same_seed():
     assert errors.std().item() == pytest.approx(scale, rel=0.05)
 
 
-def test_projection_keeps_two_dimensions_and_finds_the_widest():
-    codes = torch.randn(50, 2)
-    assert torch.equal(evaluation.project(codes), codes)
-    wide = torch.randn(200, 5) * torch.tensor([0.1, 9.0, 0.1, 3.0, 0.1])
-    spread = evaluation.project(wide).std(0)
-    assert spread[0].item() == pytest.approx(wide[:, 1].std().item(), rel=0.02)
-    assert spread[1].item() == pytest.approx(wide[:, 3].std().item(), rel=0.02)
-    assert evaluation.project(torch.randn(5, 1)).shape == (5, 2)
-
-
 def test_modes_gradients_and_random_numbers_are_left_alone(model):
     model.train()
     frozen = next(m for m in model.modules() if isinstance(m, nn.Linear))

@@ -146,16 +146,6 @@ def test_reconstruction_error_is_of_the_mean_at_the_posterior_mean():
     assert torch.allclose(evaluation.reconstruction_error(ae, x), (x - ae(x)).square().sum(1))
 
 
-def test_bits_per_dim():
-    # 8-bit data under the uniform density on [0, 1]: log-likelihood 0, and 8 bits for every one of 256 levels.
-    assert evaluation.bits_per_dim(0.0, (3, 4, 4), levels=256) == pytest.approx(8.0)
-    assert evaluation.bits_per_dim(-math.log(2) * 12, (3, 4)) == pytest.approx(1.0)
-    # A density that puts all mass on one level is 256 on it: 0 bits.
-    assert evaluation.bits_per_dim(5 * math.log(256), (5,), levels=256) == pytest.approx(0.0)
-    values = evaluation.bits_per_dim(torch.tensor([-1.0, -2.0]), (2,))
-    assert torch.allclose(values, torch.tensor([0.5, 1.0]) / math.log(2))
-
-
 @pytest.mark.parametrize("name", ["active_units", "kl_by_dimension", "reconstruction_error", "codes"])
 def test_bad_input(name):
     function = getattr(evaluation, name)

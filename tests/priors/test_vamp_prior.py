@@ -102,12 +102,12 @@ def test_fit_save_and_load(tmp_path):
 
 
 def test_evaluation_does_not_count_the_pseudo_inputs_as_particles():
-    from ppl_vae.evaluation.layout import layout
+    from ppl_vae.estimators.program_layout import program_layout
 
     posterior = posteriors.Normal(networks.MLP(SHAPE, [5], "tanh"), 2)
     few, many = (model(posterior, components) for components in (2, 400))
     cpu = torch.device("cpu")
-    assert layout(many, X, None, cpu).bytes < 2 * layout(few, X, None, cpu).bytes
+    assert program_layout(many, X, None, cpu).bytes < 2 * program_layout(few, X, None, cpu).bytes
 
 
 @pytest.mark.parametrize(

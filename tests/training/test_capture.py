@@ -4,6 +4,7 @@ import copy
 import functools
 import json
 import random
+import shutil
 import warnings
 
 import numpy as np
@@ -15,11 +16,11 @@ from instances import DISCRETE, every, instance, vae
 from torch import nn
 
 from ppl_vae import SVI, Reconstruction, fit, handlers, likelihoods, models, networks, posteriors, priors
+from ppl_vae.capture.graphs import NotCapturable
 from ppl_vae.objectives import Loss
 from ppl_vae.training import RunFolder, cost, steps
 from ppl_vae.training.capture import Captured
 from ppl_vae.training.checkpoint import load_checkpoint
-from ppl_vae.training.graphs import NotCapturable
 from ppl_vae.training.precision import half_products
 
 SHAPE = (1, 4, 4)
@@ -376,7 +377,7 @@ def test_long_trainings_are_captured_and_short_ones_are_not(monkeypatch):
     assert not cost.worth_capturing(mnist, (x,), steps=430)
     assert not cost.worth_capturing(digits, (x[:, :64].reshape(128, 1, 8, 8),), steps=300 * 12)  # make demo
     assert not cost.worth_capturing(mnist, (x,), steps=cost.FEW)
-    monkeypatch.setattr(cost.shutil, "which", lambda *_: None)
+    monkeypatch.setattr(shutil, "which", lambda *_: None)
     assert not cost.worth_capturing(mnist, (x,), steps=20 * 430)
 
 

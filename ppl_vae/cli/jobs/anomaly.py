@@ -10,7 +10,7 @@ import torch
 
 from ... import evaluation
 from ...checks import check_size
-from ...evaluation.anomaly import check_scores
+from ...statistics.scores import check_scores
 from ..arguments import UsageError
 from ..files import target, write_rows
 from ..run import Batch, Examples, plain

@@ -18,9 +18,9 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
 from ..distributions.multinomial import Multinomial
-from ..estimators.site import PARTICLES, Site
-from ..estimators.tracing import sites
-from .doors import prepare
+from .program_layout import prepare
+from .site import PARTICLES, Site, frames_of
+from .tracing import sites
 
 
 @dataclass(frozen=True)
@@ -55,16 +55,11 @@ def structure(model: Any, batch: tuple[Tensor, ...]) -> Structure:
     every = (*found.model.values(), *found.guide.values())
     if found.plate.name is None:
         raise ValueError("the model has no plate for its data; put them in pyro.plate('data', len(x))")
-    nesting = max(-frame.dim for site in every for frame in frames(site))
+    nesting = max(-frame.dim for site in every for frame in frames_of(site).values())
     latent = {site["name"]: found.is_local(site) for site in found.latent}
     arguments = {site["name"]: _argument(site["value"], batch) for site in found.observed}
     outside = tuple(name for name, inside in latent.items() if not inside)
     return Structure(found.plate, nesting, tuple(latent), outside, tuple(arguments), arguments)
-
-
-def frames(site: Site) -> list[Any]:
-    """The vectorised plates that a site stands in."""
-    return [frame for frame in site["cond_indep_stack"] if frame.vectorized]
 
 
 def _argument(value: Tensor, batch: tuple[Tensor, ...]) -> int | None:

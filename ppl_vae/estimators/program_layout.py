@@ -16,19 +16,19 @@ from pyro import poutine
 from torch import Tensor, nn
 
 from ..distributions.wrappers import is_delta
-from ..estimators.checking import loose_helper, subsampled_inside
-from ..estimators.particles import try_particles
-from ..estimators.site import Site, frames_of
-from ..estimators.sites import Sites
-from ..estimators.tracing import sites
+from ..models import Pair
 from ..trials import trial
-from .doors import prepare
+from .checking import loose_helper, subsampled_inside
+from .particles import try_particles
+from .site import Site, frames_of
+from .sites import Plate, Sites
+from .tracing import sites
 
 FEW = 2  # data of the run
 
 
 @dataclass(frozen=True)
-class Layout:
+class ProgramLayout:
     """Layout of a model and its guide.
 
     Attributes:
@@ -59,11 +59,7 @@ class Layout:
             raise ValueError(self.doubt)
 
     def piece(self, wanted: int, count: int) -> int:
-        """How many examples to run at a time, of ``count``.
-
-        Raises:
-            ValueError: the guide has codes of its own for another number of data.
-        """
+        """How many examples to run at a time, of ``count``; ValueError if the guide has codes for another number."""
         if self.own is not None and self.own != count:
             raise ValueError(
                 f"the guide has codes of its own for {self.own} data and was given {count}; evaluate it on the data it "
@@ -74,7 +70,22 @@ class Layout:
         return max(1, min(wanted, count, self.most or count))
 
 
-def layout(model: Any, x: Tensor, y: Tensor | None, device: torch.device) -> Layout:
+def prepare(model: Any, *batch: Tensor) -> None:
+    """Let a program that has not been run find its parameters on the batch."""
+    if isinstance(model, Pair) and not model.prepared:
+        model.prepare(*batch)
+
+
+def check_whole(plate: Plate, taken: int, given: int) -> None:
+    """ValueError unless the data plate holds all data that the program was given."""
+    if plate.name is not None and plate.size != taken:
+        raise ValueError(
+            f"the plate {plate.name} holds {plate.size} of the {given} examples given; the program must take every "
+            "example it is given, as in pyro.plate('data', N, subsample_size=len(x))"
+        )
+
+
+def program_layout(model: Any, x: Tensor, y: Tensor | None, device: torch.device) -> ProgramLayout:
     """Run guide and model once on the first data, or on all where they do not take fewer.
 
     A program that waits for its first batch is shown all data first.
@@ -95,11 +106,7 @@ def layout(model: Any, x: Tensor, y: Tensor | None, device: torch.device) -> Lay
             args, (sizes, (guide, traced)) = every, _measured(model, lambda: _all(model, every))
     plate = traced.plate
     given = len(args[0])
-    if plate.name is not None and plate.size != given:
-        raise ValueError(
-            f"the plate {plate.name} holds {plate.size} of the {len(x)} examples given; the program must take every "
-            "example it is given, as in pyro.plate('data', N, subsample_size=len(x))"
-        )
+    check_whole(plate, given, len(x))
     held = {frames_of(site)[plate.name].size for site in guide.values() if plate.name in frames_of(site)}
     own = next(iter(held - {given, -1}), None if alone or plate.name is None else given)
     frames = [frame for site in (*guide.values(), *traced.model.values()) for frame in frames_of(site).values()]
@@ -110,7 +117,7 @@ def layout(model: Any, x: Tensor, y: Tensor | None, device: torch.device) -> Lay
     if complete and (own is None or not alone):
         with trial(*every):
             sites(model.model, model.guide, args, 1)  # which says how model and guide differ
-    return Layout(
+    return ProgramLayout(
         nesting=nesting,
         shared=tuple(name for name, site in latent.items() if not traced.is_local(site)),
         own=own,

@@ -6,7 +6,8 @@ from torch import nn
 from torch.fx.experimental.proxy_tensor import make_fx
 
 from ppl_vae import SVI, VAE, likelihoods, networks, posteriors, priors
-from ppl_vae.training import capture, graphs, products
+from ppl_vae.capture import graphs, products
+from ppl_vae.training import capture
 
 pytestmark = pytest.mark.skipif(not torch.backends.mkldnn.is_available(), reason="PyTorch was built without oneDNN")
 

@@ -8,7 +8,6 @@ floor, sqrt(2 tr(S^2)) for the covariance S of the mean.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -108,12 +107,3 @@ def jackknife(values: Tensor, floor: Tensor | float = 0.0) -> tuple[Tensor, Tens
     left, count = values[1:], len(values) - 1
     error = ((left - left.mean()).square().sum() * (count - 1) / count).sqrt()
     return values[0], error.clamp(min=torch.as_tensor(floor).to(error))
-
-
-def mean_and_variance(p: Any, draws: int) -> tuple[Tensor, Tensor]:
-    """Mean and variance of every entry of a distribution, from so many draws where they are not known."""
-    try:
-        return p.mean, p.variance
-    except (NotImplementedError, AttributeError):
-        sample = p.sample((draws,))
-        return sample.mean(0), sample.var(0)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import warnings
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from ..checks import check_size
+from .finite import check_finite
 
 
 def linear_probe(z: Tensor, y: Tensor, test_z: Tensor, test_y: Tensor) -> float:
@@ -79,24 +81,14 @@ def _checked(*given: Tensor) -> tuple[tuple[np.ndarray, np.ndarray], tuple[np.nd
     for name, codes, labels in (("z", z, y), ("test_z", test_z, test_y)):
         if codes.ndim != 2 or labels.shape != codes.shape[:1] or not len(codes):
             raise ValueError(f"{name} must be codes (N, dim) with a label each, not {codes.shape} and {labels.shape}")
-        bad = np.flatnonzero(~np.isfinite(codes).all(1))
-        if len(bad):
-            raise ValueError(f"{name} holds {len(bad)} codes that are NaN or infinite, the first in row {bad[0]}")
+        check_finite(name, torch.from_numpy(codes), "codes")
     if z.shape[1] != test_z.shape[1]:
         raise ValueError(f"test_z must have codes of size {z.shape[1]}, not {test_z.shape[1]}")
     return (z, as_classes("y", y)), (test_z, as_classes("test_y", test_y))
 
 
 def as_classes(name: str, labels: np.ndarray) -> np.ndarray:
-    """Labels as classes: whole numbers, whatever their dtype.
-
-    Raises:
-        ValueError: a label that is no whole number.
-
-    Example:
-        >>> as_classes("y", np.array([1.0, 3.0]))
-        array([1, 3])
-    """
+    """Labels as classes: whole numbers, whatever their dtype; ValueError for a label that is none."""
     if labels.dtype.kind != "f":
         return labels
     odd = labels[~(np.isfinite(labels) & (labels == np.floor(labels)))]

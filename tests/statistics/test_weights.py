@@ -6,13 +6,14 @@ import warnings
 import numpy as np
 import pyro
 import pytest
+import scipy.stats
 import torch
 from pyro import distributions as dist
 from torch import nn
 
 from ppl_vae import evaluation
 from ppl_vae.evaluation import LogLikelihood, log_likelihood, pareto_khat, trusted_khat
-from ppl_vae.evaluation.weights import known_error, summarize
+from ppl_vae.statistics.weights import known_error, summarize
 
 with warnings.catch_warnings():
     warnings.simplefilter("ignore", FutureWarning)
@@ -219,3 +220,48 @@ def test_errors_of_gaps_that_rest_on_the_weights_are_left_out():
     )
     assert fine.count("+-") == 5 and heavy.count("+-") == 3 and "log_likelihood 1.000, elbo 1.000 +- 0.707" in heavy
     assert "not known" in heavy and "not known" not in fine
+
+
+def test_an_outlying_weight_is_noticed():
+    log_w = torch.zeros(1000, 1)
+    log_w[0] = 12.0
+    value, stderr, ess, khat = summarize(log_w)
+    assert ess < 1.1 and khat > 0.7 and stderr > 0.9
+
+
+def test_summaries_in_closed_form():
+    log_w = torch.tensor([[1.0, 2.0, 3.0, 0.0]]).T.log()
+    value, stderr, ess, _ = (t.item() for t in summarize(log_w))
+    assert value == pytest.approx(math.log(6 / 4)) and ess == pytest.approx(36 / 14)
+    sd = np.std([1, 2, 3, 0], ddof=1)
+    assert stderr == pytest.approx(sd / 1.5 / 2)
+    shifted = [t.item() for t in summarize(log_w - 5000)]
+    assert shifted[0] == pytest.approx(value - 5000) and shifted[1:3] == pytest.approx([stderr, ess], rel=1e-4)
+    value, stderr, ess, khat = (t.item() for t in summarize(torch.zeros(1, 1)))
+    assert (value, ess) == (0.0, 1.0) and math.isnan(stderr) and math.isnan(khat)
+
+
+@pytest.mark.parametrize("shape", [-0.3, 0.1, 0.5, 0.9])
+def test_khat_finds_the_shape_of_generalised_pareto_weights(shape):
+    weights = scipy.stats.genpareto.rvs(shape, size=(20_000, 60), random_state=1) + 1e-9
+    khat = pareto_khat(torch.as_tensor(weights).log()).numpy()
+    m = int(3 * math.sqrt(20_000))
+    tails = np.sort(weights, axis=0)[-m - 1 :]
+    by_scipy = [scipy.stats.genpareto.fit(t[1:] - t[0], floc=0)[0] for t in tails.T[:10]]
+    # The maximum likelihood estimate, shrunk by 10 / (m + 10) towards 0.5 as ours is.
+    shrunk = (m * np.array(by_scipy) + 5) / (m + 10)
+    assert np.abs(khat[:10] - shrunk).max() < 0.05
+    # A tail of a generalised Pareto is one of the same shape.
+    assert abs(khat.mean() - (m * shape + 5) / (m + 10)) < 4 * khat.std() / math.sqrt(60) + 0.01
+
+
+def test_khat_of_few_or_equal_weights():
+    assert pareto_khat(torch.zeros(24, 3)).isnan().all()
+    assert not (pareto_khat(torch.zeros(500, 3)) > 0.7).any()
+
+
+def test_weights_that_are_equal_but_for_rounding_are_trusted():
+    torch.manual_seed(0)
+    log_w = -95.0 + 1e-5 * torch.randn(200, 50)
+    assert (evaluation.pareto_khat(log_w) == -1).all()
+    assert (evaluation.pareto_khat(log_w + torch.randn(200, 50)) > -0.9).all()

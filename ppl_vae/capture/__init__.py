@@ -1,0 +1,1 @@
+"""Capture: tensor functions as graphs that are traced once, compiled where it pays, and replayed."""
