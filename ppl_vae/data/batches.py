@@ -9,7 +9,7 @@ process would get, with the noise those rows would have had.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -73,8 +73,8 @@ class Batches:
                 f"choose at most {len(self.split)}"
             )
         self.batch_size, self.seed, self.shuffle = batch_size, check_size("seed", seed, 0), shuffle
-        self.world = check_size("world", world)
-        self.rank, self.workers = check_size("rank", rank, 0), check_size("workers", workers, 0)
+        self.rank, self.world = check_size("rank", rank, 0), check_size("world", world)
+        self.workers = check_size("workers", workers, 0)
         if rank >= world:
             raise ValueError(f"rank must be below world = {world}, not {rank}")
         self.device = torch.device(device)
@@ -87,9 +87,7 @@ class Batches:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, ...]]:
         """The batches of one epoch, (x,) or (x, y) on the device, from batch index ``start`` on."""
-        check_size("epoch", epoch, 0)
-        check_size("start", start, 0)
-        return self._iterate(epoch, start)
+        return self._iterate(check_size("epoch", epoch, 0), check_size("start", start, 0))
 
     def _iterate(self, epoch: int, start: int) -> Iterator[tuple[Tensor, ...]]:
         noise, shape = self.split.noise, self.split.shape
@@ -115,30 +113,13 @@ class Batches:
         if self._held is not None:
             yield from (tuple(part.index_select(0, index) for part in self._held) for index in cuts)
             return
-        reader = _Reader(self.split, (_ITEMS, self.seed, epoch))
-        pinned = self.device.type == "cuda"
-        read: Any = map(reader.__getitem__, cuts)
+        fetch, pinned = partial(self.split.fetch, key=(_ITEMS, self.seed, epoch)), self.device.type == "cuda"
+        read: Any = map(fetch, cuts)
         if self.workers:
-            read = torch.utils.data.DataLoader(
-                reader,
-                sampler=[*cuts],
-                batch_size=None,
-                num_workers=self.workers,
-                pin_memory=pinned,
-                generator=torch.Generator().manual_seed(0),
-            )
+            options: dict[str, Any] = {"batch_size": None, "collate_fn": fetch, "pin_memory": pinned}
+            generator = torch.Generator().manual_seed(0)
+            read = torch.utils.data.DataLoader([*cuts], num_workers=self.workers, generator=generator, **options)
         yield from (tuple(part.to(self.device, non_blocking=pinned) for part in parts) for parts in read)
-
-
-@dataclass
-class _Reader(torch.utils.data.Dataset[tuple[Tensor, ...]]):
-    """What a reading process holds: ``reader[rows]`` is a batch without its fresh noise."""
-
-    split: Split
-    key: tuple[int, ...]
-
-    def __getitem__(self, rows: np.ndarray) -> tuple[Tensor, ...]:
-        return self.split.fetch(rows, self.key)
 
 
 def _fits(held: list[Tensor], device: torch.device) -> bool:

@@ -58,22 +58,12 @@ def check_drawn(levels: int | None, where: str, support: Any) -> None:
 
 
 def check_values(
-    x: Tensor,
-    rows: np.ndarray,
-    where: str,
-    support: Any = None,
-    missing: bool = False,
-    ours: bool = False,
+    x: Tensor, rows: np.ndarray, where: str, support: Any = None, missing: bool = False, ours: bool = False
 ) -> None:
-    """ValueError unless x is finite and inside the support.
+    """ValueError unless x (B, ...) is finite and inside the support, if there is one.
 
-    Args:
-        x: (B, ...) values.
-        rows: (B,) the numbers by which errors call them.
-        where: words that name the split.
-        support: the likelihood's support, or None for any real number.
-        missing: whether NaN is let through.
-        ours: whether the data came from ``load``, for the advice.
+    ``rows`` (B,) are the numbers by which errors call the rows, ``missing`` lets NaN through, and ``ours`` says for the
+    advice that the data came from ``load``.
     """
     if x.numel() == 0:
         return

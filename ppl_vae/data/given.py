@@ -63,24 +63,25 @@ class Items:
 def as_split(
     train: Any, *, part: str = "train", binarize: str = "none", seed: int = 0, name: str = "your data"
 ) -> Split:
-    """What a user may train on, as a ``Split``.
+    """What a user may train on, as a ``Split``, which takes the other arguments.
 
     The values are taken as they are. Torch tensors keep their floating dtype; numpy arrays and integers become
-    float32. uint8 pictures above 1 are refused, since they have to be scaled to [0, 1] first. Labels y become int64
-    where their dtype is integer or bool, and float32 where it is a floating one, whatever their values. Items of a
-    torch Dataset are asked for anew each time they are used, since it may augment them.
+    float32. Labels y become int64 where their dtype is integer or bool, and float32 where it is a floating one,
+    whatever their values. Items of a torch Dataset are asked for anew each time they are used, since it may augment
+    them.
 
     Args:
         train: a Split, a tensor or array x of shape (N, ...), a tuple (x,) or (x, y), or a torch Dataset with a length
             whose items are x, (x,) or (x, y).
-        part: "train", "valid" or "test".
-        binarize: as for ``Split``; "none" leaves a user's own data as they are.
-        seed: seed of the fixed draws.
+        part: see ``Split``, as for the arguments below.
+        binarize: "none" leaves a user's own data as they are.
+        seed: of the fixed draws.
         name: how errors call the data.
 
     Raises:
         TypeError: anything else.
-        ValueError: empty data, x and y of different lengths, a ``Data`` rather than one of its splits.
+        ValueError: empty data, x and y of different lengths, uint8 pictures that are not scaled to [0, 1], a ``Data``
+            rather than one of its splits.
 
     Example:
         >>> as_split((torch.rand(5, 3), [0, 1, 0, 1, 1]))

@@ -29,31 +29,20 @@ from torch.distributions import constraints
 from ..checks import check_size, nearest
 
 _TAKES = {
-    "real": "any finite number",
-    "positive": "numbers above 0",
-    "count": "the whole numbers 0, 1, 2, ...",
-    "binary": "0 and 1",
-    "categorical": "the whole numbers 0 to {}",
-    "ordinal": "the whole numbers 0 to {}",
+    **{"real": "any finite number", "positive": "numbers above 0", "count": "the whole numbers 0, 1, 2, ..."},
+    **{"binary": "0 and 1", "categorical": "the whole numbers 0 to {}", "ordinal": "the whole numbers 0 to {}"},
 }
 _LEVELLED = ("binary", "categorical", "ordinal")
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a table.
+    """One column of a table."""
 
-    Attributes:
-        name: its name; its number, counting from 0, where it has none.
-        kind: one of the six.
-        levels: L of a categorical or ordinal column, 2 of a binary one; None while it is not known, or has none.
-        words: what the levels are called in a file; None where it holds numbers.
-    """
-
-    name: str
+    name: str  # or its number, counting from 0
     kind: str = "real"
-    levels: int | None = None
-    words: tuple[str, ...] | None = None
+    levels: int | None = None  # 2 of a binary column; None where they are not known, or there are none
+    words: tuple[str, ...] | None = None  # what the levels are called in a file; None where it holds numbers
 
     @property
     def levelled(self) -> bool:
@@ -76,17 +65,7 @@ class Column:
 def parse_kinds(kinds: Any, names: Sequence[str] | int) -> tuple[Column, ...]:
     """Every column with its declared kind; those that the mapping leaves out are real.
 
-    Args:
-        kinds: a mapping from column names or numbers to kinds; text such as "age=positive,sex=binary"; the path of a
-            .yaml or .json file that holds such a mapping; or None.
-        names: the columns' names, or how many there are: then the mapping has numbers, or the names of all in order.
-
-    Raises:
-        ValueError: a column that is not there, an unknown kind, levels that make no sense.
-
-    Example:
-        >>> [column.kind for column in parse_kinds("age=positive,city=categorical(4)", ["age", "size", "city"])]
-        ['positive', 'real', 'categorical']
+    Where ``names`` says only how many columns there are, the mapping has numbers, or the names of all in order.
     """
     mapping = mapping_of(kinds)
     if isinstance(names, int):
@@ -112,9 +91,7 @@ def parse_kinds(kinds: Any, names: Sequence[str] | int) -> tuple[Column, ...]:
 
 
 def mapping_of(kinds: Any) -> Mapping[Any, Any]:
-    """Kinds as a mapping, whether they are one, text, a file or None."""
-    if kinds is None:
-        return {}
+    """Kinds as a mapping: one, text such as "age=positive,sex=binary", the path of a .yaml or .json file, or None."""
     if isinstance(kinds, str) and Path(kinds).suffix in (".json", ".yaml", ".yml"):
         import yaml
 
@@ -128,22 +105,22 @@ def mapping_of(kinds: Any) -> Mapping[Any, Any]:
     elif isinstance(kinds, str):
         pairs = [pair.partition("=") for pair in re.split(r",(?![^(]*\))", kinds) if pair.strip()]
         if not all(equals for _, equals, _ in pairs):
-            raise ValueError(
-                f"kinds={kinds!r} is not a mapping: wanted 'age=positive,sex=binary' or a .yaml or .json file"
-            )
+            wanted = "'age=positive,sex=binary' or a .yaml or .json file"
+            raise ValueError(f"kinds={kinds!r} is not a mapping: wanted {wanted}")
         found = {name.strip(): kind.strip() for name, _, kind in pairs}
         if len(found) < len(pairs):
             raise ValueError(f"kinds={kinds!r} names a column twice")
         return found
+    if kinds is None:
+        return {}
     if not isinstance(kinds, Mapping):
         raise ValueError(f"kinds must be a mapping from column to kind, such as {{'age': 'positive'}}, not {kinds!r}")
     return kinds
 
 
 def _number(key: Any) -> int | None:
-    if isinstance(key, int) and not isinstance(key, bool):
-        return key
-    return int(key) if isinstance(key, str) and key.isdecimal() else None
+    whole = key.isdecimal() if isinstance(key, str) else isinstance(key, int) and not isinstance(key, bool)
+    return int(key) if whole else None
 
 
 def _column(name: str, spelled: Any) -> Column:
@@ -183,7 +160,7 @@ class Table(constraints.Constraint):
 
     def check(self, value: Tensor) -> Tensor:
         """Whether each entry of value (..., D) fits."""
-        low, high, whole = (t.to(value.device) for t in (self._low, self._high, self._whole))
+        low, high, whole = (limit.to(value.device) for limit in (self._low, self._high, self._whole))
         return (value >= low) & (value <= high) & value.isfinite() & (~whole | (value == value.floor()))
 
     def __repr__(self) -> str:

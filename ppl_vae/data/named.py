@@ -34,11 +34,7 @@ SIZES = {"celeba": 64, "omniglot": 28}  # usual in the literature; the files are
 
 
 def open_named(name: str, root: Path, download: bool, size: int | tuple[int, int] | None) -> Source:
-    """Source of a named set.
-
-    Raises:
-        ValueError: files that are absent or damaged.
-    """
+    """Source of a named set."""
     if name == "digits":
         from sklearn.datasets import load_digits
 

@@ -39,13 +39,10 @@ class Reader(Protocol):
 
 
 class Array:
-    """Reader of a numpy array, memory-mapped or not: (N, ...) numbers to float32, pictures channels first.
+    """Reader of a numpy array (N, ...) of numbers; uint8 (N, H, W) or (N, H, W, C) are pictures, channels first.
 
-    Args:
-        array: (N, ...) integers, booleans or floats. uint8 of shape (N, H, W) is read as (N, 1, H, W) and of shape
-            (N, H, W, C) as (N, C, H, W).
-        path: the .npy file behind a memory map: a worker process maps it again instead of being sent a copy, and after
-            ``stream`` rows are read from it.
+    ``path`` is the .npy file behind a memory map: a worker process maps it again instead of being sent a copy, and
+    after ``stream`` rows are read from it.
     """
 
     dtype = torch.float32
@@ -99,20 +96,16 @@ class Array:
 
 @dataclass
 class Pictures:
-    """Reader of N pictures that are decoded when read.
+    """Reader of pictures that are decoded when read: ``open_picture`` gives the PIL image of a row.
 
-    Args:
-        open_picture: function of a row number that returns a PIL image.
-        count: N.
-        mode: PIL mode, "L" (one channel) or "RGB".
-        size: (H, W) of the pictures, or of what they become; a square is cut from the middle, another shape stretched.
-        resize: whether pictures are brought to ``size``; without it, another size is an error.
+    With ``resize`` pictures are brought to ``size``, a square cut from the middle, another shape stretched; without it
+    another size is an error.
     """
 
     open_picture: Callable[[int], Any]
     count: int
-    mode: str
-    size: tuple[int, int]
+    mode: str  # "L" (one channel) or "RGB"
+    size: tuple[int, int]  # (H, W)
     resize: bool
     dtype: torch.dtype = torch.float32
 
@@ -149,11 +142,6 @@ class Pictures:
 
 class Rows:
     """The rows ``index`` of a reader as float tensors, read when indexed.
-
-    Example:
-        >>> rows = Rows(Array(np.arange(12.0).reshape(6, 2)), index=np.array([5, 0, 1]))
-        >>> len(rows), tuple(rows.shape), rows[0].tolist(), rows[1:].tolist()
-        (3, (3, 2), [10.0, 11.0], [[0.0, 1.0], [2.0, 3.0]])
 
     Args:
         reader: what reads the source.
@@ -211,10 +199,7 @@ class Rows:
 
     def load(self) -> Tensor:
         """Everything, as one float32 tensor."""
-        x = torch.empty(self.shape, dtype=torch.float32)
-        for rows, block in blocks(self):
-            x[int(rows[0]) : int(rows[0]) + len(rows)] = block
-        return x
+        return filled(torch.empty(self.shape, dtype=torch.float32), blocks(self))
 
 
 def blocks(x: Tensor | Rows, rows: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, Tensor]]:
@@ -226,25 +211,26 @@ def blocks(x: Tensor | Rows, rows: np.ndarray | None = None) -> Iterator[tuple[n
         yield at, x[start:stop] if rows is None else x[at]
 
 
+def filled(out: Tensor, found: Iterable[tuple[np.ndarray, Tensor]]) -> Tensor:
+    """``out`` with blocks of rows that follow each other put in their places."""
+    for rows, block in found:
+        out[int(rows[0]) : int(rows[0]) + len(rows)] = block
+    return out
+
+
 def moments(found: Iterable[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """Mean, standard deviation and count of the entries of blocks (B, ...) that are not NaN: float64 (...)."""
     total = squares = count = torch.zeros((), dtype=torch.float64)
     for block in found:
         block = block.cpu().double()
-        total = total + block.nansum(0)
-        squares = squares + block.square().nansum(0)
+        total, squares = total + block.nansum(0), squares + block.square().nansum(0)
         count = count + (~block.isnan()).sum(0)
-    mean = total / count.clamp(min=1)
-    return mean, (squares / count.clamp(min=1) - mean.square()).clamp(min=0).sqrt(), count
+    mean, square = total / count.clamp(min=1), squares / count.clamp(min=1)
+    return mean, (square - mean.square()).clamp(min=0).sqrt(), count
 
 
 def positions(which: int | slice | Sequence[int] | np.ndarray | Tensor, count: int) -> np.ndarray:
-    """Row numbers in 0..count-1 as (B,) int64, from whatever indexes rows.
-
-    Example:
-        >>> positions(slice(-2, None), 5).tolist(), positions(-1, 5).tolist()
-        ([3, 4], [4])
-    """
+    """Row numbers in 0..count-1 as (B,) int64, from whatever indexes rows."""
     if isinstance(which, slice):
         return np.arange(*which.indices(count), dtype=np.int64)
     index = which.detach().cpu().numpy() if isinstance(which, Tensor) else np.asarray(which)
@@ -257,12 +243,7 @@ def positions(which: int | slice | Sequence[int] | np.ndarray | Tensor, count: i
 
 
 def to_float(value: Any, where: str) -> Tensor:
-    """A user's numbers as a float tensor: torch floats keep their dtype, all else becomes float32, values unchanged.
-
-    Raises:
-        TypeError: not numbers.
-        ValueError: uint8 pictures that were not scaled to [0, 1].
-    """
+    """A user's numbers as a float tensor: torch floats keep their dtype, all else becomes float32, values unchanged."""
     if not isinstance(value, Tensor | np.ndarray | np.generic | float | int):
         hint = "; give it transform=torchvision.transforms.ToTensor()" if hasattr(value, "convert") else ""
         raise TypeError(f"{where} must be a tensor or an array of numbers, not {type(value).__name__}{hint}")

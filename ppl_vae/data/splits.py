@@ -22,7 +22,7 @@ from ..supports import allows_missing, entry
 from .checks import check_drawn, check_unit, check_values, is_binary, is_unit
 from .labels import Labels, ReadLabels
 from .noise import PARTS, Noise
-from .rows import BLOCK, Rows, blocks, moments, positions
+from .rows import BLOCK, Rows, blocks, filled, moments, positions
 
 MODES = ("auto", "none", "static", "dynamic")
 _MEAN_ROWS = 20_000  # a streamed split's mean is taken over so many evenly spaced rows
@@ -88,21 +88,18 @@ class Split:
         if self.levels is None and self.binarize in ("auto", "none"):
             return
         noise = Noise((self.seed, PARTS.index(self.part)), self.levels)
-        fresh = self.part == "train" and self.binarize != "static"
         if not isinstance(self.x, Rows):
             if self.levels is None and all(is_binary(block) for _, block in blocks(self.x)):
                 return  # drawing 0s and 1s leaves them as they are
             for _, block in blocks(self.x):
                 check_unit(block, self.where)
-        if fresh:
+        if self.part == "train" and self.binarize != "static":
             self.noise = noise
         elif isinstance(self.x, Rows):
             self.x = Rows(self.x.reader, self.x.index, self.x.scale, noise, self.where)
         else:
-            drawn = torch.empty_like(self.x)
-            for rows, block in blocks(self.x):
-                drawn[int(rows[0]) : int(rows[0]) + len(rows)] = noise.fixed(block.cpu(), rows)
-            self.x = drawn
+            drawn = ((rows, noise.fixed(block.cpu(), rows)) for rows, block in blocks(self.x))
+            self.x = filled(torch.empty_like(self.x), drawn)
 
     @property
     def where(self) -> str:
@@ -128,9 +125,8 @@ class Split:
         return len(self.x)
 
     def __repr__(self) -> str:
-        labelled = ", labelled" if self.labelled else ""
-        shape = tuple(self.shape)
-        return f"Split({self.part}, {len(self)} rows of {shape}{labelled}, binarize={self.binarize!r})"
+        what = f"{len(self)} rows of {tuple(self.shape)}{', labelled' * self.labelled}"
+        return f"Split({self.part}, {what}, binarize={self.binarize!r})"
 
     @cached_property
     def _drawable(self) -> bool:
@@ -151,14 +147,10 @@ class Split:
             )
 
     def fetch(self, rows: np.ndarray, key: tuple[int, ...] = ()) -> tuple[Tensor, ...]:
-        """Rows without fresh noise: (x,) or (x, y). Streamed rows are checked as they come.
+        """Rows at positions (B,) int64 without fresh noise: (x,) or (x, y). Streamed rows are checked as they come.
 
-        Args:
-            rows: (B,) int64 positions in this split.
-            key: what the items of an augmenting torch Dataset depend on, such as (seed, epoch).
-
-        Raises:
-            ValueError: a split that ``resolve`` has yet to decide about.
+        Items of an augmenting torch Dataset depend on ``key``, such as (seed, epoch). A split that ``resolve`` has yet
+        to decide about raises ValueError.
         """
         self.check_resolved()
         if isinstance(self.x, Rows):
@@ -175,10 +167,7 @@ class Split:
         return (x,) if self.y is None or own is None else (x, own)
 
     def take(self, which: int | slice | Sequence[int] | np.ndarray | Tensor) -> tuple[Tensor, ...]:
-        """Rows as the model sees them, (x,) or (x, y), under the draw fixed for each row.
-
-        Raises:
-            ValueError: a split that ``resolve`` has yet to decide about.
+        """Rows as the model sees them, (x,) or (x, y), under the draw fixed for each row; ValueError as ``fetch``.
 
         Example:
             >>> Split(torch.eye(3)).take(slice(0, 2))[0].shape
@@ -213,10 +202,7 @@ class Split:
         return [value.to(dtype) for value in moments(block for _, block in blocks(self.x, rows))[:2]]
 
     def resolve(self, support: constraints.Constraint | None) -> Split:
-        """This split with ``binarize="auto"`` decided by what the likelihood can emit.
-
-        Args:
-            support: the likelihood's support. On {0, 1} "auto" becomes "dynamic", otherwise "none".
+        """This split with ``binarize="auto"`` decided by the likelihood's support: on {0, 1} "dynamic", else "none".
 
         Example:
             >>> Split(torch.rand(4, 2), binarize="auto").resolve(constraints.boolean).binarize
@@ -234,18 +220,12 @@ class Split:
     def check(
         self, support: constraints.Constraint | None = None, needs_labels: bool = False, missing: bool = False
     ) -> None:
-        """Raise unless a model of this support can be trained on this split.
+        """Raise ValueError unless a model of this support (None: any real number) can be trained on this split.
 
-        A split whose ``binarize`` is still "auto" is checked as ``resolve`` makes it. One in memory is checked
-        throughout; a streamed one on its first rows (up to 1,000), and from then on each batch as it is read.
-
-        Args:
-            support: the likelihood's support, or None for any real number.
-            needs_labels: whether the model needs y.
-            missing: whether NaN means a missing entry, to be let through, whatever the support.
-
-        Raises:
-            ValueError: an empty split, NaN or infinity, values outside the support, labels missing.
+        An empty split, NaN or infinity, values outside the support, and labels missing where ``needs_labels`` are
+        refused; ``missing`` lets NaN through, whatever the support. A split whose ``binarize`` is still "auto" is
+        checked as ``resolve`` makes it. One in memory is checked throughout; a streamed one on its first rows (up to
+        1,000), and from then on each batch as it is read.
         """
         missing = missing or allows_missing(support)
         if len(self) == 0 or self.shape.numel() == 0:
