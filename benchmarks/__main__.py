@@ -1,10 +1,10 @@
-"""Peers and ppl_vae on the same work, in turn, in one process.
+"""Other libraries and ppl_vae on the same workloads, taking turns in one process.
 
-    python -m benchmarks --quick --json OUT          the main work in under three minutes
-    python -m benchmarks --json OUT --plot OUT.png   every work at one and two threads, memory, and time to quality
+    python -m benchmarks --quick --json OUT          the main workload in under three minutes
+    python -m benchmarks --json OUT --plot OUT.png   every workload at one and two threads, memory, and time to quality
 
-``{"rows": [{"work", "system", "seconds_per_100_steps", "ratio_to_floor", ...}]}``, the main work first. A ratio is that
-of two rounds of the same turn; the median and the quartiles over the turns are given.
+``{"rows": [{"work", "system", "seconds_per_100_steps", "ratio_to_floor", ...}]}``, the main workload first. A
+ratio compares two rounds of the same turn; the median and the quartiles over the turns are given.
 """
 
 import argparse
@@ -17,18 +17,18 @@ import torch
 from . import extra, measure, works
 
 QUICK = ("floor", "floor-onednn", "ppl_vae", "ppl_vae-bf16", "hand-written", "hand-written-compiled", *measure.MLP_ONLY)
-BUILDING, MEASURING = 90.0, 130.0  # seconds from the start until when systems and turns are added
+BUILDING, MEASURING = 90.0, 130.0  # seconds after the start; later, no system is built and no turn begun
 
 
 def main():
     parser = argparse.ArgumentParser(prog="python -m benchmarks")
-    parser.add_argument("--quick", action="store_true", help="the main work alone, in under three minutes")
+    parser.add_argument("--quick", action="store_true", help="only the main workload, in under three minutes")
     parser.add_argument("--json", help="file to write")
     parser.add_argument("--plot", help=".png to write")
     parser.add_argument("--data-root", default="../shared/data")
     parser.add_argument("--threads", type=int, nargs="*", help="1 2, or 2 when quick")
     parser.add_argument("--repeats", type=int, default=20)
-    parser.add_argument("--only", nargs="*", help="names of works")
+    parser.add_argument("--only", nargs="*", help="names of workloads")
     parser.add_argument("--systems", nargs="*", choices=measure.SYSTEMS)
     parser.add_argument("--child-memory", help=argparse.SUPPRESS)
     args = parser.parse_args()
@@ -47,7 +47,7 @@ def main():
 
 
 def quick(args, root):
-    """The main work with every system that is there."""
+    """The main workload with every system that is installed."""
     began = time.monotonic()
     threads = (args.threads or [2])[0]
     torch.set_num_threads(threads)
@@ -66,7 +66,7 @@ def quick(args, root):
 
 
 def full(args, chosen, root):
-    """Every work at every number of threads, then memory, likelihood, streaming and time to quality."""
+    """Every workload at every number of threads, then memory, likelihood, streaming and time to quality."""
     rows, skipped = [], dict(works.ABSENT)
     for threads in args.threads or (2, 1):
         torch.set_num_threads(threads)
@@ -88,7 +88,7 @@ def full(args, chosen, root):
 
 
 def show(rows):
-    """A table."""
+    """Print a table."""
     print(f"  {'system':<24}{'s/100 steps':>12}{'x floor':>9}   quartiles     peak MiB")
     for row in rows:
         low, high = row["ratio_spread"]

@@ -1,17 +1,17 @@
-"""Autoencoders side by side on the jobs people use them for, everything else equal; PCA is the baseline.
+"""Compare autoencoders on the tasks they are used for, everything else equal; PCA is the baseline.
 
     python -m benchmarks.autoencoders [--data digits|mnist] [--data-root ../shared/data] [--epochs N] [--json out.json]
 
-The same network (one hidden layer of 256 for digits, 512-256 for MNIST), data in [0, 1], Adam 1e-3 falling to 0 as a
-cosine, seed 0. Digits have 8 codes and MNIST 32; sparse models have four times as many, of which k-sparse keeps 8 or
-32. All figures are of the test split:
+The same network (one hidden layer of 256 for digits, 512-256 for MNIST), data in [0, 1], Adam 1e-3 with a cosine
+schedule to 0, seed 0. Digits have 8 codes and MNIST 32; sparse models have four times as many, of which k-sparse keeps
+8 or 32. All figures are of the test split:
 
     error    squared error of the reconstruction, summed over pixels, mean over examples
     probe    accuracy of a logistic regression from codes to labels, learned on at most 10,000 training examples
-    kNN      accuracy of the vote of the 5 nearest of the same codes
-    gain     decibels nearer to the clean image after Normal noise of standard deviation 0.3
-    AUROC    of telling a digit, left out of a second training, by the error (VAE: by -log p(x))
-    seconds  of the first training
+    kNN      accuracy of 5 nearest neighbours among the same codes
+    gain     decibels by which denoising lowers the error of Normal noise of standard deviation 0.3
+    AUROC    of detecting a digit left out of a second training, by the error (VAE: by -log p(x))
+    seconds  time of the first training
 """
 
 import argparse
@@ -48,7 +48,7 @@ NOISE = 0.3
 
 
 class PCA(nn.Module, models.Codec):
-    """Principal components behind the interface of the autoencoders."""
+    """Principal components with the interface of an autoencoder."""
 
     def __init__(self, dim, shape):
         super().__init__()
@@ -101,7 +101,7 @@ def makers(dim, shape, hidden, epochs):
 
 
 def trained(make, train, epochs):
-    """A model, and the seconds of its training."""
+    """A trained model, and the seconds of its training."""
     torch.manual_seed(0)
     model, began = make(), time.perf_counter()
     if isinstance(model, PCA):
@@ -148,7 +148,7 @@ def main():
     rows = {}
     for name in args.only or offered:
         if name not in offered:
-            sys.exit(f"--only {name!r} is no row; choose from {', '.join(offered)}")
+            sys.exit(f"--only {name!r} is not a row; choose from {', '.join(offered)}")
         print(f"{len(rows) + 1} of {len(args.only or offered)}: {name}", file=sys.stderr)
         rows[name] = row(offered[name], digits, normal, args.held_out, epochs)
     print("| model | codes | error | probe | kNN | gain, dB | AUROC | seconds |\n|---|---|---|---|---|---|---|---|")

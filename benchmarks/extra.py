@@ -1,4 +1,4 @@
-"""What is not a training step: the likelihood's cost, streamed data's memory, and the time to a given quality."""
+"""Measurements other than training steps: cost of the likelihood, memory of streamed data, time to a given quality."""
 
 import json
 import statistics
@@ -30,7 +30,7 @@ print(json.dumps({"imported_mib": before, "peak_mib": peak_mib()}))
 
 
 def everything(root):
-    """All of it, as entries of the result."""
+    """All of these, as entries of the result."""
     out = {"likelihood": likelihood(), "streamed": streamed()}
     if root:
         out["seconds_to_nll_100"] = quality(root)
@@ -40,7 +40,7 @@ def everything(root):
 
 
 def likelihood(images=1000, particles=5000, memory=2**28, repeats=2):
-    """K = 5000 log-likelihood, in turn with its own matrix products; in seconds for 1000 images."""
+    """K = 5000 log-likelihood, taking turns with its own matrix products; in seconds for 1000 images."""
     model = ours.vae(works.MAIN)
     x = works.rows(works.MAIN, None)[:images]
     rounds = {
@@ -66,7 +66,7 @@ def _decoder_products(images, particles):
 
 
 def streamed(gib=2.0):
-    """Peak resident memory of an epoch over a file that is larger."""
+    """Peak resident memory of an epoch over a file larger than it."""
     rows = int(gib * 2**30) // (784 * 4)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "rows.npy"

@@ -1,16 +1,16 @@
-"""What random codes decode to: plain autoencoder, one with noise on its code, a VAE and a RAE, with the same network.
+"""Decode random codes: plain autoencoder, one with noise on its code, VAE and RAE, all with the same network.
 
     python -m benchmarks.generation [--data digits|mnist] [--data-root ../shared/data] [--epochs N] [--out x.png]
 
 The VAE's codes (Bernoulli likelihood, dynamic binarization) are drawn from its prior, those of the regularized
-autoencoder from its mixture of 10 Normals fitted to the training data's codes; the other two have nothing to draw from,
-so they too are given a Normal fitted to those codes. Prints a table and draws the pictures side by side, data first:
+autoencoder from its mixture of 10 Normals, fitted to the codes of the training data; the other two have no prior, so
+their codes are drawn from a Normal fitted in the same way. Prints a table and plots the pictures, data first:
 
-    continuity    largest over mean change of the picture in 50 steps between the codes of two test examples, median
-    midway        share of the pictures half-way on these lines that the classifier recognises
-    near          share of 2000 draws as near to the training data as 95 % of the test data are
-    recognised    share that a classifier is as sure of as it is of 95 % of the test data
-    variety       effective share of the classes that these show
+    continuity    largest / mean change of the picture over 50 steps between the codes of two test examples, median
+    midway        share of the pictures half-way along these lines that the classifier recognises
+    near          share of 2000 draws that are as near to the training data as 95 % of the test data
+    recognised    share for which a classifier is as confident as for 95 % of the test data
+    variety       effective share of the classes among these
 """
 
 import argparse

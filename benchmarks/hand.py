@@ -1,7 +1,7 @@
-"""What a careful user writes by hand in PyTorch, and the floor below everything: the bare matrix products.
+"""The VAE hand-written in PyTorch, and the floor: the matrix products alone.
 
-The loop keeps the data in memory, draws an index permutation an epoch, computes the loss from logits, and uses fused
-Adam with gradients set to None. Compiled, its loss function goes through ``torch.compile``.
+The loop keeps the data in memory, draws one index permutation per epoch, computes the loss from logits, and uses fused
+Adam with gradients set to None. In the compiled version the loss function goes through ``torch.compile``.
 """
 
 import math
@@ -44,7 +44,7 @@ def _convolutional(work):
 
 
 class ByHand(nn.Module):
-    """Encoder, decoder and the loss of the work, without any library of distributions but torch's."""
+    """Encoder, decoder and loss of the workload, with no library but torch."""
 
     def __init__(self, work):
         super().__init__()
@@ -95,7 +95,7 @@ def _normal(z, mean, scale):
 
 
 def loop(work, x, compiled=False):
-    """A round of the loop written by hand."""
+    """A round of the hand-written loop."""
     torch.manual_seed(0)
     model = ByHand(work)
     optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
@@ -144,7 +144,7 @@ def torchvision_loop(work, x):
 
 
 def floor(work, x, product=torch.mm):
-    """The step's matrix products (or convolutions) alone, forward and backward, on numbers that do not matter."""
+    """The step's matrix products (or convolutions) alone, forward and backward, on arbitrary numbers."""
     if work.image:
         return _convolutions(work, x)
     many = work.batch * work.particles
@@ -165,7 +165,7 @@ def floor(work, x, product=torch.mm):
 
 
 def onednn_floor(work, x):
-    """The floor by oneDNN, which captured steps use on AMD's processors and PyTorch's float32 products never do."""
+    """The floor by oneDNN, which captured steps use on AMD processors and PyTorch's float32 products never use."""
     from ppl_vae.training.products import onednn_is_faster
 
     if not onednn_is_faster():

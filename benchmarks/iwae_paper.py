@@ -5,7 +5,7 @@ K = 5000 on all 10,000 images. Published (Burda et al. 2016): VAE 86.76 at k = 1
 
     python -m benchmarks.iwae_paper --data-root DIR --particles 1 --out runs/iwae-1
 
-Meant for a GPU. The same command goes on where it was stopped; ``--passes 3`` stops after i = 2.
+Meant for a GPU. The same command continues a stopped run; ``--passes 3`` stops after i = 2.
 """
 
 import argparse
@@ -28,7 +28,7 @@ def main():
     parser.add_argument("--samples", type=int, default=5000, help="K of the NLL")
     parser.add_argument("--out", default="runs/iwae-paper")
     chosen = parser.parse_args()
-    mnist = data.load("mnist", root=chosen.data_root, binarize="dynamic", valid=1)  # all but one image, the fewest
+    mnist = data.load("mnist", root=chosen.data_root, binarize="dynamic", valid=1)  # the fewest allowed
     torch.manual_seed(chosen.seed)
     vae = VAE(
         priors.Normal(50),

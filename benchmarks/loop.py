@@ -1,10 +1,10 @@
-"""Training cost of ``ppl_vae.fit`` against the plain in-memory PyTorch loop, side by side in one process.
+"""Training cost of ``ppl_vae.fit`` against a plain in-memory PyTorch loop, in one process.
 
     python -m benchmarks.loop [--data-root ../shared/data] [--threads 2] [--repeats 5] [--steps 300]
 
 Both train the same network on the same MNIST with dynamic binarization, batch 128, fused Adam, in fp32. The plain loop
-is what a careful user writes by hand: data in memory, index shuffling, no DataLoader. Rounds alternate; the ratio of a
-round's two times is what to read, since machines drift.
+keeps the data in memory and shuffles indices, without DataLoader. Rounds alternate; read the ratio of a round's two
+times, since the machine's speed drifts.
 """
 
 import argparse

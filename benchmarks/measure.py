@@ -1,4 +1,4 @@
-"""Timing systems in turn, so that a machine that slows down slows all of them, and reading off ratios."""
+"""Time systems that take turns, so that a machine that slows down slows all of them, and compute ratios."""
 
 import json
 import statistics
@@ -25,22 +25,22 @@ SYSTEMS = {
     "pyro-tutorial": peers.tutorial,
     "torchvision-loader": hand.torchvision_loop,
 }
-"""Makers of rounds: ``make(work, x)`` gives a function that trains on the rows x once."""
+"""Systems by name: ``make(work, x)`` returns a function that trains on the rows x once."""
 
 MLP_ONLY = ("pythae", "pyroved", "pyro-tutorial", "torchvision-loader")
 
 
 def offered(work):
-    """Systems that can do a work: peers do the plain VAE over vectors."""
+    """Systems that can run a workload: other libraries run only the plain VAE over vectors."""
     plain = work.prior == "normal" and work.particles == 1 and not work.image
     left_out = (() if plain else MLP_ONLY) + (("floor-onednn",) if work.image else ())
     return [name for name in SYSTEMS if name not in left_out]
 
 
 def build(work, names, root, say, seconds=None):
-    """Rounds by system, each warmed up once; those that cannot be built are named with the reason.
+    """Rounds by system, each warmed up once; and the reasons why others were skipped.
 
-    After ``seconds`` no further system is begun.
+    After ``seconds`` no further system is built.
     """
     started = time.perf_counter()
     x = works.rows(work, root)
@@ -56,7 +56,7 @@ def build(work, names, root, say, seconds=None):
             round_()
         except ImportError as error:
             skipped[name] = f"not installed ({error})"
-        except Exception as error:  # a peer that does not work with these versions must not end the run
+        except Exception as error:  # a library that fails with these versions must not end the run
             skipped[name] = f"{type(error).__name__}: {str(error).splitlines()[0] if str(error) else ''}"
         else:
             rounds[name] = round_
@@ -66,7 +66,7 @@ def build(work, names, root, say, seconds=None):
 
 
 def interleave(rounds, repeats):
-    """Seconds of each round by system: one round of every system in turn, starting with another one each time."""
+    """Seconds of each round by system: one round of every system per turn, starting with another one each time."""
     names = list(rounds)
     seconds = {name: [] for name in names}
     for repeat in range(repeats):
@@ -79,7 +79,7 @@ def interleave(rounds, repeats):
 
 
 def table(work, seconds, threads):
-    """A row for each system: its time, and the ratio to the floor's of the same turn with its quartiles."""
+    """A row for each system: its time, and its ratio to the floor in the same turn, with quartiles."""
     out = []
     for name, times in seconds.items():
         ratios = sorted(t / f for t, f in zip(times, seconds["floor"], strict=True))
@@ -99,14 +99,14 @@ def table(work, seconds, threads):
 
 
 def peak_memory(work, name, threads):
-    """Peak resident MiB of a process of its own that trains ten rounds on made-up rows."""
+    """Peak resident MiB of a separate process that trains ten rounds on random rows."""
     command = [sys.executable, "-m", "benchmarks", "--child-memory", name, "--only", work.name, "--threads", threads]
     done = subprocess.run([str(word) for word in command], capture_output=True, text=True)
     return json.loads(done.stdout.splitlines()[-1])["mib"] if done.returncode == 0 else None
 
 
 def child_memory(work, name):
-    """What ``peak_memory`` runs."""
+    """The process that ``peak_memory`` starts."""
     round_ = SYSTEMS[name](work, works.rows(work, None))
     for _ in range(10):
         round_()
@@ -114,7 +114,7 @@ def child_memory(work, name):
 
 
 def peak_mib():
-    """Peak resident memory of this process (VmHWM); getrusage's figure would start at the parent's."""
+    """Peak resident memory of this process (VmHWM); getrusage would start at the parent's peak."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return next(int(line.split()[1]) / 1024 for line in lines if line.startswith("VmHWM"))
 

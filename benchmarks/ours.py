@@ -1,17 +1,17 @@
-"""ppl_vae on a work: ``fit``'s own loop, a round being an epoch of it."""
+"""ppl_vae on a workload: the loop of ``fit``; a round is one epoch."""
 
 import torch
 
 from ppl_vae import SVI, VAE, estimators, likelihoods, networks, posteriors, priors
 from ppl_vae.data import as_split
 from ppl_vae.training.fit import default_settings
-from ppl_vae.training.loop import Run
 from ppl_vae.training.processes import Processes
 from ppl_vae.training.progress import Log
+from ppl_vae.training.run import Run
 
 
 def vae(work):
-    """The work's model."""
+    """The workload's model."""
     softplus = {"activation": "softplus"}
     encoder = (networks.Conv if work.image else networks.MLP)(work.shape, work.hidden, **softplus)
     decoder = type(encoder).decoder(work.dim, work.hidden[::-1], work.shape, **softplus)
@@ -26,7 +26,7 @@ def vae(work):
 
 
 def estimator(work):
-    """IWAE where it is there; its products are those of the K-sample ELBO, which stands in for it otherwise."""
+    """IWAE if this version has it; otherwise the K-sample ELBO, whose matrix products are the same."""
     if work.particles == 1:
         return estimators.MeanFieldELBO()
     return getattr(estimators, "IWAE", estimators.TraceELBO)(num_particles=work.particles)
@@ -43,10 +43,10 @@ def loop(work, x, precision="fp32", compiled=True):
     log = Log(False, 0, 0, None)
 
     def round_():
-        run._train_epoch(log, lambda: False)
+        run.loop.train_epoch(log, lambda: False)
 
     round_()
-    if compiled and run.steps.captured is None:
-        raise RuntimeError(f"steps were not captured: {run.steps.why_eager}")
+    if compiled and not run.loop.steps.captured:
+        raise RuntimeError(f"steps were not captured: {run.loop.steps.why_eager}")
     round_.model = objective.model
     return round_

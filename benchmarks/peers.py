@@ -1,7 +1,7 @@
-"""Other libraries on the main work, each through its own trainer with the settings its documentation shows.
+"""Other libraries on the main workload, each with its own trainer and the settings of its documentation.
 
 All get the same binary rows, network, batch size, Adam at 1e-3, and no validation, checkpoints or output during a
-round. A library that is not installed raises ImportError, and is skipped by name.
+round. A library that is not installed raises ImportError and is skipped.
 """
 
 import contextlib
@@ -128,5 +128,5 @@ def pythae(work, x):
         trainer = BaseTrainer(model=model, train_dataset=rows, training_config=training)
         trainer.prepare_training()
         logging.disable(logging.NOTSET)
-    trainer.callback_handler.callbacks = []  # the progress bar, which would draw for every batch
+    trainer.callback_handler.callbacks = []  # removes the progress bar, which updates at every batch
     return lambda: trainer.train_step(1)

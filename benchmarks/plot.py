@@ -1,4 +1,4 @@
-"""The rows as bars: time over the floor's, a row of panels for each work and one of them for each number of threads."""
+"""Bar charts of time / floor: a row of panels for each workload, a panel for each number of threads."""
 
 import matplotlib
 
@@ -7,7 +7,7 @@ import matplotlib.pyplot as plt
 
 
 def bars(rows, path):
-    """Write a .png with a panel for every work and number of threads."""
+    """Write a .png with a panel for every workload and number of threads."""
     works = list(dict.fromkeys(row["work"] for row in rows))
     threads = sorted({row["threads"] for row in rows})
     most = max(len({row["system"] for row in rows if row["work"] == work}) for work in works)

@@ -1,9 +1,9 @@
-"""Priors side by side on MNIST, everything else equal: test log-likelihood after 10 epochs.
+"""Compare priors on MNIST, everything else equal: test log-likelihood after 10 epochs.
 
     python -m benchmarks.priors [--data-root ../shared/data] [--epochs 10] [--jobs 2] [--only normal vamp-prior]
 
 The network of the IWAE paper (784-200-200, tanh), 50 codes, Bernoulli likelihood with dynamic binarization, Adam 1e-3,
-batch 128, seed 0, closed-form KL where there is one. Each prior takes the natural posterior of its support. Figures are
+batch 128, seed 0, closed-form KL where one is known. Each prior gets the natural posterior of its support. Figures are
 of the first 1000 test images with K = 1000 importance weights.
 """
 

@@ -1,7 +1,7 @@
-"""The works that systems are compared on: one network, data set and objective each, written down as numbers.
+"""The workloads of the benchmark: network, data set and objective of each.
 
 Every network is 784-400-20 or a 64x64 convolutional one with softplus between the layers, a Normal posterior, a
-Bernoulli likelihood and Adam at 1e-3. Data are binarized beforehand, so that no system's step pays for it.
+Bernoulli likelihood and Adam at 1e-3. Data are binarized beforehand, outside the timed steps.
 """
 
 from dataclasses import dataclass
@@ -12,15 +12,15 @@ import torch
 
 @dataclass(frozen=True)
 class Work:
-    """One comparison.
+    """One workload.
 
     Attributes:
-        name: what the rows are called.
-        batch: examples a step.
+        name: name in the results.
+        batch: examples per step.
         prior: "normal", "mixture" (10 components) or "dirichlet" (with a Dirichlet posterior).
         particles: K of the importance-weighted bound; 1 is the ELBO with the KL in closed form where there is one.
         image: whether x is a (1, 64, 64) picture for convolutions, else 784 numbers.
-        steps: steps of one round, which is an epoch to the systems.
+        steps: steps of one round; to the systems a round is an epoch.
     """
 
     name: str
@@ -50,7 +50,7 @@ ABSENT = {"vq-vae": "ppl_vae has no VQ-VAE yet"}
 
 
 def rows(work, root, steps=None):
-    """Binary rows for one round of the work: MNIST where it lies under ``root``, else noise of the same shape."""
+    """Binary rows for one round of the workload: MNIST if it is under ``root``, else noise of the same shape."""
     count = work.batch * (steps or work.steps)
     generator = torch.Generator().manual_seed(0)
     if work.image:

@@ -1,4 +1,4 @@
-"""One digit is left out of the training data; what the model cannot reconstruct is likely to be that digit.
+"""Anomaly detection: one digit is not in the training data, so its images have large reconstruction errors.
 
 python examples/anomaly.py
 """

@@ -1,8 +1,8 @@
-"""A decoder with Bayesian weights, global latents of a Pyro program, beside the same decoder with point weights.
+"""A decoder with Bayesian weights (global latents of a Pyro program), compared with one with point weights.
 
-Both are one model; the weights' guide is Pyro's AutoNormal (a posterior) or AutoDelta (the most probable weights). The
-yardstick is the log posterior-predictive density of images held out, log E_q(weights) p(x | weights). A posterior that
-takes the weights for independent need not win; a high k-hat says that its figure is likely too low.
+The model is the same; the guide of the weights is Pyro's AutoNormal (a posterior) or AutoDelta (the most probable
+weights). They are compared by the log posterior-predictive density of held-out images, log E_q(weights) p(x | weights).
+A posterior with independent weights need not win; a high k-hat says that its figure is probably too low.
 
 python examples/bayesian_decoder.py
 """

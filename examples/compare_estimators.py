@@ -1,4 +1,4 @@
-"""Which ELBO estimator? One VAE of real digits under several, on one yardstick, and the signal in their gradients.
+"""Compare ELBO estimators on one VAE of real digits: test log-likelihood, and signal-to-noise ratio of the gradients.
 
 python examples/compare_estimators.py
 """
@@ -9,7 +9,7 @@ import torch
 
 from ppl_vae import SVI, VAE, compare, data, estimators, evaluation, fit, likelihoods, networks, posteriors, priors
 
-# 1. Train the same model, from the same weights and in the same order, under each: a table, curves and report.html.
+# 1. Train the same model with each, from the same weights and in the same order of data; writes a table and a report.
 table = compare(
     data="digits",
     out=Path("runs/estimators"),
@@ -25,7 +25,7 @@ print("test log-likelihood, nats an example, mean and standard error over seeds:
 for row in table.means:
     print(f"  {row['setting']:<24} {row['log_likelihood']:8.2f} +- {row['log_likelihood_stderr']:.2f}")
 
-# 2. At fixed parameters: more particles drown the encoder's signal under IWAE and raise it under DReG.
+# 2. At fixed parameters: with more particles the encoder's signal-to-noise ratio falls with IWAE and rises with DReG.
 digits = data.load("digits", binarize="dynamic")
 vae = VAE(
     prior=priors.Normal(8),

@@ -1,4 +1,4 @@
-"""Counts: which likelihood fits, Poisson, negative binomial, or one of them with extra zeros?
+"""Which likelihood fits counts best: Poisson, negative binomial, or one of them with extra zeros?
 
 python examples/count_data.py
 """
@@ -7,7 +7,7 @@ import torch
 
 from ppl_vae import SVI, VAE, data, evaluation, fit, likelihoods, networks, posteriors, priors
 
-digits = data.load("digits", scale="none", binarize="none")  # every pixel counts the ink in a 4 x 4 block, 0 to 16
+digits = data.load("digits", scale="none", binarize="none")  # a pixel is the number of dark points in a 4 x 4 block
 train, test = (split.x.flatten(1) for split in (digits.train, digits.test))
 
 for family in (

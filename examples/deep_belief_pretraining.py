@@ -1,4 +1,4 @@
-"""A deep autoencoder as it was first trained: a stack of RBMs, one after the other, then unrolled and fine-tuned.
+"""Pre-train a deep autoencoder as a stack of RBMs, then unroll and fine-tune it (Hinton and Salakhutdinov 2006).
 
 python examples/deep_belief_pretraining.py
 """
@@ -15,11 +15,11 @@ def error(model):
     return evaluation.reconstruction_error(model, digits.test.x).mean().item()
 
 
-# Layer by layer, each machine by contrastive divergence on the mean codes of the one below.
+# Layer by layer: each RBM is trained by contrastive divergence on the mean codes of the RBM below.
 torch.manual_seed(0)
 net = models.DeepBeliefNet(dim=8, shape=digits.shape, hidden=[100, 50], pretrain=10)
-for stage, epochs in Reconstruction(net).layers():
-    history = fit(stage, digits.train, epochs=epochs, **training)
+for stage in Reconstruction(net).stages()[:-1]:
+    history = fit(stage.objective, digits.train, epochs=stage.epochs, **training)
     first, last = (row["train"]["squared_error"] for row in (history.rows[0], history.rows[-1]))
     print(f"machine: squared error of its input {first:.2f} in the first epoch, {last:.2f} in the last")
 
@@ -28,7 +28,7 @@ log_p = (-net.layers[0].free_energy(digits.test.x.round()) - log_z).mean().item(
 print(f"black and white test images under the first machine: {log_p:.1f} nats (log Z +- {stderr:.2f})")
 print("images drawn from the net:", tuple(net.sample(16, steps=200).shape))
 
-# Unrolled and fine-tuned, beside the same autoencoder from random weights.
+# Unrolled and fine-tuned, compared with the same autoencoder from random weights.
 pretrained = net.unroll()
 print(f"pre-trained: squared error of test images {error(pretrained):.2f}")
 random = models.DeepBeliefNet(dim=8, shape=digits.shape, hidden=[100, 50], pretrain=0)

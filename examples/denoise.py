@@ -1,4 +1,4 @@
-"""A denoising autoencoder learns to undo a corruption, and does so on digits it has not seen.
+"""A denoising autoencoder learns to undo a corruption, here tested on new digits.
 
 python examples/denoise.py
 """

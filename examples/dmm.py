@@ -1,8 +1,8 @@
-"""A deep Markov model of ragged sequences (Krishnan et al. 2017), in Pyro's words: z_1 -> z_2 -> ..., x_t from z_t.
+"""A deep Markov model of sequences of unequal lengths (Krishnan et al. 2017) in Pyro: z_1 -> z_2 -> ..., x_t from z_t.
 
-The data are simulated: a light three lamps wide goes round a ring of eight, one way or the other, for 4 to 8 steps, and
-some lamps fail. Sequences are padded to 8 steps; masks leave the padding out of model and guide. The guide reads x
-backwards, q(z_t | z_{t-1}, x_t ... x_T). Annealing scales the latent sites alone, in model and guide.
+The data are simulated: a light three lamps wide moves around a ring of eight, in either direction, for 4 to 8 steps,
+and some lamps fail. Sequences are padded to 8 steps; masks remove the padding from model and guide. The guide reads x
+backwards, q(z_t | z_{t-1}, x_t ... x_T). KL annealing scales only the latent sites, in model and guide.
 
 python examples/dmm.py
 """
@@ -64,7 +64,7 @@ class DMM(nn.Module):
 
     def guide(self, x, lengths):
         pyro.module("dmm", self)
-        # Each sequence the other way round, its padding kept at the end: row t of `back` is row length - 1 - t.
+        # Reverse each sequence but keep its padding at the end: row t of `back` is row length - 1 - t.
         back = (lengths[:, None] - 1 - torch.arange(STEPS)).remainder(STEPS)[..., None]
         hidden = self.rnn(x.gather(1, back.expand_as(x)))[0].gather(1, back.expand(-1, -1, HIDDEN))
         z = self.z_0

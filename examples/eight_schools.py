@@ -1,10 +1,10 @@
-"""Rubin's eight schools: guides of a hierarchical model, centred and not, judged by k-hat and by calibration.
+"""Rubin's eight schools: guides of a hierarchical model, centred and non-centred, checked by k-hat and calibration.
 
-The posterior of mu and tau is known on a grid, and theta given both is Normal, so the exact posterior is at hand. Two
-figures judge a guide: k-hat of log p(y, theta, tau, mu) - log q(theta, tau, mu), one weight a draw of all latents
-together, which above 0.7 says that q misses mass; and the ranks of exact draws among the guide's, which are uniform if
-its marginals are right. evaluation.calibration.sbc simulates data instead, and refuses this model: its latents are
-global and an autoguide is fitted to one data set. The classes that read the ranks are the same.
+The posterior of mu and tau is computed on a grid, and theta given both is Normal, so exact posterior draws are known.
+Two checks of a guide: k-hat of log p(y, theta, tau, mu) - log q(theta, tau, mu), with one weight for each joint draw of
+all latents; above 0.7, q misses mass. And the ranks of exact draws among the guide's draws, which are uniform if its
+marginals are right. evaluation.calibration.sbc, which simulates data, refuses this model: its latents are global, and
+an autoguide is fitted to one data set. The classes that evaluate the ranks are the same.
 
 python examples/eight_schools.py
 """
@@ -60,7 +60,7 @@ def main(num_ranks=400, draws_each=99):
         for family in (AutoNormal, AutoMultivariateNormal, AutoIAFNormal):
             torch.manual_seed(0)
             program = models.Program(model, family(model))
-            # The autoguide has a code for each school, so their order stays as it is.
+            # The autoguide has a latent for each school, so the schools stay in order.
             objective = SVI(program, estimators.TraceELBO(num_particles=10))
             fit(objective, (Y, SIGMA), epochs=300, lr=0.05, schedule="cosine", shuffle=False, progress=False)
             with torch.no_grad():

@@ -1,7 +1,7 @@
-"""How right is the guide? NUTS on the codes of a trained decoder, the gold posterior, beside the guide's q(z | x).
+"""How good is the guide? Compare its q(z | x) with NUTS, the gold standard, on the codes of a trained decoder.
 
-The figures are of single test digits: mean and sd of both codes under NUTS and under the guide, and the Pareto k-hat
-of the guide's importance weights, which above 0.7 says that the guide misses mass that NUTS finds.
+For single test digits: mean and standard deviation of both codes under NUTS and under the guide, and the Pareto k-hat
+of the guide's importance weights; above 0.7 the guide misses mass that NUTS finds.
 
 python examples/gold_posterior.py
 """

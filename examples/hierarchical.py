@@ -1,4 +1,4 @@
-"""A hierarchy of two latents, z2 -> z1 -> x, as a Pyro program of one's own with its own guide, q(z1 | x) q(z2 | z1).
+"""A hierarchy of two latents, z2 -> z1 -> x, as your own Pyro program, with the guide q(z1 | x) q(z2 | z1).
 
 python examples/hierarchical.py
 """
@@ -51,7 +51,7 @@ print("validation ELBO by epoch:", [round(row["valid"]["elbo"], 2) for row in hi
 for name, value in evaluation.evaluate(program, digits.test, num_particles=500).items():
     print(f"{name:>22}: {value:.3f}" if isinstance(value, float) else f"{name:>22}: {value}")
 
-# Annealed importance sampling asks the guide for nothing; bidirectional bounds say how exact it is.
+# Annealed importance sampling does not use the guide; bidirectional bounds say how exact it is.
 x = digits.test.resolve(dist.constraints.boolean).take(slice(0, 20))[0]
 settings = {"num_chains": 8, "num_temperatures": 60, "leapfrog": 4}
 print("20 digits, importance sampling:   ", evaluation.log_likelihood(program, x, num_particles=2000))

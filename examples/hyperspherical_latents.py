@@ -1,4 +1,4 @@
-"""Codes on a sphere: a uniform prior on S^2 and a power spherical posterior, beside a Normal of the same size.
+"""Codes on a sphere: a uniform prior on S^2 and a power spherical posterior, compared with a Normal of the same size.
 
 python examples/hyperspherical_latents.py
 """

@@ -1,9 +1,9 @@
-"""Latent Dirichlet allocation in Pyro's words: the topic of every word is summed out, an encoder gives q(doc_topics).
+"""Latent Dirichlet allocation as a Pyro program: the topic of every word is summed out; an encoder gives q(doc_topics).
 
-Beside topic_model.py, which models the counts of a document at once: here each word has a topic of its own, in the
-plates "words" and "documents", and topics are global latents. Pyro's TraceEnum_ELBO sums over the word topics inside
-our SVI. ``fit`` gives batches with the documents in front, (B, words); the program turns them, so that plates of words
-(dim -2) and documents (dim -1) are where Pyro's own example has them.
+topic_model.py models the word counts of a document; here each word has its own topic, in the plates "words" and
+"documents", and topics are global latents. Pyro's TraceEnum_ELBO sums over the word topics inside our SVI. ``fit``
+gives batches (B, words); the program transposes them, so that words are at dim -2 and documents at dim -1, as in Pyro's
+example.
 
 python examples/lda.py
 """

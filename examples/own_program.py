@@ -1,4 +1,4 @@
-"""A Pyro program of one's own behind the same training and evaluation: probabilistic PCA with a learned noise scale.
+"""Train and evaluate your own Pyro program: probabilistic PCA with a learned noise scale.
 
 python examples/own_program.py
 """

@@ -1,4 +1,4 @@
-"""A linear autoencoder is PCA; a deep one does better with as many numbers, here as scikit-learn transformers.
+"""A linear autoencoder equals PCA; a deep one of the same code size does better. Here as scikit-learn transformers.
 
 python examples/pca_vs_autoencoder.py
 """

@@ -1,6 +1,6 @@
-"""The semi-supervised VAE M2 (Kingma et al. 2014) in Pyro's own words: digits, 100 of them labelled.
+"""The semi-supervised VAE M2 (Kingma et al. 2014) as a Pyro program: digits, 100 of them labelled.
 
-The label y is observed or latent; where latent, it is summed out. One step takes a batch of each kind:
+The label y is observed or latent; a latent y is summed out. One step takes a batch of each kind:
 
     -ELBO(x, y) - alpha log q(y | x)                  of labelled digits
     -ELBO(x) = -E_q(y | x) [ELBO(x, y) - log q(y | x)]   of the others
@@ -27,7 +27,7 @@ def network(size_in, size_out):
 
 
 def join(x, y):
-    """x and y side by side; either may have particles or values of y in front."""
+    """x and y concatenated; either may have leading dimensions for particles or values of y."""
     lead = torch.broadcast_shapes(x.shape[:-1], y.shape[:-1])
     return torch.cat([x.expand(*lead, -1), y.expand(*lead, -1)], -1)
 

@@ -1,4 +1,4 @@
-"""A table of mixed kinds with cells missing: the VAE fills them in better than means and most frequent values do.
+"""A table with columns of several kinds and missing cells: a VAE imputes them better than means and modes do.
 
 python examples/table_with_missing.py
 """

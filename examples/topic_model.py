@@ -19,7 +19,7 @@ words = vectorizer.get_feature_names_out()
 
 
 class LogCounts(networks.MLP):
-    """Encoder of log(1 + counts), which tames long documents."""
+    """Encoder of log(1 + counts), so that long documents do not dominate."""
 
     def forward(self, x):
         return super().forward(x.log1p())
@@ -36,7 +36,7 @@ weights = vae.likelihood.head.layer.weight.detach()  # (words, topics)
 distinct = weights - weights.mean(1, keepdim=True)
 for topic in range(TOPICS):
     print(f"topic {topic}:", ", ".join(words[i] for i in distinct[:, topic].topk(8).indices))
-# A bag's probability counts its orders; perplexity is of the words one after the other.
+# The Multinomial counts all orders of the words; perplexity is of one order, so that count is removed.
 orders = (counts.sum(1) + 1).lgamma() - (counts + 1).lgamma().sum(1)
 bound = (evaluation.elbo(vae, counts).elbo - orders).sum() / counts.sum()
 print(f"{len(counts)} documents, {len(words)} words, perplexity at most {(-bound).exp():.0f}")

@@ -1,9 +1,9 @@
-"""Corruptions c(x' | x) of the data or of a code: what an encoder, or a decoder, sees in training in place of x.
+"""Corruptions c(x' | x) of the data or of a code: the input of an encoder, or a decoder, in training instead of x.
 
     Gaussian:         x' = x + s e,  e ~ N(0, I)
     relative:         the same with E|s e|^2 = r R^2,  R^2 = mean |x - mean x|^2 over the batch
     masking:          each entry becomes 0 with probability r
-    salt and pepper:  each entry becomes, with probability r, the lowest or the highest value, each as often
+    salt and pepper:  each entry becomes, with probability r, the lowest or the highest value, equally often
 
 All draws come from torch's generators, entry by entry.
 """
@@ -23,7 +23,7 @@ __all__ = ["Corruption", "Gaussian", "Masking", "RelativeGaussian", "SaltAndPepp
 
 
 class Corruption(Part):
-    """Base of the corruptions: a call gives one draw."""
+    """Base of the corruptions; a call returns one draw."""
 
     @abstractmethod
     def forward(self, x: Tensor) -> Tensor:
@@ -62,7 +62,7 @@ class Masking(Corruption):
     """Sets each entry to 0 with a given probability.
 
     Args:
-        rate: that probability.
+        rate: the probability.
 
     Raises:
         ValueError: a rate outside [0, 1].
@@ -88,10 +88,10 @@ class Masking(Corruption):
 
 
 class RelativeGaussian(Corruption):
-    """Adds independent Normal noise that is scaled by how far the batch is spread.
+    """Adds independent Normal noise, scaled to the spread of the batch.
 
-    R is the root mean square distance of the batch's examples from their centre. The gradient passes through it, so
-    that codes cannot outgrow the noise.
+    R is the root mean square distance of the batch's examples from their centre. The gradient passes through R,
+    so codes cannot escape the noise by growing.
 
     Args:
         noise: mean squared length of the noise as a share of R^2.
@@ -121,10 +121,10 @@ class RelativeGaussian(Corruption):
 
 
 class SaltAndPepper(Corruption):
-    """Sets each entry with a given probability to the lowest or the highest value, by the toss of a coin.
+    """Sets each entry, with a given probability, to the lowest or the highest value, with equal chances.
 
     Args:
-        rate: that probability.
+        rate: the probability.
         low: the lowest value.
         high: the highest value.
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import functools
 import math
+from abc import abstractmethod
 from collections.abc import Callable
 from typing import Any
 
@@ -21,7 +22,7 @@ from pyro.poutine.runtime import effectful
 from torch import Tensor, nn
 
 from .checks import check_size
-from .parts import Recorded
+from .parts import Abstract, Recorded
 
 __all__ = ["Cyclical", "Linear", "LocalParameters", "register", "scale_latents"]
 
@@ -91,7 +92,15 @@ def check_beta(beta: Any) -> None:
         raise ValueError(f"beta must be a finite number of at least 0, not {beta!r}")
 
 
-class Linear(Recorded):
+class Schedule(Abstract, Recorded):
+    """Base of the schedules for beta."""
+
+    @abstractmethod
+    def __call__(self, step: int) -> float:
+        """Value at an optimizer step, counted from 0."""
+
+
+class Linear(Schedule):
     """Schedule that goes linearly from ``start`` to ``end`` over ``steps`` optimizer steps and stays there.
 
     The warm-up of Bowman et al. 2016 and Sonderby et al. 2016.
@@ -110,7 +119,7 @@ class Linear(Recorded):
         return self.start + (self.end - self.start) * min(step / self.steps, 1.0)
 
 
-class Cyclical(Recorded):
+class Cyclical(Schedule):
     """Schedule of repeated linear ramps: each ``period`` rises for ``ramp`` of its length, then stays at ``end``.
 
     Source: Fu et al. 2019, "Cyclical annealing schedule".

@@ -1,4 +1,4 @@
-"""Trial runs: programs run once to see what they do, which leaves nothing behind."""
+"""Trial runs of programs that leave no trace: random states and buffers are restored."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from . import randomness
 
 @contextmanager
 def trial(*batch: Any) -> Iterator[None]:
-    """Inside, programs run as they would; afterwards generators and layers' buffers are as they were before.
+    """Context in which programs may run; at its end random states and layers' buffers are restored.
 
     Args:
-        batch: arguments of the programs, whose device is theirs.
+        batch: arguments of the programs; their device's generator is restored too.
 
     Example:
         >>> layer, before = nn.BatchNorm1d(2), torch.get_rng_state()

@@ -432,7 +432,7 @@ def test_a_beta_without_meaning_is_refused_when_built():
         estimator = instance("estimators", (name, 0))
         if estimator.unit_beta:
             for beta in (2.0, lambda step: 1.0, torch.tensor(1.0)):
-                with pytest.raises(ValueError, match=f"{name} has a meaning only at beta = 1"):
+                with pytest.raises(ValueError, match=f"{name} is defined only at beta = 1"):
                     SVI(twin(priors.Normal(2)), estimator, beta)
 
 
@@ -451,7 +451,7 @@ def test_a_site_summed_out_of_the_model_alone_has_no_beta():
     pair = SimpleNamespace(model=model, guide=lambda x: None)
     for estimator in (pyro.infer.TraceEnum_ELBO(max_plate_nesting=1), estimators.Enum()):
         assert SVI(programs(pair), estimator)(X[:, 0]).value.isfinite()
-        with pytest.raises(ValueError, match="beta has no meaning for site z"):
+        with pytest.raises(ValueError, match="beta is not defined for site z"):
             SVI(programs(pair), estimator, beta=2.0)(X[:, 0])
 
 

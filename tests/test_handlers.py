@@ -125,7 +125,7 @@ def test_beta_on_one_side_alone_is_refused(side, beta):
     pair = LinearGaussian()
     programs = {"model": pair.model, "guide": pair.guide}
     programs[side] = scale_latents(programs[side], beta)
-    with pytest.raises(ValueError, match="site z is scaled by a tensor in only one|wrap model and guide whole"):
+    with pytest.raises(ValueError, match="site z is scaled by a tensor in only one|wrap all of model and guide"):
         TraceELBO().terms(programs["model"], programs["guide"], X)
 
 

@@ -1,12 +1,14 @@
-"""The shell: ``ppl-vae train | evaluate | sample | reconstruct | interpolate | compare | report | list`` and the jobs.
+"""The shell: ``ppl-vae train``, ``ppl-vae evaluate`` and every other file of ``jobs``.
 
-A flag is read off a signature, a part off its folder's ``__all__``; nothing is listed twice. A mistake of the user's
-costs one line on standard error and exit code 2; a mistake of ours shows its traceback.
+A job is a function whose signature is its flags, a part is read off its folder's ``__all__``; nothing is listed twice.
+A mistake of the user's costs one line on standard error and exit code 2; a mistake of ours shows its traceback.
 """
 
 from __future__ import annotations
 
 import contextlib
+import importlib
+import inspect
 import os
 import sys
 import warnings
@@ -66,7 +68,7 @@ def _warned(message: Warning | str, *_: object, **__: object) -> str:
 def _run(argv: list[str]) -> int:
     from ..checks import did_you_mean
     from .arguments import UsageError, top_help
-    from .flags import SUMMARIES
+    from .flags import commands
 
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(top_help(), end="")
@@ -76,15 +78,36 @@ def _run(argv: list[str]) -> int:
 
         print(__version__)
         return 0
-    if argv[0] not in SUMMARIES:
-        choices = ", ".join(SUMMARIES)
-        raise UsageError(f"{argv[0]} is no command; choose from {choices}{did_you_mean(argv[0], SUMMARIES)}")
-    from .commands import COMMANDS
-
+    if argv[0] not in commands():
+        choices = ", ".join(commands())
+        raise UsageError(f"{argv[0]} is no command; choose from {choices}{did_you_mean(argv[0], commands())}")
     try:
-        return COMMANDS[argv[0]](argv[1:])
+        _call(*argv)
     except SystemExit as done:  # argparse, after --help
         return int(done.code or 0)
+    return 0
+
+
+def _call(command: str, *argv: str) -> None:
+    """Run a job with what its flags say; an argument whose annotation is a class of ours is made from its own."""
+    from .arguments import read_all, words
+    from .flags import flags_of
+    from .settings import Settings, Words, settled, with_file
+
+    flags = flags_of(command)
+    given = with_file(words(command, argv), flags)
+    own = {name: flag for name, flag in flags.items() if flag.group == "flags"}
+    values = {own[name].argument: value for name, value in read_all(own, given).items()}
+    job = getattr(importlib.import_module(f".jobs.{command}", __package__), command)
+    for name, parameter in inspect.signature(job, eval_str=True).parameters.items():
+        what = parameter.annotation
+        if what is Settings:
+            values[name] = settled(given)
+        elif what is Words:
+            values[name] = {name: typed for name, typed in given.items() if name not in own}
+        elif inspect.isclass(what) and what.__module__.startswith(__name__):
+            values[name] = what(**{argument: values.pop(argument) for argument in inspect.signature(what).parameters})
+    job(**values)
 
 
 def _complain(message: str, code: int = 2) -> int:

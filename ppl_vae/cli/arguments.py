@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import ast
 import shutil
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
@@ -10,19 +11,10 @@ from typing import Any, NoReturn
 
 from ..checks import did_you_mean
 from . import catalog
-from .catalog import ROLES
-from .flags import (
-    FLAGS,
-    FROM_DATA,
-    SUMMARIES,
-    Flag,
-    compare_flags,
-    load_options,
-    objective,
-    option_flags,
-    train_flags,
-)
-from .kinds import Kind
+from .catalog import Option
+from .flags import FROM_DATA, commands, flags_of, job, load_options, objective, option_flags, with_parts
+from .kinds import Kind, word
+from .source import summary
 
 
 class UsageError(ValueError):
@@ -33,11 +25,12 @@ class _Parser(argparse.ArgumentParser):
     """argparse without its usage dump and without its guesses at abbreviated flags."""
 
     def __init__(self, **kwargs: Any) -> None:
-        width = min(shutil.get_terminal_size().columns, 120)
         super().__init__(
             allow_abbrev=False,
             argument_default=argparse.SUPPRESS,
-            formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(prog, max_help_position=30, width=width),
+            formatter_class=lambda prog: argparse.RawDescriptionHelpFormatter(
+                prog, max_help_position=30, width=_width()
+            ),
             **kwargs,
         )
 
@@ -52,17 +45,6 @@ class _Parser(argparse.ArgumentParser):
         raise UsageError(message.replace("argument --", "--").replace("argument ", ""))
 
 
-WITH_PARTS = {"train": train_flags, "compare": compare_flags}
-"""The commands that take the parts' options, and their other flags."""
-
-
-def flags_of(command: str) -> dict[str, Flag]:
-    """Flags of a command by name, without the parts' own options."""
-    if command in WITH_PARTS:
-        return WITH_PARTS[command]()
-    return {flag.name: flag for flag in FLAGS[command]}
-
-
 def words(command: str, argv: Sequence[str]) -> dict[str, list[str]]:
     """The flags given on a command line and the words behind each.
 
@@ -70,11 +52,10 @@ def words(command: str, argv: Sequence[str]) -> dict[str, list[str]]:
         UsageError: an unknown flag or one without its words.
         SystemExit: after ``--help``.
     """
-    parser = _parser(command)
-    argv = [f"--{catalog.canonical(word[2:])}" if word.startswith("--") else word for word in argv]
-    namespace, extra = parser.parse_known_args(argv)
+    argv = [f"--{catalog.canonical(given[2:])}" if given.startswith("--") else given for given in argv]
+    namespace, extra = _parser(command).parse_known_args(argv)
     if extra:
-        known = [*flags_of(command), *(option_flags() if command in WITH_PARTS else ())]
+        known = [*flags_of(command), *(option_flags() if with_parts(command) else ())]
         raise UsageError(_unknown(command, extra[0].partition("=")[0], known))
     return {name: [value] if isinstance(value, str) else value for name, value in vars(namespace).items()}
 
@@ -91,21 +72,16 @@ def read(flag: str, kind: Kind, given: Sequence[str]) -> Any:
         raise UsageError(f"--{flag} {error}") from None
 
 
-def values(command: str, argv: Sequence[str]) -> dict[str, Any]:
-    """Every flag's value, for a command other than train."""
-    given = words(command, argv)
-    return {
-        name: read(name, flag.kind, given[name]) if name in given else flag.default
-        for name, flag in flags_of(command).items()
-    }
+def read_all(flags: Mapping[str, Option], given: Mapping[str, Sequence[str]]) -> dict[str, Any]:
+    """Every flag's value by name: that of the words behind it, else its default."""
+    return {n: read(n, flag.words, given[n]) if n in given else flag.default for n, flag in flags.items()}
 
 
 def _unknown(command: str, flag: str, known: Sequence[str]) -> str:
     if not flag.startswith("-"):
         return f"{flag!r} is one word too many for ppl-vae {command}; every flag starts with --"
-    name = flag.lstrip("-")
-    role, dot, _ = name.partition(".")
-    if dot and role in (*ROLES, "data", "objective"):
+    role, dot, _ = flag.lstrip("-").partition(".")
+    if dot and role in (*catalog.roles(), "data", "objective"):
         own = sorted(f"--{other}" for other in known if other.startswith(f"{role}."))
         close = did_you_mean(flag, own)
         return f"{flag} is unknown; " + (f"choose from {', '.join(own)}{close}" if own else f"{role} has no options")
@@ -115,7 +91,8 @@ def _unknown(command: str, flag: str, known: Sequence[str]) -> str:
 
 def top_help() -> str:
     """What ``ppl-vae --help`` prints."""
-    rows = "\n".join(f"  {name:<12} {text}" for name, text in SUMMARIES.items())
+    summaries = {command: summary(job(command)[1]).rstrip(".") for command in commands()}
+    rows = "\n".join(f"  {command:<12} {text[0].lower()}{text[1:]}" for command, text in summaries.items())
     return (
         "usage: ppl-vae COMMAND ...\n\nVariational autoencoders as probabilistic programs in Pyro.\n\n"
         f"commands:\n{rows}\n\nppl-vae COMMAND --help says more; ppl-vae --version gives the version.\n"
@@ -124,36 +101,26 @@ def top_help() -> str:
 
 
 def _parser(command: str) -> _Parser:
-    parser = _Parser(prog=f"ppl-vae {command}", description=SUMMARIES[command].capitalize() + ".")
+    about = (ast.get_docstring(job(command)[1]) or "").partition("\n\nArgs:")[0]
+    parser = _Parser(prog=f"ppl-vae {command}", description=about.replace("::", ":"))
     groups: dict[str, Any] = {}
     for flag in flags_of(command).values():
-        if flag.group == "positional":
+        if flag.required:
             parser.add_argument(flag.name, metavar=flag.name.upper(), help=flag.help)
             continue
-        group = groups.setdefault(flag.group, None) or parser.add_argument_group(flag.group)
-        groups[flag.group] = group
-        _add(group, flag, several=command == "compare")
-    if command in WITH_PARTS:
+        if flag.group not in groups:
+            groups[flag.group] = parser.add_argument_group(flag.group)
+        _add(groups[flag.group], flag, several=command == "compare")
+    if with_parts(command):
         for name in option_flags():
             parser.add_argument(f"--{name}", dest=name, nargs="*", help=argparse.SUPPRESS)
         parser.usage = f"ppl-vae {command} [--data DATA] [--out DIR] [flags]"
         parser.appendix = parts_help
-        if command == "compare":
-            parser.description = _COMPARE
     return parser
 
 
-_COMPARE = """Train every combination of the words given, on one data set, and put them side by side.
-
-Any flag of train, and any option of a part, may be given several words. A part may carry options of its own after a
-colon, and a list is written with commas:
-
-  ppl-vae compare --data digits --estimator trace-elbo iwae:num-particles=5 --prior normal laplace --seed 0 1
-  ppl-vae compare --data digits --hidden 200,200 400 --beta 1 linear:steps=1000 --jobs 4"""
-
-
-def _add(group: Any, flag: Flag, several: bool) -> None:
-    default = "" if flag.default is None or flag.is_switch else f" (default: {shown(flag.default)})"
+def _add(group: Any, flag: Option, several: bool) -> None:
+    default = "" if flag.default is None or flag.is_switch else f" (default: {word(flag.default, ' ')})"
     help_text = (flag.help + default).replace("%", "%%")
     if flag.is_switch:
         help_text = f"do not {help_text}" if flag.default else help_text
@@ -162,8 +129,8 @@ def _add(group: Any, flag: Flag, several: bool) -> None:
         group.add_argument(f"--{flag.name}", dest=flag.name, help=on, **how)
         group.add_argument(f"--no-{flag.name}", dest=flag.name, action="store_const", const=["false"], help=off)
     else:
-        nargs = "*" if several or flag.kind.many else None
-        group.add_argument(f"--{flag.name}", dest=flag.name, nargs=nargs, metavar=_metavar(flag.kind), help=help_text)
+        nargs = "*" if several or flag.words.many else None
+        group.add_argument(f"--{flag.name}", dest=flag.name, nargs=nargs, metavar=_metavar(flag.words), help=help_text)
 
 
 def _metavar(kind: Kind) -> str:
@@ -172,38 +139,35 @@ def _metavar(kind: Kind) -> str:
     return "N" if "int" in kind.types and "float" not in kind.types else "X" if "float" in kind.types else "WORD"
 
 
-def shown(value: Any) -> str:
-    """A value as a user would type it."""
-    if isinstance(value, bool) or value is None:
-        return str(value).lower()
-    return " ".join(map(str, value)) if isinstance(value, list | tuple) else str(value)
-
-
 def parts_help() -> str:
     """Every part with its own options, their defaults and first docstring lines."""
-    width = max(min(shutil.get_terminal_size().columns, 120) - 2, 40)
-    lines = ["data (--data):", *_wrapped(", ".join(catalog.constant("data", "NAMES") or ()), 2, width)]
-    lines += _options("data", load_options(), width)
-    for role in ROLES:
-        lines += ["", f"{ROLES[role] if role != 'beta' else 'beta schedules'} (--{role}):"]
-        for entry in catalog.parts(role).values():
-            lines += _wrapped(f"{entry.name:<22} {entry.summary}", 2, width, hang=25)
-            lines += _options(role, entry.options, width)
+    lines = ["data (--data):", *_wrapped(", ".join(catalog.constant("data", "NAMES") or ()), 2)]
+    lines += _options("data", load_options())
+    for role, offered in catalog.roles().items():
+        lines += ["", f"{catalog.plural(role) if role != 'beta' else 'beta schedules'} (--{role}):"]
+        for entry in offered.values():
+            lines += _wrapped(f"{entry.name:<22} {entry.summary}", 2, hang=25)
+            lines += _options(role, entry.options)
             if role == "model":
-                lines += _options("objective", objective(entry).options, width)
+                lines += _options("objective", objective(entry).options)
     return "\n".join(lines)
 
 
-def _options(role: str, options: Mapping[str, catalog.Option], width: int) -> list[str]:
+def _options(role: str, options: Mapping[str, Option]) -> list[str]:
     lines = []
     for name, option in options.items():
         unknown = option.required or option.default is None or f"{role}.{name}" in FROM_DATA
-        default = "" if unknown else f" (default: {shown(option.default)})"
-        text = option.help.rstrip(".") or (option.kind.describe() if option.kind else "")
-        lines += _wrapped(f"--{role}.{name}  {text}{default}", 6, width, hang=10)
+        default = "" if unknown else f" (default: {word(option.default, ' ')})"
+        text = option.help or (option.kind.describe() if option.kind else "")
+        lines += _wrapped(f"--{role}.{name}  {text}{default}", 6, hang=10)
     return lines
 
 
-def _wrapped(text: str, indent: int, width: int, hang: int | None = None) -> list[str]:
+def _wrapped(text: str, indent: int, hang: int | None = None) -> list[str]:
     hang = indent if hang is None else hang
+    width = max(_width() - 2, 40)
     return textwrap.wrap(text, width, initial_indent=" " * indent, subsequent_indent=" " * hang) or [""]
+
+
+def _width() -> int:
+    return min(shutil.get_terminal_size().columns, 120)

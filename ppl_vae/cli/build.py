@@ -6,19 +6,17 @@ model, everything else from flags. A new part needs nothing here.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import nn
 from torch.distributions import constraints
 
 from .. import data as data_module
-from .. import supports
+from .. import networks, randomness
 from ..checks import check_size
+from ..posteriors import natural
 from . import catalog
-from .catalog import Entry
 from .flags import FIT_BUILT, LOAD_FLAGS, objective
 from .settings import Settings
 
@@ -35,10 +33,9 @@ def build_objective(settings: Settings, data: data_module.Data) -> nn.Module:
     """The model and its objective, initialised from the seed; the process's random state is left alone.
 
     Networks and heads start the same whatever the prior, beta and estimator, so that models of one seed differ in
-    nothing else. What starts at the training data (``Part.start``) is left to ``fit``.
+    nothing else. What starts at the training data is left to ``fit``.
     """
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(settings["seed"])
+    with randomness.isolated(settings["seed"]):
         return _objective(settings, data.train)
 
 
@@ -55,75 +52,85 @@ def natural_likelihood(train: data_module.Split) -> str:
 
 
 def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
-    known = {"dim": check_size("latent-dim", settings["latent-dim"]), "shape": tuple(train.shape)}
+    known: dict[str, Any] = {"dim": check_size("latent-dim", settings["latent-dim"]), "shape": tuple(train.shape)}
+    if settings.has("condition"):
+        known["condition"] = _condition(settings, train)
     if settings.has("network"):
         known["encoder"], known["decoder"] = _networks(settings, train, **known)
     model = settings.entry("model")
-    if "posterior" in model.structural:
+    if "posterior" in model.takes:
         _prior_and_posterior(settings, known, known["encoder"], train)
-    if "likelihood" in model.structural:
+    if "likelihood" in model.takes:
         known["likelihood"] = _likelihood(settings, train, known | {"network": known["decoder"]})
-    for role in ("penalty", "corruption"):
-        if settings.has(role):
-            known[role] = _make(catalog.ROLES[role], settings.entry(role), known, settings.options(role))
+    for role in catalog.roles():
+        if role in model.takes and role not in known and settings.has(role):
+            known[role] = settings.build(role, known)
     options = settings.options("model")
     if "output" in options and options["output"] is None:
         options["output"] = "sigmoid" if _holds(train.resolve(None), constraints.unit_interval) else "identity"
     layers = {name: settings[name] for name in ("hidden", "activation") if settings[name] is not None}
-    known["model"] = _make("models", model, known | layers, options)
-    known["beta"] = _beta(settings)
+    known["model"] = model.build(known | layers, options)
+    known["beta"] = settings.build("beta", {}) if settings.has("beta") else settings.values.get("beta")
     if settings.has("estimator"):
-        known["estimator"] = _make("estimators", settings.entry("estimator"), known, settings.options("estimator"))
-    return _make("objectives", objective(model), known, settings.options("objective"))
+        known["estimator"] = settings.build("estimator", known)
+    return objective(model).build(known, settings.options("objective"))
 
 
-def _networks(settings: Settings, train: data_module.Split, dim: int, shape: Any) -> tuple[nn.Module, nn.Module]:
-    """The encoder and its mirror image."""
-    network, activation = settings.entry("network"), settings["activation"]
-    hidden = _hidden(network) if settings["hidden"] is None else settings["hidden"]
-    cls, own = _class("networks", network), settings.options("network")
-    decoder = cls.decoder(dim, [*reversed(hidden)], shape, activation, **own)
-    return _encoder(cls, train, hidden, activation, own), decoder
+def _condition(settings: Settings, train: data_module.Split) -> networks.Condition:
+    """What y is: as many classes, or numbers, as the data's labels have, where flags do not say."""
+    entry, labels = settings.entry("condition"), train.labels
+    if labels is None:
+        raise ValueError(f"--condition {entry.name} needs data with labels y, which {train.name} does not have")
+    options = {"classes": labels.count, "size": (*labels.shape, None)[0]}
+    given = {name: value for name, value in settings.options("condition").items() if value is not None}
+    if "classes" in entry.takes and labels.count is None:
+        raise ValueError(f"--condition {entry.name} needs labels that are classes; those of {train.name} are numbers")
+    known = {"shape": labels.shape, **options}
+    with randomness.unchanged():
+        return entry.build({name: value for name, value in known.items() if name not in given}, given)
+
+
+def _networks(
+    settings: Settings, train: data_module.Split, dim: int, shape: Any, condition: networks.Condition | None = None
+) -> tuple[nn.Module, nn.Module]:
+    """The encoder and its mirror image; both see y beside their input where there is a condition."""
+    network, activation, own = settings.entry("network"), settings["activation"], settings.options("network")
+    hidden = settings["hidden"]
+    if hidden is None:
+        hidden = next(option.default for option in network.arguments if option.argument == "hidden")
+    cls = network.load()
+    size = dim if condition is None else dim + condition.size
+    decoder = cls.decoder(size, [*reversed(hidden)], shape, activation, **own)
+    kinds = (train.config or {}).get("kinds")
+    if kinds is not None:  # a table's encoder knows its columns
+        gaps = any(bool(x.isnan().any()) for x, *_ in train.resolve(None).batches(10_000))
+        cls, own = networks.TableEncoder, {"kinds": kinds, "mask": gaps}
+    if condition is None:
+        return cls(shape, hidden, activation, **own), decoder
+    encoder = networks.Conditioned.around(cls, condition, shape, hidden, activation, **own)
+    return encoder, networks.Conditioned(decoder, condition)
 
 
 def _prior_and_posterior(
     settings: Settings, known: dict[str, Any], encoder: nn.Module, train: data_module.Split
 ) -> None:
     """Add the prior and the posterior to what is known: whichever the other is made of, or chosen by, comes first."""
-    from ..posteriors import natural
-
     prior, around = settings.entry("prior"), known | {"network": encoder}
-    made_of = "posterior" in prior.structural
+    made_of = "posterior" in prior.takes
     if not made_of:
-        with torch.random.fork_rng(devices=[]):  # what comes after starts the same whatever the prior draws
-            known["prior"] = _make("priors", prior, known, settings.options("prior"))
+        with randomness.unchanged():  # what comes after starts the same whatever the prior draws
+            known["prior"] = settings.build("prior", known)
     if settings["posterior"] is not None:
         named = settings.entry("posterior")
     else:
         named = catalog.exported("posteriors")[catalog.kebab(natural(known.get("prior")).__name__)]
-    known["posterior"] = _make("posteriors", named, around, settings.options("posterior"))
+    known["posterior"] = named.build(around, settings.options("posterior"))
     if made_of:
-        with torch.random.fork_rng(devices=[]):
-            known["prior"] = _of_posterior(settings, prior, known, train)
-
-
-def _of_posterior(settings: Settings, entry: Entry, known: Mapping[str, Any], train: data_module.Split) -> nn.Module:
-    """A prior made of the posterior at pseudo-inputs: they live where the data does."""
-    options = settings.options("prior")
-    if "prior.inputs" not in settings.given and not _holds(train.resolve(None), constraints.unit_interval):
-        options["inputs"] = "real"
-    return _make("priors", entry, known, options)
-
-
-def _encoder(cls: Any, train: data_module.Split, hidden: Any, activation: str, own: Mapping[str, Any]) -> nn.Module:
-    """The network before the posterior: for a table with kinds of columns, one that knows them."""
-    kinds = (train.config or {}).get("kinds")
-    if kinds is None:
-        return cls(tuple(train.shape), hidden, activation, **own)
-    from ..networks import TableEncoder
-
-    gaps = any(bool(x.isnan().any()) for x, *_ in train.batches(10_000))
-    return TableEncoder(tuple(train.shape), hidden, activation, kinds, mask=gaps)
+        options = settings.options("prior")
+        if "prior.inputs" not in settings.given and not _holds(train.resolve(None), constraints.unit_interval):
+            options["inputs"] = "real"  # pseudo-inputs live where the data does
+        with randomness.unchanged():
+            known["prior"] = prior.build(known, options)
 
 
 def _likelihood(settings: Settings, train: data_module.Split, known: Mapping[str, Any]) -> nn.Module:
@@ -131,29 +138,9 @@ def _likelihood(settings: Settings, train: data_module.Split, known: Mapping[str
     options = settings.options("likelihood")
     if "kinds" in options:
         options["kinds"] = (train.config or {})["kinds"]
-    made = _make("likelihoods", catalog.parts("likelihood")[name], known, options)
+    made = catalog.parts("likelihood")[name].build(known, options)
     train.resolve(made.support).check(made.support)
     return made
-
-
-def _beta(settings: Settings) -> Any:
-    if not settings.has("beta"):
-        return settings.values.get("beta")
-    return _make("handlers", settings.entry("beta"), {}, settings.options("beta"))
-
-
-def _make(folder: str, entry: Entry, known: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
-    """An instance of a part from what the model knows and what flags say."""
-    given = {name: known[name] for name in entry.structural if name in known}
-    return _class(folder, entry)(**given, **options)
-
-
-def _class(folder: str, entry: Entry) -> type:
-    return getattr(importlib.import_module(f"ppl_vae.{folder}"), entry.cls)
-
-
-def _hidden(network: Entry) -> Any:
-    return next(option.default for option in network.arguments if option.argument == "hidden")
 
 
 def _holds(split: data_module.Split, support: constraints.Constraint) -> bool:
@@ -162,31 +149,3 @@ def _holds(split: data_module.Split, support: constraints.Constraint) -> bool:
     except ValueError:
         return False
     return True
-
-
-def compatible_pairs() -> list[tuple[str, str]]:
-    """Names of the priors and the posteriors that live on the same support, found by building small ones.
-
-    A prior that is made of a posterior goes with every one.
-
-    Example:
-        >>> ("normal", "multivariate-normal") in compatible_pairs()
-        True
-    """
-    from ppl_vae import networks
-
-    with torch.random.fork_rng(devices=[]):
-        known = {"dim": 2, "shape": (4,), "network": networks.MLP(4, [2])}
-        priors, posteriors = (
-            {
-                name: None if "posterior" in entry.structural else _support(folder, entry, known)
-                for name, entry in catalog.parts(role).items()
-            }
-            for role, folder in (("prior", "priors"), ("posterior", "posteriors"))
-        )
-    return [(prior, q) for prior, lives in priors.items() for q, on in posteriors.items() if lives in (None, on)]
-
-
-def _support(folder: str, entry: Entry, known: Mapping[str, Any]) -> str:
-    least = {option.argument: 2 for option in entry.options.values() if option.required}
-    return supports.name(_make(folder, entry, known, least).support)

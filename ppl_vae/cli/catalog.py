@@ -2,124 +2,176 @@
 
 A folder such as ``ppl_vae/priors`` is the one list of its parts: its literal ``__all__`` gives the names, the classes
 behind them give the options (constructor arguments, their annotations, defaults and docs) and a first docstring line.
-``ppl-vae --help`` therefore answers without loading torch.
+The base class says the role: what derives from ``Prior`` is chosen by ``--prior``. ``ppl-vae --help`` therefore answers
+without loading torch.
 """
 
 from __future__ import annotations
 
 import ast
 import functools
+import importlib
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from .kinds import Kind
 from .source import Source, argument_docs, summary
 
-ROLES = {
-    "model": "models",
-    "prior": "priors",
-    "posterior": "posteriors",
-    "likelihood": "likelihoods",
-    "network": "networks",
-    "penalty": "penalties",
-    "corruption": "corruptions",
-    "estimator": "estimators",
-    "beta": "handlers",
+DEFAULTS = {
+    "model": "vae",
+    "prior": "normal",
+    "posterior": None,
+    "likelihood": None,
+    "network": "mlp",
+    "penalty": "l1",
+    "corruption": "gaussian",
+    "estimator": "mean-field-elbo",
 }
-"""The flags that name a part, and the folder each chooses from."""
-
-STRUCTURAL = frozenset(
-    "network dim shape in_shape in_shape_or_dim hidden activation parameters encoder decoder "
-    "prior posterior likelihood penalty corruption model estimator beta max_plate_nesting".split()
-)
-"""Constructor arguments that the rest of the model or a flag of their own supplies; no options of a part."""
+"""The part that is taken for a role where none is named; the order in which help shows the roles."""
 
 _SPELLINGS = {
-    "ResNet": "resnet",
-    "ResNetTranspose": "resnet-transpose",
-    "DReG": "dreg",
-    "DisARM": "disarm",
-    "KLRate": "kl",
-    "DeepBeliefNet": "dbn",
-    **{f"{kind}Autoencoder": kind.lower() for kind in ("Contractive", "Denoising", "Regularized", "Sparse", "Stacked")},
-    "LatentNoiseAutoencoder": "latent-noise",
+    **{"ResNet": "resnet", "DReG": "dreg", "DisARM": "disarm", "KLRate": "kl", "DeepBeliefNet": "dbn"},
+    "ConvAutoencoder": "conv-autoencoder",
 }
+
+_BASES = {"Codec": "model", "Latent": "model", "Pair": "model", "Schedule": "beta"}
+"""Base classes that do not have their role's name."""
+
+_SUPPLIED = frozenset("dim shape in_shape in_shape_or_dim hidden activation encoder decoder max_plate_nesting".split())
+"""Constructor arguments that the data, flags of their own and the rest of the model give, besides the roles."""
+
 _REQUIRED = object()
 
 
 @dataclass(frozen=True)
 class Option:
-    """One argument that a flag can set."""
+    """One argument that a flag can set; ``kind`` is None if no words can be typed for it."""
 
     argument: str
     kind: Kind | None
     help: str = ""
     default: Any = _REQUIRED
+    group: str = "flags"
 
     @property
     def name(self) -> str:
-        """The argument's name in the shell: ``num_particles`` is ``num-particles``."""
-        return self.argument.replace("_", "-")
+        """The argument's name in the shell: ``num_particles`` is ``num-particles``, ``from_`` is ``from``."""
+        return self.argument.rstrip("_").replace("_", "-")
+
+    @property
+    def words(self) -> Kind:
+        """What words may follow the flag; one of any kind where the annotation does not say."""
+        return self.kind or Kind(frozenset({"str"}))
 
     @property
     def required(self) -> bool:
         """Whether there is no default."""
         return self.default is _REQUIRED
 
+    @property
+    def supplied(self) -> bool:
+        """Whether a shell can give the argument in another way than by an option of the part."""
+        return self.argument in _SUPPLIED or self.argument in _exported_by_role()
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether the flag stands alone: ``--resume``, ``--no-progress``."""
+        return self.kind is not None and self.kind.types == {"bool"} and not self.kind.choices
+
 
 @dataclass(frozen=True)
 class Entry:
-    """One class or function: its name in the shell, its first docstring line, its arguments and its methods."""
+    """One class or function: its name in the shell, where it is, its first docstring line and its arguments.
+
+    ``base`` is the last of a class's base classes inside the package, itself where it has none.
+    """
 
     name: str
+    folder: str
     cls: str
     summary: str
     arguments: tuple[Option, ...]
     methods: frozenset[str] = frozenset()
-    abstract: bool = False
+    base: str = ""
+
+    @property
+    def takes(self) -> frozenset[str]:
+        """Names of all arguments."""
+        return frozenset(option.argument for option in self.arguments)
 
     @property
     def options(self) -> dict[str, Option]:
         """Arguments that are flags, by name in the shell."""
-        return {a.name: a for a in self.arguments if a.argument not in STRUCTURAL and a.kind is not None}
-
-    @property
-    def structural(self) -> tuple[str, ...]:
-        """Arguments that the builder supplies."""
-        return tuple(a.argument for a in self.arguments if a.argument in STRUCTURAL)
+        return {option.name: option for option in self.arguments if option.kind is not None and not option.supplied}
 
     @property
     def buildable(self) -> bool:
-        """Whether a shell can supply every argument that has no default."""
-        return all(a.kind is not None or a.argument in STRUCTURAL for a in self.arguments if a.required)
+        """Whether a shell can give every argument that has no default."""
+        return all(option.kind is not None or option.supplied for option in self.arguments if option.required)
+
+    def load(self) -> Any:
+        """The class or function itself."""
+        return getattr(importlib.import_module(f"ppl_vae.{self.folder}"), self.cls)
+
+    def build(self, known: Mapping[str, Any], options: Mapping[str, Any]) -> Any:
+        """An instance, of what the rest of the model knows and what flags say."""
+        return self.load()(**{name: known[name] for name in self.takes & known.keys()}, **options)
 
 
 def kebab(name: str) -> str:
     """Class name as the shell spells it.
 
     Example:
-        >>> [kebab(name) for name in ("MixtureOfGaussians", "TraceELBO", "MeanFieldELBO", "MLP", "ResNet")]
-        ['mixture-of-gaussians', 'trace-elbo', 'mean-field-elbo', 'mlp', 'resnet']
+        >>> [kebab(name) for name in ("MixtureOfGaussians", "TraceELBO", "MLP", "ResNet", "SparseAutoencoder")]
+        ['mixture-of-gaussians', 'trace-elbo', 'mlp', 'resnet', 'sparse']
     """
-    return _SPELLINGS.get(name) or re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", name).lower()
+    short = name.removesuffix("Autoencoder") or name
+    return _SPELLINGS.get(name) or re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", short).lower()
 
 
 @functools.cache
-def parts(role: str) -> dict[str, Entry]:
-    """What the flag ``--<role>`` chooses from, by name in the shell.
+def _exported_by_role() -> dict[str, list[Entry]]:
+    """Everything exported, by the role that its base class says; classes without a base are in no role."""
+    found: dict[str, list[Entry]] = {role: [] for role in DEFAULTS}
+    for folder in constant("parts", "_FOLDERS"):
+        for entry in exported(folder).values():
+            if entry.base != entry.cls:
+                found.setdefault(_BASES.get(entry.base, kebab(entry.base)), []).append(entry)
+    return found
 
-    A folder may export more than there is to choose: a network is offered if it has a mirror (a ``decoder``
-    classmethod), a beta schedule if it can be called, anything if its arguments can be supplied and it is not put
-    around another of its kind.
+
+@functools.cache
+def roles() -> dict[str, dict[str, Entry]]:
+    """The flags that name a part, and what each chooses from by name in the shell.
+
+    A part is offered if its arguments can be supplied and it is not put around another of its kind, a network if it
+    has a mirror (a ``decoder`` classmethod). The objective is chosen by the model.
 
     Example:
-        >>> parts("network")["mlp"].cls
+        >>> roles()["network"]["mlp"].cls
         'MLP'
     """
-    found = [e for e in exported(ROLES[role]).values() if e.buildable and not e.abstract and role not in e.structural]
-    needed = {"network": "decoder", "beta": "__call__"}.get(role)
-    return {entry.name: entry for entry in found if needed is None or needed in entry.methods}
+    found = {role: entries for role, entries in _exported_by_role().items() if role != "objective"}
+    return {
+        role: {e.name: e for e in entries if e.buildable and role not in e.takes and _mirrored(role, e)}
+        for role, entries in found.items()
+    }
+
+
+def _mirrored(role: str, entry: Entry) -> bool:
+    return role != "network" or "decoder" in entry.methods
+
+
+def parts(role: str) -> dict[str, Entry]:
+    """What the flag ``--<role>`` chooses from, by name in the shell."""
+    return roles()[role]
+
+
+def plural(role: str) -> str:
+    """What a role's parts are called together: the folder's name, where it holds one role."""
+    return f"{role.removesuffix('y')}ies" if role.endswith("y") else f"{role}s"
 
 
 def lookup(role: str, name: str) -> Entry | None:
@@ -136,36 +188,29 @@ def canonical(flag: str) -> str:
         >>> [canonical(flag) for flag in ("model.penalty.k", "model.penalty", "penalty.k", "model.code")]
         ['penalty.k', 'penalty', 'penalty.k', 'model.code']
     """
-    first, _, rest = flag.partition(".")
-    return rest if first in ROLES and re.split("[.=]", rest)[0] in ROLES else flag
+    first, dot, rest = flag.partition(".")
+    return rest if dot and first in roles() and re.split("[.=]", rest)[0] in roles() else flag
 
 
 @functools.cache
 def exported(folder: str) -> dict[str, Entry]:
     """Every class in a folder's ``__all__``, sorted by name in the shell."""
-    entries = []
-    for name in constant(folder, "__all__") or ():
-        home, node = Source.read(folder).find(name)
-        if isinstance(node, ast.ClassDef):
-            entries.append(_class(home, node))
+    found = map(Source.read(folder).find, constant(folder, "__all__") or ())
+    entries = [described(folder, home, node) for home, node in found if isinstance(node, ast.ClassDef)]
     return {entry.name: entry for entry in sorted(entries, key=lambda entry: entry.name)}
 
 
-def _class(home: Source, node: ast.ClassDef) -> Entry:
+def described(folder: str, home: Source, node: ast.ClassDef) -> Entry:
+    """A class and its constructor, its own or inherited."""
     lineage = list(home.lineage(node))
     functions = [(at, f) for at, cls in lineage for f in cls.body if isinstance(f, ast.FunctionDef)]
     docs: dict[str, str] = {}
     for _, cls in reversed(lineage):
         docs |= argument_docs(cls)
     arguments = next((_arguments(at, f, docs)[1:] for at, f in functions if f.name == "__init__"), ())
+    base = [cls.name for at, cls in lineage if at.path.name != "parts.py"][-1]
     methods = frozenset(f.name for _, f in functions)
-    return Entry(kebab(node.name), node.name, summary(node), arguments, methods, _is_abstract(node))
-
-
-def _is_abstract(node: ast.ClassDef) -> bool:
-    """Whether a class leaves methods to its subclasses."""
-    own = [name for item in node.body for name in ast.walk(item) if isinstance(name, ast.Name)]
-    return any(name.id in ("abstractmethod", "_needs") for name in own)
+    return Entry(kebab(node.name), folder, node.name, summary(node), arguments, methods, base)
 
 
 @functools.cache
@@ -174,7 +219,7 @@ def function(folder: str, name: str) -> Entry:
     home, node = Source.read(folder).find(name)
     if not isinstance(node, ast.FunctionDef):
         raise LookupError(f"ppl_vae.{folder} has no function {name}")
-    return Entry(kebab(name), name, summary(node), _arguments(home, node, argument_docs(node)))
+    return Entry(kebab(name), folder, name, summary(node), _arguments(home, node, argument_docs(node)))
 
 
 def constant(folder: str, name: str) -> Any:
@@ -191,7 +236,7 @@ def _arguments(home: Source, node: ast.FunctionDef, docs: dict[str, str]) -> tup
         Option(
             arg.arg,
             Kind.of(arg.annotation, home.find),
-            docs.get(arg.arg, ""),
+            docs.get(arg.arg, "").rstrip("."),
             *(() if value is None else (home.literal(value),)),
         )
         for arg, value in pairs

@@ -13,17 +13,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ..checks import check_size, nearest
-from .arguments import UsageError, read, words
-from .config import word
-from .flags import compare_flags, option_flags
+from .flags import option_flags, settings_flags
 from .grid import grid
-from .settings import Settings, Words, with_file
+from .kinds import word
+from .settings import Settings, Words
 
 if TYPE_CHECKING:
     from ..comparison import Table
-
-OWN = ("out", "jobs", "backend", "num-particles", "limit", "config", "progress", "quiet")
-"""Flags of the comparison itself; all others are of its cells."""
 
 
 def compare(
@@ -68,31 +64,13 @@ def compare(
         ValueError: --jobs must be a whole number of at least 1, not 0
     """
     given = {"data": data, **{name.replace("_", "-"): value for name, value in flags.items()}, **(axes or {})}
-    known = {*compare_flags(), *option_flags()} - {*OWN}
+    known = {*settings_flags(), *option_flags()} - {"tensorboard"}
     for name in given:
         if name not in known:
             raise ValueError(f"{name} is no flag of ppl-vae train to compare by; {nearest(name, known)}")
     typed = {name: _typed(value) for name, value in given.items()}
     own = {"jobs": jobs, "backend": backend, "num_particles": num_particles, "limit": limit}
     return compare_words(typed, Path(out), **own, progress=progress)
-
-
-def command(argv: Sequence[str]) -> int:
-    """Compare on the command line: 0 if any cell succeeded."""
-    flags = compare_flags()
-    given = with_file(words("compare", argv), flags)
-    own = {name: read(name, flags[name].kind, given[name]) if name in given else flags[name].default for name in OWN}
-    cells = {name: value for name, value in given.items() if name not in OWN}
-    out = Path(own["out"] or f"runs/compare-{Path(given.get('data', ['digits'])[0]).stem}")
-    shown = own["progress"] and not own["quiet"]
-    asked = {name.replace("-", "_"): own[name] for name in ("jobs", "backend", "num-particles", "limit")}
-    table = compare_words(cells, out, **asked, progress=shown)
-    if len(table.failed) == len(table.rows):
-        raise UsageError(f"all {len(table.rows)} cells failed, the first with: {table.failed[0]['error']}")
-    if not own["quiet"]:
-        failed = f", {len(table.failed)} of which failed" if table.failed else ""
-        print(f"{table}\n{out}: {len(table.rows)} cells{failed}, report in {out / 'report.html'}")
-    return 0
 
 
 def compare_words(

@@ -20,6 +20,7 @@ import yaml
 from ..checks import did_you_mean
 from .arguments import UsageError
 from .catalog import canonical
+from .kinds import word
 
 
 def words_of(path: str, known: Set[str], switches: Set[str]) -> dict[str, list[str]]:
@@ -29,10 +30,6 @@ def words_of(path: str, known: Set[str], switches: Set[str]) -> dict[str, list[s
         path: the file.
         known: names of all flags, dotted ones included.
         switches: the flags among them that may be written ``no-<flag>``.
-
-    Raises:
-        UsageError: the file cannot be parsed, or sets something unknown.
-        OSError: the file cannot be read.
     """
     given: dict[str, list[str]] = {}
     for name, value in _flat(_load(path)):
@@ -91,12 +88,3 @@ def _flat(content: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, A
             yield from _flat(value, f"{prefix}{name}.")
         else:
             yield (prefix.removesuffix(".") if prefix and name == "name" else prefix + name), value
-
-
-def word(value: Any) -> str:
-    """A value as a user would type it."""
-    if value is None:
-        return "none"
-    if isinstance(value, list | tuple):  # one value of several, among others: of a comparison
-        return ",".join(map(word, value))
-    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -14,8 +14,7 @@ from typing import Any
 from ..comparison.cells import folder_name, identity, shown
 from . import catalog
 from .arguments import UsageError
-from .catalog import ROLES
-from .flags import objective, train_flags
+from .flags import objective, settings_flags
 from .settings import Settings, Words, idle, settled
 
 Fragment = dict[str, list[str]]
@@ -58,7 +57,7 @@ def grid(given: Words) -> list[Chosen]:
         chosen = settled(kept)
         found.setdefault(identity(chosen.kept()), (chosen, kept))
     if unused:
-        settled(_joined([choices[0] for choices in axes if unused & {*choices[0]} or ROLES.keys() & {*choices[0]}]))
+        settled(_joined([choices[0] for choices in axes if unused & {*choices[0]} or _names_a_part(choices[0])]))
     return _cells([*found.values()])
 
 
@@ -68,7 +67,7 @@ def _choices(name: str, words: Sequence[str]) -> list[Fragment]:
         if any("," in word for word in words):
             return [{name: word.split(",")} for word in words]
         return [{name: [*words]}]
-    if name in ROLES:
+    if name in catalog.roles():
         return [_with_options(name, word) for word in words] or [{name: []}]
     return [{name: [word]} for word in words] or [{name: []}]
 
@@ -94,21 +93,25 @@ def _with_options(role: str, word: str) -> Fragment:
 
 def _joined(combination: Sequence[Fragment]) -> Fragment:
     """The words of a cell; an option after a part's colon wins over an axis of its own."""
-    roles = [fragment for fragment in combination if ROLES.keys() & fragment.keys()]
-    others = [fragment for fragment in combination if not ROLES.keys() & fragment.keys()]
+    roles = [fragment for fragment in combination if _names_a_part(fragment)]
+    others = [fragment for fragment in combination if not _names_a_part(fragment)]
     return {name: words for fragment in (*others, *roles) for name, words in fragment.items()}
 
 
+def _names_a_part(fragment: Fragment) -> bool:
+    return bool(catalog.roles().keys() & fragment.keys())
+
+
 def _after_colon(combination: Sequence[Fragment]) -> set[str]:
-    return {name for fragment in combination if ROLES.keys() & fragment.keys() for name in fragment if "." in name}
+    return {name for fragment in combination if _names_a_part(fragment) for name in fragment if "." in name}
 
 
 def _is_list(name: str) -> bool:
     """Whether train takes several words behind a flag."""
     role, dot, option = name.partition(".")
     if not dot:
-        return train_flags()[name].kind.many
-    entries = [*catalog.parts(role).values()] if role in ROLES else []
+        return settings_flags()[name].words.many
+    entries = [*catalog.parts(role).values()] if role in catalog.roles() else []
     if role == "objective":
         entries = [objective(entry) for entry in catalog.parts("model").values()]
     kinds = [entry.options[option].kind for entry in entries if option in entry.options]
@@ -140,7 +143,7 @@ def _pieces(axes: list[str], words: Fragment, kept: Mapping[str, Any]) -> list[s
         role, dot, option = name.partition(".")
         if dot and role in axes:
             continue
-        text = shown(kept[name]) if name in ROLES and name != "beta" else f"{name} {shown(kept[name])}"
+        text = shown(kept[name]) if name in catalog.roles() and name != "beta" else f"{name} {shown(kept[name])}"
         own = [n for n in axes if n.startswith(f"{name}.") and n in words]
         pieces.append(", ".join([text, *(f"{n.partition('.')[2]} {shown(kept[n])}" for n in own)]))
     return pieces

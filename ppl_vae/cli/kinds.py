@@ -82,7 +82,7 @@ class Kind:
         words = list(words)
         if not words and self.types == {"bool"}:
             return True
-        if len(words) == 1 and "none" in self.types and words[0].lower() in ("none", "null"):
+        if len(words) == 1 and "none" in self.types and words[0].lower() in {"none", "null"}.difference(self.choices):
             return None
         if self.many and not (self.alone and len(words) == 1):
             return [self._one(word) for word in words]
@@ -111,6 +111,13 @@ class Kind:
         ]
         words += [str(choice) for choice in self.choices]
         return " or ".join(words) + (" ..." if self.many else "")
+
+
+def word(value: Any, between: str = ",") -> str:
+    """A value as a user would type it, several with ``between`` between them."""
+    if isinstance(value, list | tuple):
+        return between.join(map(word, value))
+    return str(value).lower() if isinstance(value, bool | None) else str(value)
 
 
 def _whole(word: str) -> int:

@@ -1,25 +1,24 @@
-"""Settings of ``ppl-vae train``: command line over configuration file over defaults, checked against the chosen parts.
+"""Settings of a training: command line over configuration file over defaults, checked against the chosen parts.
 
 The result is complete and JSON-able: what ``--print-config`` prints and config.json keeps.
 """
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..checks import nearest
 from . import catalog
-from .arguments import UsageError, read, words
-from .catalog import ROLES, Entry, Option
+from .arguments import UsageError, read, read_all, words
+from .catalog import DEFAULTS, Entry, Option
 from .config import words_of
-from .flags import DEFAULT_PARTS, FROM_DATA, WORD, Flag, load_options, objective, option_flags, train_flags
-
-NOT_KEPT = frozenset(("config", "print-config", "out", "resume", "report", "progress", "quiet"))
-"""Flags that say nothing about the model and its training."""
+from .flags import FROM_DATA, flags_of, load_options, objective, option_flags, settings_flags
 
 Words = Mapping[str, Sequence[str]]
+"""The words behind each flag of the settings, before they are read."""
 
 
 @dataclass(frozen=True)
@@ -54,21 +53,25 @@ class Settings:
             if name.startswith(prefix)
         }
 
+    def build(self, role: str, known: Mapping[str, Any]) -> Any:
+        """An instance of the part chosen for a role, of what the rest of the model knows and what flags say."""
+        return self.entry(role).build(known, self.options(role))
+
     def kept(self) -> dict[str, Any]:
         """What config.json keeps, and ``--config`` reads back: everything that shapes the run.
 
         A switch that is on by default is kept as ``no-<switch>``, so that whatever is true is a flag to type.
         """
-        on = {name for name, flag in train_flags().items() if flag.is_switch and flag.default}
-        return {
-            f"no-{name}" if name in on else name: not value if name in on else value
-            for name, value in self.values.items()
-            if name not in NOT_KEPT
-        }
+        flags, kept = settings_flags(), {}
+        for name, value in self.values.items():
+            if "." in name or name in flags:
+                off = name in flags and flags[name].is_switch and flags[name].default
+                kept |= {f"no-{name}": not value} if off else {name: value}
+        return kept
 
 
 def settings(argv: Sequence[str]) -> Settings:
-    """Settings of a command line.
+    """Settings of a command line of ``ppl-vae train``.
 
     Raises:
         UsageError: unknown names, words of the wrong kind, options that the chosen part does not have.
@@ -78,7 +81,7 @@ def settings(argv: Sequence[str]) -> Settings:
         >>> chosen["prior"], chosen.options("prior"), chosen["epochs"], chosen["latent-dim"]
         ('normal', {'learned': True}, 3, 16)
     """
-    return settled(with_file(words("train", argv), train_flags()))
+    return settled(with_file(words("train", argv), flags_of("train")))
 
 
 def settled(given: Words) -> Settings:
@@ -87,127 +90,101 @@ def settled(given: Words) -> Settings:
     Raises:
         UsageError: as ``settings`` does.
     """
-    values = _flags(given)
-    missing = _without_roles(values)
+    values, missing = _chosen(given)
     for name in given:
-        if name.partition(".")[0] in missing:
-            role = name.partition(".")[0]
+        role, dot, option = name.partition(".")
+        if role in missing:
             raise UsageError(f"--{name} has no meaning for --model {values['model']}, which has no {role}")
-    _add_options(values, given)
+        if dot and option not in _options(role, values):
+            raise UsageError(f"--{name} is no option of {_whose(role, option, values)}")
+    for role in ("data", *catalog.roles(), "objective"):
+        for name, option in _options(role, values).items():
+            flag = f"{role}.{name}"
+            if flag not in given and option.required and flag not in FROM_DATA:
+                raise UsageError(f"--{role} {values[role]} needs --{flag}")
+            default = None if flag in FROM_DATA else option.default
+            values[flag] = read(flag, option.words, given[flag]) if flag in given else default
     return Settings(values, frozenset(given))
 
 
 def idle(given: Words) -> set[str]:
-    """The flags among those given that the chosen parts have no use for: options and roles that they lack.
+    """The flags among those given that the chosen parts do not use: options and roles that they lack.
 
     Example:
         >>> sorted(idle({"beta": ["2"], "beta.steps": ["10"], "prior": ["normal"], "prior.learned": ["true"]}))
         ['beta.steps']
     """
-    values = _flags(given)
-    missing = _without_roles(values)
-    offered = _offered(values)
+    values, missing = _chosen(given)
     split = {name: name.partition(".") for name in given}
-    return {
-        name
-        for name, (role, dot, option) in split.items()
-        if role in missing or (dot and option not in offered[role][1])
-    }
+    return {n for n, (role, dot, o) in split.items() if role in missing or (dot and o not in _options(role, values))}
 
 
-def with_file(given: Words, flags: Mapping[str, Flag]) -> Words:
-    """The words of a command line over those of the file that its ``--config`` names, if it does."""
+def with_file(given: Words, flags: Mapping[str, Option]) -> Words:
+    """The words of a command line over those of the file that its ``--config`` names, if it does.
+
+    A part named anew on the line comes without the file's options for the old one.
+    """
     if "config" not in given:
         return given
-    switches = {name for name, flag in flags.items() if flag.is_switch}
     if len(given["config"]) != 1:
         raise UsageError(f"--config takes one file, not {' '.join(given['config']) or 'nothing'}")
-    return _over(words_of(given["config"][0], {*flags, *option_flags()}, switches), given)
+    switches = {name for name, flag in flags.items() if flag.is_switch}
+    file = words_of(given["config"][0], {*flags, *option_flags()}, switches)
+    replaced = {role for role in catalog.roles() if role in given and given[role] != file.get(role, given[role])}
+    return {name: value for name, value in file.items() if name.partition(".")[0] not in replaced} | dict(given)
 
 
-def _flags(given: Words) -> dict[str, Any]:
-    """Every flag's value, the parts by their canonical names; without the parts' options."""
-    values = {
-        name: read(name, flag.kind, given[name]) if name in given else flag.default
-        for name, flag in train_flags().items()
-    }
-    for role in DEFAULT_PARTS:
+def _chosen(given: Words) -> tuple[dict[str, Any], set[str]]:
+    """Every flag's value, the parts by their canonical names, without their options; the roles that the model lacks.
+
+    A part that a model can do without is not taken by default.
+    """
+    values = read_all(flags_of("train"), given)
+    for role in catalog.roles():
         if values[role] is not None:
-            values[role] = _named(role, values[role]).name
-    values["beta"] = _beta(str(values["beta"]))
-    free = {o.argument for o in catalog.parts("model")[values["model"]].arguments if not o.required}
-    return {n: None if n in DEFAULT_PARTS and n in free and n not in given else value for n, value in values.items()}
-
-
-def _over(file: Words, line: Words) -> dict[str, Sequence[str]]:
-    """The command line over the file; a part named anew on the line comes without the file's options for the old."""
-    replaced = {role for role in ROLES if role in line and role in file and line[role] != file[role]}
-    return {name: value for name, value in file.items() if name.partition(".")[0] not in replaced} | dict(line)
-
-
-def _without_roles(values: dict[str, Any]) -> set[str]:
-    """Drop the roles that the chosen model does not have; gives their names."""
+            values[role] = _named(role, str(values[role]))
     model = catalog.parts("model")[values["model"]]
-    taken = {*model.structural, *objective(model).structural, "model"}
-    taken |= {"network"} if "encoder" in model.structural or "likelihood" in model.structural else set()
-    missing = {role for role in ROLES if role not in taken}
-    for role in missing:
-        del values[role]
-    return missing
+    taken = {*model.takes, *objective(model).takes, "model"}
+    taken |= {"network"} if taken & {"encoder", "likelihood"} else set()
+    taken |= {"condition"} if "likelihood" in taken else set()
+    missing = catalog.roles().keys() - taken
+    free = {o.argument for o in model.arguments if not o.required and o.argument in DEFAULTS} - given.keys()
+    return {n: None if n in free else value for n, value in values.items() if n not in missing}, missing
 
 
-def _named(role: str, name: str) -> Entry:
+def _named(role: str, name: str) -> Any:
+    """The part of that name, as the catalogue spells it; a number for beta."""
+    if role == "beta":
+        with contextlib.suppress(ValueError):
+            return float(name)
     entry = catalog.lookup(role, name)
     if entry is None:
-        raise UsageError(f"--{role} {name} is unknown; {nearest(name, catalog.parts(role))}")
-    return entry
-
-
-def _beta(word: str) -> float | str:
-    try:
-        return float(word)
-    except ValueError:
-        pass
-    entry = catalog.lookup("beta", word)
-    if entry is None:
-        raise UsageError(f"--beta {word} is neither a number nor a schedule; {nearest(word, catalog.parts('beta'))}")
+        what = "neither a number nor a schedule" if role == "beta" else "unknown"
+        raise UsageError(f"--{role} {name} is {what}; {nearest(name, catalog.parts(role))}")
     return entry.name
 
 
-def _offered(values: Mapping[str, Any]) -> dict[str, tuple[str, Mapping[str, Option]]]:
-    """For every role: whose options they are, in words, and the options of the chosen part."""
-    offered: dict[str, tuple[str, Mapping[str, Option]]] = {"data": (values["data"], load_options())}
-    for role in (*ROLES, "objective"):
-        if role == "objective":
-            entry = objective(catalog.parts("model")[values["model"]])
-        else:
-            entry = catalog.parts(role).get(str(values.get(role)))
-        chosen = entry.name if entry else values.get(role)
-        whose = f"--{role} {chosen}" if chosen is not None else f"--{role}, which is not given"
-        offered[role] = (whose, entry.options if entry else {})
-    return offered
+def _part(role: str, values: Mapping[str, Any]) -> Entry | None:
+    """The part chosen for a role, or the objective of the model."""
+    if role == "objective":
+        return objective(catalog.parts("model")[values["model"]])
+    return catalog.roles().get(role, {}).get(str(values.get(role)))
 
 
-def _add_options(values: dict[str, Any], given: Words) -> None:
-    """Add ``role.option`` for every option of the chosen parts; refuse those that they do not have."""
-    offered = _offered(values)
-    for name in given:
-        role, dot, option = name.partition(".")
-        if dot and option not in offered[role][1]:
-            raise UsageError(f"--{name} is no option of {_whose(role, option, *offered[role])}")
-    for role, (whose, options) in offered.items():
-        for name, option in options.items():
-            flag = f"{role}.{name}"
-            if flag in given:
-                values[flag] = read(flag, option.kind or WORD, given[flag])
-            elif option.required:
-                raise UsageError(f"{whose} needs --{flag}")
-            else:
-                values[flag] = None if flag in FROM_DATA else option.default
+def _options(role: str, values: Mapping[str, Any]) -> Mapping[str, Option]:
+    """The options of the part chosen for a role, or of the data."""
+    if role == "data":
+        return load_options()
+    part = _part(role, values)
+    return part.options if part else {}
 
 
-def _whose(role: str, option: str, whose: str, own: Mapping[str, Option]) -> str:
+def _whose(role: str, option: str, values: Mapping[str, Any]) -> str:
+    """The part chosen for a role, in words, and what it has in place of an option that it has not."""
+    part, own = _part(role, values), _options(role, values)
+    chosen = part.name if part else values.get(role)
+    whose = f"--{role}, which is not given" if chosen is None else f"--{role} {chosen}"
     if own:
         return f"{whose}; {nearest(option, own)}"
-    owners = [name for name, entry in catalog.parts(role).items() if option in entry.options] if role in ROLES else []
+    owners = [name for name, entry in catalog.roles().get(role, {}).items() if option in entry.options]
     return whose + (f"; --{role} {owners[0]} has it" if owners else ", which has none")

@@ -8,7 +8,7 @@ with the draw that is fixed for each row, so that looking at data twice shows th
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
@@ -82,6 +82,7 @@ class Split:
         self.labels = Labels.of(y) if labels is None and isinstance(y, Tensor) else labels
         self.noise: Noise | None = None
         self._guard: tuple[Any, bool] | None = None
+        self._label_guard: Callable[[Tensor, int], object] | None = None
         self._set_noise()
 
     def _set_noise(self) -> None:
@@ -164,6 +165,8 @@ class Split:
             x, own = self.x.index_select(0, index), None
         if isinstance(self.y, Tensor):
             own = self.y.index_select(0, torch.from_numpy(rows).to(self.y.device))
+        elif own is not None and self._label_guard is not None:
+            self._label_guard(own, len(own))
         return (x,) if self.y is None or own is None else (x, own)
 
     def take(self, which: int | slice | Sequence[int] | np.ndarray | Tensor) -> tuple[Tensor, ...]:
@@ -218,20 +221,28 @@ class Split:
         return split
 
     def check(
-        self, support: constraints.Constraint | None = None, needs_labels: bool = False, missing: bool = False
+        self,
+        support: constraints.Constraint | None = None,
+        needs_labels: bool = False,
+        missing: bool = False,
+        check_labels: Callable[[Tensor, int], object] | None = None,
     ) -> None:
         """Raise ValueError unless a model of this support (None: any real number) can be trained on this split.
 
-        An empty split, NaN or infinity, values outside the support, and labels missing where ``needs_labels`` are
-        refused; ``missing`` lets NaN through, whatever the support. A split whose ``binarize`` is still "auto" is
-        checked as ``resolve`` makes it. One in memory is checked throughout; a streamed one on its first rows (up to
-        1,000), and from then on each batch as it is read.
+        An empty split, NaN or infinity, and values outside the support are refused; ``missing`` lets NaN through,
+        whatever the support. With ``needs_labels`` y must be there; ``check_labels`` is called with y and their number,
+        to refuse those that the model cannot take. A split whose ``binarize`` is still "auto" is checked as ``resolve``
+        makes it. One in memory is checked throughout; a streamed one on its first rows (up to 1,000), and from then on
+        each batch as it is read.
         """
         missing = missing or allows_missing(support)
         if len(self) == 0 or self.shape.numel() == 0:
             raise ValueError(f"{self.where} is empty: its shape is {tuple(self.x.shape)}")
         if needs_labels:
             self._check_labels()
+        if check_labels is not None and isinstance(self.y, Tensor):
+            check_labels(self.y, len(self))
+        self._label_guard = check_labels
         if self.binarize == "auto":
             self.resolve(support).check(support, missing=missing)
             return

@@ -1,4 +1,4 @@
-"""Distributions and rules that Pyro lacks."""
+"""Distributions, KL divergences and parameter rules that Pyro does not have."""
 
 from . import divergences as divergences
 from . import normal_kl as normal_kl

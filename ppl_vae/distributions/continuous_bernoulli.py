@@ -1,7 +1,7 @@
 """The continuous Bernoulli distribution on [0, 1], by its logit l:  p(x) = exp(l x) / Z,  Z = (e^l - 1) / l.
 
-With u = l/2, log p(x) = l (x - 1/2) - log(sinh(u) / u), where the last term is even in u and smooth through 0: a
-series takes it there, and nothing overflows or cancels for any l. (In terms of probs the constant is 0/0 at 1/2.)
+With u = l/2, log p(x) = l (x - 1/2) - log(sinh(u) / u). The last term is even in u and smooth at 0, where a series
+computes it, so no l overflows or cancels. (In terms of probs the constant is 0/0 at 1/2.)
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
-NEAR = 0.5  # below this |l| the series, whose first term left out is 1e-8 of the value or less
+NEAR = 0.5  # the series is used for |l| below this; its truncation error is 1e-8 relative or less
 
 
 class ContinuousBernoulli(TorchDistribution):
@@ -52,17 +52,17 @@ class ContinuousBernoulli(TorchDistribution):
         return self.logits * (x - 0.5) - torch.where(self._is_near, series, log_sinhc)
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        """Reparameterised samples, by the inverse of the distribution function."""
+        """Reparameterised samples, by the inverse CDF."""
         shape = self._extended_shape(torch.Size(sample_shape))
         eps = torch.finfo(self.logits.dtype).eps
         u = torch.rand(shape, dtype=self.logits.dtype, device=self.logits.device).clamp(eps, 1 - eps)
         return self.icdf(u)
 
     def icdf(self, u: Tensor) -> Tensor:
-        """Number below which a share u of the mass lies: log(1 + u (e^l - 1)) / l."""
+        """Inverse CDF at u: log(1 + u (e^l - 1)) / l."""
         near, far = self._split()
         series = u + near * u * (1 - u) * (0.5 + near * (1 - 2 * u) / 6)
-        # From the side on which e^-|l| stays below 1: for l > 0, x = 1 - (icdf of 1 - u at -l).
+        # Computed with -|l|, which cannot overflow: for l > 0, x = 1 - (icdf of 1 - u at -l).
         share = torch.where(far > 0, 1 - u, u)
         low = torch.log1p(share * torch.expm1(-far.abs())) / -far.abs()
         value = torch.where(far > 0, 1 - low, low)
@@ -91,7 +91,7 @@ class ContinuousBernoulli(TorchDistribution):
         return self.logits.abs() < NEAR
 
     def _split(self) -> tuple[Tensor, Tensor]:
-        """Logits for the series and for the closed form, each harmless where the other is used."""
+        """Logits for the series and for the closed form, each replaced by a safe value where the other is used."""
         one = torch.ones_like(self.logits)
         return torch.where(self._is_near, self.logits, one / 4), torch.where(self._is_near, one, self.logits)
 

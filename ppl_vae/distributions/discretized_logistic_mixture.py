@@ -1,9 +1,9 @@
-"""Mixture of logistics, discretized to grey levels g_k = k/(L-1): each level has the mass of its bin, h = 1/(L-1) wide.
+"""Mixture of logistics, discretized to grey levels g_k = k/(L-1): each gets the mass of its bin of width h = 1/(L-1).
 
     P(x) = sum_j w_j [s((x + h/2 - m_j) / s_j) - s((x - h/2 - m_j) / s_j)],   s the sigmoid,
 
-with the first bin reaching down to -inf and the last up to +inf, so that masses sum to 1. With a, b the two arguments,
-s(b) - s(a) = s(b) s(-a) (1 - e^(a-b)), a product without cancellation, at any distance from the bin.
+where the first bin extends to -inf and the last to +inf, so the masses sum to 1. The difference of sigmoids is computed
+as s(b) - s(a) = s(b) s(-a) (1 - e^(a-b)), which never cancels.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ class DiscretizedLogisticMixture(TorchDistribution):
         logits: (..., components) of the weights.
         loc: (..., components).
         scale: (..., components), positive.
-        levels: how many levels, at least 2.
+        levels: number of levels, at least 2.
 
     Source: Salimans et al. 2017, "PixelCNN++"; here without its approximation for small masses.
 
@@ -73,7 +73,7 @@ class DiscretizedLogisticMixture(TorchDistribution):
         return (self.logits.log_softmax(-1) + above + below + width).logsumexp(-1)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Levels, of the parameters' dtype."""
+        """Sampled levels, in the parameters' dtype."""
         with torch.no_grad():
             shape = self._extended_shape(torch.Size(sample_shape))
             j = torch.distributions.Categorical(logits=self.logits, validate_args=False).sample(

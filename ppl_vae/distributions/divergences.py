@@ -1,4 +1,4 @@
-"""KLs in closed form between Pyro's own families that torch does not know; importing the module registers them.
+"""Closed-form KLs between Pyro's families that torch does not have; importing the module registers them.
 
 Gamma(a, b) has E[log x] = psi(a) - log b and Var[log x] = psi'(a); LogNormal(m, s) has E[x] = exp(m + s^2 / 2).
 """

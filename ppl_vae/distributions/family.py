@@ -1,8 +1,8 @@
 """Any Pyro distribution class as a family over events of one shape, with unconstrained parameters.
 
-Each parameter of the class has a constraint; an unconstrained tensor of the right shape is mapped into it by
-``transform_to`` (positive ones by a softplus, which an exponential's overflow in float32 rules out, plus a floor, since
-the softplus underflows). A linear layer that gives ``Family.size`` numbers therefore gives a distribution.
+Each parameter of the class has a constraint, into which ``transform_to`` maps an unconstrained tensor. Positive ones
+take a softplus (an exponential overflows in float32) plus a floor (the softplus underflows). So a linear layer with
+``Family.size`` outputs gives a distribution.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from .. import randomness, supports
 from ..checks import nearest
 from .softplus import inverse_softplus
 
-# Of parameters that say the same, the one that is best behaved as an unconstrained tensor comes first.
+# Of equivalent parameters, the first is the best behaved one as an unconstrained tensor.
 ALTERNATIVES = (
     ("logits", "probs"),
     ("gate_logits", "gate"),
@@ -33,11 +33,11 @@ ALTERNATIVES = (
 
 FLOOR = 1e-6  # of positive parameters
 
-SPARSE = 0.01  # floor of Gamma, Beta and Dirichlet concentrations: below it most float32 samples are the smallest float
+SPARSE = 0.01  # floor of Gamma, Beta and Dirichlet concentrations: below it most float32 samples underflow
 
 
 class _Above(Transform):
-    """softplus + floor; values at the floor have an inverse too."""
+    """softplus + floor; the inverse is finite at the floor too."""
 
     domain, codomain, bijective = constraints.real, constraints.positive, True
     sign: Any = 1  # a property, to the type checker
@@ -54,7 +54,7 @@ class _Above(Transform):
 
 
 def _transform(constraint: Any, floor: float) -> Any:
-    """``transform_to`` the constraint, with positive parts mapped by a softplus."""
+    """``transform_to(constraint)``, with positive parts mapped by a softplus."""
     if constraint is constraints.lower_cholesky:
         return transform_to(pyro_constraints.softplus_lower_cholesky)
     base = constraint.base_constraint if isinstance(constraint, constraints.independent) else constraint
@@ -69,18 +69,18 @@ class Family:
     Args:
         distribution: class of ``pyro.distributions``.
         shape: event shape; a class over vectors takes (dim,) only.
-        fixed: parameters that the caller gives once and for all (numbers or tensors).
-        given: names of parameters that the caller has values for: of parameters that say the same, these are used.
-        floor: what positive parameters are kept above.
+        fixed: parameters with a fixed value (numbers or tensors).
+        given: names of parameters to use where two are equivalent (such as probs and logits).
+        floor: lower bound of positive parameters.
 
     Attributes:
-        parameters: names of the parameters left free, in order.
+        parameters: names of the free parameters, in order.
         size: how many unconstrained numbers they take.
         support: constraint on an event, of as many dimensions as ``shape``.
 
     Raises:
         TypeError: not a Pyro distribution class.
-        ValueError: a class with parameters that no unconstrained tensor maps to, or a parameter it does not have.
+        ValueError: a class whose parameters have no map from unconstrained tensors, or a parameter it does not have.
 
     Source: the rule of Pyro's ``PyroParam`` and autoguides.
 
@@ -126,7 +126,7 @@ class Family:
         self._try()
 
     def _check_names(self, limits: Mapping[str, Any]) -> None:
-        """Fixed parameters may be any of the constructor's; those without constraint or default must be among them."""
+        """Check the fixed parameters: any of the constructor's; those without constraint or default must be fixed."""
         signature = inspect.signature(self.distribution).parameters
         offered = {**limits, **{name: p for name, p in signature.items() if name != "validate_args"}}
         for name in self.fixed:
@@ -139,7 +139,7 @@ class Family:
 
     @torch.no_grad()
     def _try(self) -> None:
-        """Build, sample and score the family once, for two examples."""
+        """Build the family for two examples, sample and score once."""
         with randomness.unchanged(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
@@ -151,14 +151,14 @@ class Family:
             raise self._refusal(f"its events are of shape {tuple(made.event_shape)}, not {self.shape}")
 
     def _refusal(self, why: str) -> ValueError:
-        return ValueError(f"{self._name} cannot be used by the general rule, since {why}; look for a family of its own")
+        return ValueError(f"{self._name} cannot be used by the general rule, since {why}; use a family written for it")
 
     def _choose(self, limits: Mapping[str, Any], given: set[str]) -> list[str]:
         names = [name for name in limits if name not in self.fixed]
         for group in ALTERNATIVES:
             both = [name for name in group if name in given or name in self.fixed]
             if len(both) > 1:
-                raise ValueError(f"{self._name} takes {both[0]} or {both[1]}, not both: they say the same")
+                raise ValueError(f"{self._name} takes {both[0]} or {both[1]}, not both: they are equivalent")
             present = sorted((name for name in group if name in names), key=lambda name: name not in given)
             drop = present if any(name in self.fixed for name in group) else present[1:]
             names = [name for name in names if name not in drop]
@@ -229,7 +229,7 @@ class Family:
         }
         made = self.distribution(**parameters, **fixed)
         wrapped = len(self.shape) - self.event_dim
-        if not parameters:  # nothing says how many events there are: one, of fixed numbers
+        if not parameters:  # all parameters are fixed: one event
             made = made.expand(self.shape[:wrapped])
         return made.to_event(wrapped) if wrapped else made
 

@@ -3,8 +3,8 @@
     log p(z) = log p_base(u) - log |det df/du|
 
 f is a chain of masked autoregressive transforms of zuko. One direction takes one pass of the network, the other one
-pass for every dimension (two for a coupling): a prior is scored, so its fast direction is z -> u; a posterior is drawn
-from, so its fast direction is u -> z, and a draw's own density is remembered.
+pass per dimension (two for a coupling). A prior is mostly scored, so its fast direction is z -> u; a posterior is
+sampled, so its fast direction is u -> z, and the density of the last draw is cached.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ class Flow(TorchDistribution):
     Args:
         base: distribution of u, event shape (dim,).
         transform: bijection of (..., dim), in its fast direction; its parameters broadcast with the base's batch.
-        drawn: the fast direction is u -> z, as a posterior wants it; else z -> u, as a prior does.
+        drawn: the fast direction is u -> z, for a posterior; else z -> u, for a prior.
 
     Source: Rezende and Mohamed 2015, "Variational inference with normalizing flows".
 
@@ -84,15 +84,15 @@ class Flow(TorchDistribution):
 def flow_transform(
     dim: int, kind: Kind = "coupling", transforms: int = 2, hidden: Sequence[int] = (64, 64), context: int = 0
 ) -> nn.Module:
-    """Module that gives a chain of bijections of (..., dim), of a context (..., context) if there is one.
+    """Module that returns a chain of bijections of (..., dim), given a context (..., context) if there is one.
 
     It starts as the identity: the last layer of every network is 0.
 
     Args:
         dim: size of the vectors.
-        kind: "coupling" and "autoregressive" are affine, s u + t, with s and t a network of half of the dimensions and
+        kind: "coupling" and "autoregressive" are affine, s u + t, with s and t a network of half of the dimensions or
             of all earlier ones; "spline" is autoregressive and rational-quadratic on [-5, 5].
-        transforms: how many; every second one takes the dimensions in reverse order.
+        transforms: number of transforms; every second one reverses the order of the dimensions.
         hidden: sizes of the hidden layers of each network.
         context: size of the context.
 
@@ -134,7 +134,7 @@ def flow_transform(
 
 @functools.cache
 def _zuko() -> Any:
-    """zuko, imported late and without what its import does to every torch distribution: validation stays as it was."""
+    """Import zuko late, and undo its change to the validation of all torch distributions."""
     if "zuko" in sys.modules:
         return sys.modules["zuko"]
     kept = {name: Distribution.__dict__[name] for name in ("_validate_args", "arg_constraints")}
@@ -143,7 +143,7 @@ def _zuko() -> Any:
     finally:
         for name, value in kept.items():
             setattr(Distribution, name, value)
-    for found in vars(zuko.distributions).values():  # its own classes rely on the empty constraints it had set
+    for found in vars(zuko.distributions).values():  # zuko's own classes rely on the empty constraints
         if isinstance(found, type) and found.__module__ == zuko.distributions.__name__:
             if issubclass(found, Distribution) and "arg_constraints" not in vars(found):
                 setattr(found, "arg_constraints", {})  # noqa: B010 - a property, to the type checker

@@ -1,11 +1,11 @@
 """Mixture of diagonal Normals over vectors: p(z) = sum_c w_c N(z; m_c, diag s_c^2).
 
-The quadratic form is expanded, so that all components take one matrix product and no tensor of size
-(..., components, dim) is made:
+The quadratic form is expanded into one matrix product for all components, so that no tensor of size
+(..., components, dim) is created:
 
     sum_j (z_j - m_cj)^2 / s_cj^2 = [z^2, z] . [1/s_c^2, -2 m_c/s_c^2] + sum_j m_cj^2 / s_cj^2
 
-It is computed in float64, in which the cancellation between the terms leaves more digits than float32 has.
+It is computed in float64, so that cancellation between the terms leaves at least float32's precision.
 """
 
 from __future__ import annotations
@@ -84,7 +84,7 @@ class GaussianMixture(TorchDistribution):
 
     def joint(self, value: Tensor) -> Tensor:
         """log w_c + log N(z; m_c, s_c) for every component, (..., C), in nats."""
-        wide = torch.float32 if value.device.type == "mps" else torch.float64  # which has no float64
+        wide = torch.float32 if value.device.type == "mps" else torch.float64  # mps has no float64
         z, loc, scale = value.to(wide), self.loc.to(wide), self.scale.to(wide)
         precision = scale.square().reciprocal()
         factors = torch.cat([precision, -2 * loc * precision], -1)
@@ -109,7 +109,7 @@ class GaussianMixture(TorchDistribution):
 
     @torch.no_grad()
     def sample(self, sample_shape: Sequence[int] = ()) -> Tensor:
-        """A component by its weight, then a draw from it: (*sample_shape, *batch_shape, dim)."""
+        """Samples (*sample_shape, *batch_shape, dim): a component by its weight, then a draw from it."""
         lead = torch.Size(sample_shape) + self.batch_shape
         index = torch.distributions.Categorical(logits=self.logits.expand(self.batch_shape + self.logits.shape[-1:]))
         index = index.sample(torch.Size(sample_shape))[..., None, None].expand(*lead, 1, self.loc.shape[-1])

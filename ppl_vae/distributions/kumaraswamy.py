@@ -2,12 +2,12 @@
 
     p(x) = a b x^(a-1) (1 - x^a)^(b-1),    x = (1 - u^(1/b))^(1/a),  u uniform,    a, b > 0
 
-Logarithms are taken of 1 - u^(1/b) and 1 - x^a without forming them, so float32 holds for a and b far from 1.
+log(1 - u^(1/b)) and log(1 - x^a) are computed without forming the differences, so float32 suffices for all a and b.
 
 KL to a Beta(c, d): with E[log x] = -(psi(b) + gamma + 1/b) / a and E[log(1 - x^a)] = -1/b only E[log(1 - x)] has no
 closed form. Nalisnick and Smyth truncate its Taylor series, whose terms fall as slowly as m^(-1-b); here it is a
-trapezoid sum over g = log(-b log(1 - x^a)), which has the density exp(g - exp(g)). Its error is below 1e-6 nats times
-(1 + |d - 1|), float32's rounding apart, for every a and b.
+trapezoid sum over g = log(-b log(1 - x^a)), which has the density exp(g - exp(g)). Its error is below 1e-6 (1 + |d -
+1|) nats plus float32's rounding, for every a and b.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from torch.distributions.utils import broadcast_all
 
 EULER = 0.5772156649015329
 NODES = (-20.0, 4.0, 0.25)  # first, last and step of the trapezoid sum
-FAR = 15.0  # beyond which exp(-r) is below float32's resolution of 1
+FAR = 15.0  # for larger r, log(1 - exp(-r)) is -exp(-r) in float32
 
 
 class Kumaraswamy(TorchDistribution):
@@ -59,7 +59,7 @@ class Kumaraswamy(TorchDistribution):
         return new
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        """Reparameterised samples, kept inside the interval by one float."""
+        """Reparameterised samples, clamped to the open interval."""
         a, b = self.concentration1, self.concentration0
         info = torch.finfo(a.dtype)
         u = torch.rand(self._extended_shape(sample_shape), dtype=a.dtype, device=a.device)
@@ -94,7 +94,7 @@ class Kumaraswamy(TorchDistribution):
 
 def log1mexp(r: Tensor) -> Tensor:
     """log(1 - exp(-r)) for r > 0, to full precision, with finite gradients (Maechler 2012)."""
-    half = math.log(2)  # each branch is kept where it is finite, or its gradient would be 0 times infinity
+    half = math.log(2)  # clamped so that the unused branch is finite; else its gradient is 0 * inf
     near, far = (-torch.expm1(-r.clamp(max=half))).log(), torch.log1p(-torch.exp(-r.clamp(min=half)))
     return torch.where(r < half, near, far)
 

@@ -27,7 +27,7 @@ class Layered(TorchDistribution):
 
     Args:
         first: distribution of the layer that is drawn first, event shape (size,).
-        conditionals: for every other layer, in the order of drawing, a callable from the layer before (..., size) to
+        conditionals: for each later layer, in the order of drawing, a callable from the layer before (..., size) to
             a distribution of batch shape (...).
         sizes: sizes of z1 ... zL.
         top_down: zL is drawn first; else z1.
@@ -99,7 +99,7 @@ def layer_sizes(dim: int, layers: int | Sequence[int]) -> tuple[int, ...]:
 
     Args:
         dim: size of the code.
-        layers: how many layers, their sizes then as equal as they come, lower ones first; or the sizes.
+        layers: number of layers, of sizes as equal as possible, larger ones first; or their sizes.
 
     Raises:
         ValueError: fewer than two layers, or sizes that do not add up.

@@ -17,7 +17,7 @@ class LevelsCategorical(TorchDistribution):
     """Mass softmax(logits)_k on the level k / (levels - 1).
 
     Args:
-        logits: (..., levels); the last dimension is that of the levels.
+        logits: (..., levels); the last dimension is over the levels.
 
     Example:
         >>> p = LevelsCategorical(torch.zeros(5, 3))
@@ -45,14 +45,14 @@ class LevelsCategorical(TorchDistribution):
             self._validate_sample(x)
         k = (x * (self.levels - 1)).round().long().clamp(0, self.levels - 1)
         shape = torch.broadcast_shapes(k.shape, self.batch_shape)
-        if shape == self.batch_shape and shape:  # the one step of training: fused, and twice as fast
+        if shape == self.batch_shape and shape:  # the case of training: the fused loss is twice as fast
             return -F.cross_entropy(self.logits.movedim(-1, 1), k.expand(shape), reduction="none")
         logits = self.logits.expand(*shape, self.levels)
         chosen = logits.gather(-1, k.expand(shape).unsqueeze(-1)).squeeze(-1)
         return chosen - self.logits.logsumexp(-1)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Levels, of the logits' dtype."""
+        """Sampled levels, in the logits' dtype."""
         with torch.no_grad():
             k = torch.distributions.Categorical(logits=self.logits, validate_args=False).sample(
                 torch.Size(sample_shape)
@@ -74,7 +74,7 @@ class LevelsCategorical(TorchDistribution):
 
 
 def tilt_of_mean(mean: Tensor, levels: int, rounds: int = 60) -> Tensor:
-    """t at which logits t k / (levels - 1) have this mean in (0, 1): the distribution of most entropy with that mean.
+    """t at which logits t k / (levels - 1) have this mean in (0, 1): the maximum-entropy distribution with that mean.
 
     Example:
         >>> t = tilt_of_mean(torch.tensor(0.2), 256)
@@ -83,7 +83,7 @@ def tilt_of_mean(mean: Tensor, levels: int, rounds: int = 60) -> Tensor:
     """
     grid = torch.linspace(0, 1, levels, dtype=torch.float64, device=mean.device)
     flat = mean.double().flatten()
-    # One over an edge's distance bounds |t| on the continuum; between levels it grows as the log of the odds.
+    # Bounds |t|: 1 / (distance to the nearer edge) for continuous x; between two levels, the log of the odds.
     edge = 1 / torch.minimum(flat, 1 - flat) + 20 * levels
     low, high = -edge, edge
     for _ in range(rounds):

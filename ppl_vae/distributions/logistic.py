@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 class Logistic(dist.Logistic):
-    """``dist.Logistic``, whose uniform draw is kept off 0 (Pyro's gives -inf once in 2^24 numbers).
+    """``dist.Logistic`` with the uniform draw clamped away from 0 (Pyro's samples are -inf once in 2^24).
 
     Example:
         >>> Logistic(torch.zeros(3), 1.0).rsample((4,)).shape

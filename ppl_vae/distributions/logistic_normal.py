@@ -1,8 +1,8 @@
 """Logistic-Normal distribution on the simplex: x = softmax(V y), y ~ N(m, diag s^2), of dim - 1 entries.
 
 The columns of V (dim, dim - 1) are orthonormal and sum to 0: Helmert's, so that y = V' log x (Egozcue et al. 2003).
-With m = 0 and one s the entries of x are exchangeable: x is the softmax of dim independent N(0, s^2). By the change of
-variables, for the density over the first dim - 1 entries of x, as the Dirichlet's is,
+With m = 0 and equal s the entries of x are exchangeable: x is the softmax of dim independent N(0, s^2). The density is
+over the first dim - 1 entries of x, like the Dirichlet's; by the change of variables
 
     log p(x) = log N(V' log x; m, s^2) - sum_i log x_i - 1/2 log dim
 
@@ -57,7 +57,7 @@ class LogisticNormal(TorchDistribution):
         return new
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        """Reparameterised samples, entries not below the smallest normal float."""
+        """Reparameterised samples; entries are at least the smallest normal float."""
         shape = (*torch.Size(sample_shape), *self.loc.shape)
         y = self.loc + self.scale * torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)
         return from_coordinates(y).softmax(-1).clamp(min=torch.finfo(y.dtype).tiny)

@@ -2,8 +2,8 @@
 
     log p(x) = log N(log x - log(1 - x); m, s^2) - log x - log(1 - x)
 
-Its moments have no closed form; they are trapezoid sums over 65 nodes. With logits of mean and variance
-psi(a) - psi(b) and psi'(a) + psi'(b), a Beta(a, b) has its KL to a logit-Normal in closed form.
+Its moments have no closed form; they are trapezoid sums over 65 nodes. The logit of a
+Beta(a, b) has mean psi(a) - psi(b) and variance psi'(a) + psi'(b), hence a closed-form KL to a logit-Normal.
 """
 
 from __future__ import annotations
@@ -53,13 +53,13 @@ class LogitNormal(TorchDistribution):
         return new
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        """Reparameterised samples, kept inside the interval by one float."""
+        """Reparameterised samples, clamped to the open interval."""
         shape = self._extended_shape(sample_shape)
         logits = self.loc + self.scale * torch.randn(shape, dtype=self.loc.dtype, device=self.loc.device)
         return _inside(torch.sigmoid(logits))
 
     def log_prob(self, value: Tensor) -> Tensor:
-        """Log-density, (..., batch shape); values 0 and 1 count as the floats next to them."""
+        """Log-density, (..., batch shape); 0 and 1 are replaced by the nearest floats inside."""
         if self._validate_args:
             self._validate_sample(value)
         value = _inside(value)

@@ -12,11 +12,11 @@ DRAWS = 256
 
 
 def mean_of(p: Any, like: Tensor | None = None) -> Tensor:
-    """Mean (*batch_shape, *event_shape) of a distribution; the average of 256 draws where it knows none.
+    """Mean (*batch_shape, *event_shape) of a distribution; the average of 256 draws if no formula is known.
 
     Args:
         p: the distribution.
-        like: data (..., *event_shape) whose totals the mean takes where ``p`` is given them, as ``Multinomial`` is.
+        like: data (..., *event_shape); the mean of a ``Multinomial`` uses their totals.
 
     Example:
         >>> import torch

@@ -1,4 +1,4 @@
-"""Any distribution of independent entries, with NaN for the entries that were not seen.
+"""Any distribution of independent entries, with NaN for entries that are missing.
 
     log p(x_seen) = sum_i [x_i is seen] log p_i(x_i)
 
@@ -19,10 +19,10 @@ from .. import supports
 
 @runtime_checkable
 class ByEntry(Protocol):
-    """A distribution that knows the log-probability of every single entry."""
+    """A distribution with a log-probability for every single entry."""
 
     def entry_log_prob(self, x: Tensor, seen: Tensor) -> Tensor:
-        """That of every entry of x (..., *event_shape), where ``seen`` says which were seen."""
+        """Log-probability of every entry of x (..., *event_shape); ``seen`` marks the observed ones."""
         ...
 
 
@@ -33,7 +33,7 @@ def entry_log_prob(p: Any, x: Tensor, seen: Tensor | None = None) -> Tensor:
         p: a distribution with a method ``entry_log_prob(x, seen)`` of its own, or ``Independent`` over all of its
             event dimensions.
         x: values inside the support, unseen entries included.
-        seen: which entries of x were seen; None for all. For distributions whose entries depend on that.
+        seen: which entries of x were observed; None for all. Only some distributions use it.
 
     Raises:
         ValueError: a distribution whose entries depend on each other.
@@ -48,7 +48,7 @@ def entry_log_prob(p: Any, x: Tensor, seen: Tensor | None = None) -> Tensor:
     if isinstance(p, ByEntry):
         return p.entry_log_prob(x, torch.ones_like(x, dtype=torch.bool) if seen is None else seen)
     if p.event_shape:
-        raise ValueError(f"the entries of {type(p).__name__} depend on each other, so single ones have no density")
+        raise ValueError(f"the entries of {type(p).__name__} depend on each other, so a single one has no density")
     return p.log_prob(x)
 
 
@@ -58,7 +58,7 @@ class MissingEntries(TorchDistribution):
     Args:
         base: distribution for which ``entry_log_prob`` is defined.
         fill: value inside the support of every entry, a number or a tensor that broadcasts to the event shape; it
-            stands in for NaN while log-probabilities are computed and never enters the result or a gradient.
+            replaces NaN while log-probabilities are computed and never affects the result or a gradient.
 
     Example:
         >>> import pyro.distributions as dist

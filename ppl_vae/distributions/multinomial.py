@@ -1,6 +1,6 @@
-"""The multinomial with a total of its own for every datum: log P(x | n) = log n! - sum_v log x_v! + sum_v x_v log p_v.
+"""The multinomial with a separate total for every datum: log P(x | n) = log n! - sum_v log x_v! + sum_v x_v log p_v.
 
-``log_prob`` conditions on the total n = sum_v x_v that it is given; only samples need a total from elsewhere.
+``log_prob`` conditions on the total n = sum_v x_v of its argument; only samples and the mean need ``total_count``.
 """
 
 from __future__ import annotations
@@ -18,9 +18,8 @@ class Multinomial(TorchDistribution):
 
     Args:
         logits: (..., *event_shape), normalised over the whole event.
-        total_count: how many are drawn for a sample, and of which ``mean`` is the expectation; a number or a tensor
-            that broadcasts to the batch shape.
-        event_dim: how many of the last dimensions the categories take.
+        total_count: total of a sample and of the ``mean``; a number or a tensor that broadcasts to the batch shape.
+        event_dim: number of trailing dimensions that index the categories.
 
     Example:
         >>> p = Multinomial(torch.zeros(5, 4), total_count=torch.arange(5))
@@ -70,7 +69,7 @@ class Multinomial(TorchDistribution):
         return orders + (x * self._flat().log_softmax(-1)).sum(-1)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Counts of the logits' dtype that sum to ``total_count``."""
+        """Sampled counts that sum to ``total_count``, in the logits' dtype."""
         with torch.no_grad():
             lead = (*torch.Size(sample_shape), *self.batch_shape)
             totals = self._totals().expand(lead)

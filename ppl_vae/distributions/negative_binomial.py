@@ -2,8 +2,8 @@
 
     log P(x) = log G(x + r) - log G(r) - log x! + x log(m / (m + r)) - r log(1 + m / r),    variance m + m^2 / r
 
-The first two terms cancel for large r, where float32 would leave noise; from r = 10 on they are taken together by
-Stirling's series, and r -> inf is the Poisson.
+The first two terms cancel for large r, which leaves only noise in float32; from r = 10 on Stirling's series computes
+their difference. r -> inf is the Poisson.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 from torch.distributions import constraints
 from torch.distributions.gamma import _standard_gamma
 
-LARGE = 10.0  # the series' first term left out is 8e-9 there
+LARGE = 10.0  # the truncation error of the series is 8e-9 there
 
 
 class NegativeBinomial(TorchDistribution):
@@ -62,7 +62,7 @@ class NegativeBinomial(TorchDistribution):
         return log_rising(r, x) - torch.lgamma(x + 1) + taken
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Counts, of the mean's dtype."""
+        """Sampled counts, in the mean's dtype."""
         with torch.no_grad():
             shape = self._extended_shape(torch.Size(sample_shape))
             gamma = _standard_gamma(self.concentration.expand(shape).contiguous())

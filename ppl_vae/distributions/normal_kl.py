@@ -1,4 +1,4 @@
-"""Closed-form KL from a correlated Normal to a factorised one, which torch leaves out; importing this registers it.
+"""Closed-form KL from a correlated to a factorised Normal, missing in torch; importing the module registers it.
 
 KL(N(m, S) || N(a, diag b^2)) = -H(N(m, S)) - sum_j [log N(m_j; a_j, b_j^2) - S_jj / (2 b_j^2)]
 """

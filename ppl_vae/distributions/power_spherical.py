@@ -5,7 +5,8 @@
 Unlike the von Mises-Fisher it has a sampler without rejection: t = m'x is 2 Beta(a, b) - 1, and x = t m + (1 - t^2)^1/2
 H v with v uniform on the sphere orthogonal to the first axis and H the Householder reflection that takes plus or minus
 the first axis, whichever lies further from m, to m. KL to the uniform: k (log 2 + psi(a) - psi(a + b)) - log Z + log A,
-A the sphere's area. Densities are over the sphere's surface. lnG(a) - lnG(a + b) is no difference of large numbers.
+A the sphere's area. Densities are with respect to the sphere's surface. lnG(a) - lnG(a + b) is computed without
+cancellation.
 """
 
 from __future__ import annotations
@@ -20,11 +21,11 @@ from torch import Tensor
 from torch.distributions import Dirichlet
 from torch.distributions.kl import register_kl
 
-LARGE = 10.0  # from where the asymptotic series of lgamma and digamma are exact to float32
+LARGE = 10.0  # from here on the asymptotic series of lgamma and digamma are exact in float32
 
 
 def log_area(dim: int) -> float:
-    """Logarithm of the surface of the unit sphere in R^dim.
+    """Log of the surface area of the unit sphere in R^dim.
 
     Example:
         >>> round(math.exp(log_area(3)) / math.pi, 6)
@@ -62,7 +63,7 @@ class SphereUniform(TorchDistribution):
     """Uniform distribution on the unit sphere of R^dim.
 
     Args:
-        like: a tensor (..., dim) whose shape, type and device the samples take; its values do not matter.
+        like: a tensor (..., dim) that gives the samples' shape, dtype and device; its values are not used.
 
     Example:
         >>> round(SphereUniform(torch.zeros(2)).log_prob(torch.tensor([0.6, 0.8])).exp().item() * 2 * math.pi, 4)
@@ -159,7 +160,7 @@ class PowerSpherical(TorchDistribution):
         tangent = torch.cat([torch.zeros_like(v[..., :1]), v], -1)
         axis = F.one_hot(torch.zeros((), dtype=torch.long, device=a.device), shape[-1]).to(a)
         sign = torch.where(self.direction[..., :1] > 0, -1.0, 1.0).to(a)
-        u = F.normalize(sign * axis - self.direction, dim=-1)  # of a vector no shorter than the root of 2
+        u = F.normalize(sign * axis - self.direction, dim=-1)  # the vector is never shorter than sqrt(2)
         reflected = tangent - 2 * u * (u * tangent).sum(-1, keepdim=True)
         return F.normalize((near - far)[..., None] * self.direction + radius[..., None] * reflected, dim=-1)
 
@@ -193,9 +194,9 @@ class PowerSpherical(TorchDistribution):
 
 
 def uniform(shape: Any, like: Tensor) -> Tensor:
-    """Points uniform on the sphere of the last dimension, of the type and on the device of ``like``."""
+    """Uniform points on the unit sphere of the last dimension, with the dtype and device of ``like``."""
     noise = torch.randn(shape, dtype=like.dtype, device=like.device)
-    if noise.shape[-1] == 1:  # the sphere of R^1 is {-1, 1}, which a Normal of 0 would miss
+    if noise.shape[-1] == 1:  # the sphere of R^1 is {-1, 1}; a Normal draw of 0 has no direction
         return torch.where(noise < 0, -1.0, 1.0).to(noise)
     return F.normalize(noise, dim=-1)
 

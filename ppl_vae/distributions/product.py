@@ -22,7 +22,7 @@ class Product(TorchDistribution):
 
     Args:
         groups: distributions of batch shape (..., n) and no event shape, over n entries each.
-        order: (D,) for every entry of the vector, its position among the groups' entries laid side by side.
+        order: (D,), for every entry of the vector its position in the concatenated groups.
         support: constraint on the entries of the vector.
 
     Example:
@@ -86,7 +86,7 @@ class Product(TorchDistribution):
         return self._join([group.mode for group in self.groups])
 
     def level_probs(self, levels: int) -> Tensor:
-        """Probability of 0, ..., levels - 1 for the entries with finitely many levels: (..., D, levels), else 0."""
+        """Probabilities of 0, ..., levels - 1, (..., D, levels); 0 for entries without finitely many levels."""
         parts = []
         for group in self.groups:
             probs = group.mean.new_zeros(*group.batch_shape, levels)
@@ -103,8 +103,8 @@ class Codes(torch.distributions.Categorical, TorchDistributionMixin):
 
     Args:
         logits: (..., L), -inf for levels that an entry does not have.
-        ordered: whether codes are in order, so that mean and variance are those of the code; without order they are the
-            most probable code and the probability of another.
+        ordered: if true, mean and variance are those of the code; else the mean is the most probable code and the
+            variance the probability of any other.
     """
 
     def __init__(self, logits: Tensor, ordered: bool, validate_args: bool | None = None) -> None:
@@ -157,7 +157,7 @@ def ordered_logits(centre: Tensor, cuts: Tensor, levels: Tensor) -> Tensor:
         >>> ordered_logits(torch.zeros(1), cuts, torch.tensor([3])).exp().sum(-1)
         tensor([1.])
     """
-    below = cuts - centre[..., None]  # of levels 0 ... L-2 their upper cut, of levels 1 ... L-1 their lower one
+    below = cuts - centre[..., None]  # upper cuts of levels 0 ... L-2 and lower cuts of levels 1 ... L-1
     one, none = below.new_zeros(()), torch.full((), -torch.inf).to(below)
     k = torch.arange(cuts.shape[-1] + 1, device=cuts.device)
     top, beyond = k == levels[:, None] - 1, k >= levels[:, None]

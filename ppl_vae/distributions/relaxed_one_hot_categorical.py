@@ -3,7 +3,7 @@
     x = softmax((l + g) / T),  g Gumbel,    log p(x) = lnG(d) + (d-1) log T + sum_k [l_k - (T+1) log x_k]
                                                        - d log sum_k exp(l_k - T log x_k)
 
-A low temperature T sends entries below the smallest float; they are kept at it, so that their logarithms are finite.
+At low T entries underflow; they are clamped to the smallest normal float, so that their logarithms are finite.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from torch import Tensor
 
 
 class RelaxedOneHotCategorical(dist.RelaxedOneHotCategorical):
-    """Pyro's distribution, with entries not below the smallest normal float.
+    """Pyro's distribution, with entries clamped to at least the smallest normal float.
 
     Source: Maddison et al. 2017, "The Concrete distribution"; Jang et al. 2017, "Gumbel-softmax".
 

@@ -1,11 +1,11 @@
-"""Stick-breaking distribution on the simplex: dim - 1 independent sticks v_k in (0, 1) cut it up.
+"""Stick-breaking distribution on the simplex, from dim - 1 independent sticks v_k in (0, 1).
 
     x_k = v_k prod_{j<k} (1 - v_j),    x_dim = what is left,    v_k = x_k / (x_k + ... + x_dim)
 
     log p(x) = sum_k log p(v_k) - sum_{k<dim} log(x_k + ... + x_dim)
 
-over the first dim - 1 entries of x, as the Dirichlet's density is. Sticks Beta(1, c) make the GEM distribution cut off
-at dim entries; a Dirichlet(a) has sticks Beta(a_k, a_{k+1} + ... + a_dim). KLs are sums over the sticks.
+over the first dim - 1 entries of x, like the Dirichlet's density. Sticks Beta(1, c) give the GEM distribution truncated
+to dim entries; a Dirichlet(a) has sticks Beta(a_k, a_{k+1} + ... + a_dim). KLs are sums over the sticks.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ class StickBreaking(TorchDistribution):
         return new
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
-        """Samples, reparameterised as the sticks are; entries not below the smallest normal float."""
+        """Samples, reparameterised if the sticks are; entries are at least the smallest normal float."""
         return _pieces(self.sticks.rsample(sample_shape))
 
     def sample(self, sample_shape: Any = ()) -> Tensor:  # noqa: D102

@@ -1,6 +1,6 @@
 """Uniform distribution on a closed interval: p(z) = 1 / (high - low) for low <= z <= high, both ends included.
 
-Torch's gives an infinite loss at ``high``, where a sample that was rounded up lands.
+Torch's density is 0 at ``high``, so a sample that is rounded up to it has an infinite loss.
 """
 
 from __future__ import annotations

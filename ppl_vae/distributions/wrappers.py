@@ -1,4 +1,4 @@
-"""What Pyro wraps around a distribution, and how to take it off."""
+"""Remove the wrappers that Pyro puts around a distribution."""
 
 from __future__ import annotations
 
@@ -23,5 +23,5 @@ def unwrapped(p: Any, masks: bool = True) -> Any:
 
 
 def is_delta(p: Any) -> bool:
-    """Whether a distribution is a point, whatever is wrapped around it."""
+    """Whether a distribution is a Delta, wrapped or not."""
     return isinstance(unwrapped(p), Delta)

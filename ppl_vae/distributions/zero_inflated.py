@@ -2,7 +2,7 @@
 
     log P(0) = log(g + (1 - g) P_base(0)),    log P(x) = log(1 - g) + log P_base(x) for x > 0,    g = sigmoid(l)
 
-Pyro has one, whose ``expand`` fails where the gate is given by logits.
+The ``expand`` of Pyro's own fails if the gate is given by logits.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ class ZeroInflated(TorchDistribution):
 
     Args:
         base: distribution of single counts.
-        gate_logits: logit of the share of extra zeros, of the base's batch shape.
+        gate_logits: logit of the probability of an extra zero, of the base's batch shape.
 
     Source: Lambert 1992, "Zero-inflated Poisson regression".
 
@@ -62,7 +62,7 @@ class ZeroInflated(TorchDistribution):
         return torch.where(x == 0, torch.logaddexp(F.logsigmoid(self.gate_logits), kept), kept)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Counts, of the base's dtype."""
+        """Sampled counts, in the base's dtype."""
         with torch.no_grad():
             x = self.base.sample(torch.Size(sample_shape))
             return torch.where(torch.rand_like(x) < torch.sigmoid(self.gate_logits), 0.0, x)

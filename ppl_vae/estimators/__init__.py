@@ -1,4 +1,4 @@
-"""ELBO estimators: subclasses of ``pyro.infer.ELBO`` that work in Pyro's own SVI and in ours."""
+"""ELBO estimators: subclasses of ``pyro.infer.ELBO`` that work in Pyro's SVI and in ours."""
 
 from .base import Estimator as Estimator
 from .disarm import DisARM

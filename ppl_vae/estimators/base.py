@@ -1,7 +1,7 @@
 """What every estimator does: trace the guide, replay the model, and turn the sites' log-densities into a bound.
 
-An estimator says by class attributes what it needs of a program, and refuses what lacks it in one sentence, whatever
-``__debug__`` says.
+The class attributes say what an estimator needs of a program. A program that lacks it is refused with a ValueError,
+also under ``python -O``.
 """
 
 from __future__ import annotations
@@ -25,14 +25,14 @@ from .tracing import sites
 
 @dataclass(frozen=True)
 class Terms:
-    """Per-datum results of an estimator, all of shape (B,), in nats, beta = 1 but for ``surrogate``.
+    """Per-datum results of an estimator, each of shape (B,), in nats, at beta = 1 except for ``surrogate``.
 
     Attributes:
-        surrogate: the quantity to maximise; its value carries beta, its gradient is the estimator's.
+        surrogate: the quantity to maximise; its value includes beta, its gradient is the estimator's.
         elbo: reconstruction - kl.
         reconstruction: E_q log p(x | z).
         kl: E_q [log q(z | x) - log p(z)].
-        scale: the sites' common scale, sub-sampling left out.
+        scale: the scale that all sites share, without the N/B of sub-sampling.
         subsampling: N/B of the data plate.
     """
 
@@ -45,21 +45,21 @@ class Terms:
 
 
 class Estimator(Recorded, ELBO):
-    """Base of the estimators: subclasses say how log-weights become ``Terms``.
+    """Base of the estimators; subclasses compute ``Terms`` from the log-weights.
 
     Args:
         num_particles: K, samples of z for every datum.
-        max_plate_nesting: plates of model and guide inside one another, particles apart; None finds it by one run.
+        max_plate_nesting: number of nested plates, without the particle plate; None: one run counts them.
 
     Attributes:
         pathwise_only: every latent site of the guide must be reparameterised.
-        partly_pathwise: sites may be reparameterised in part, as Pyro's ``Rejector``.
-        own_scales: linear in the log-densities, so that each site may have a scale of its own; otherwise all must
-            share one, which is multiplied outside the logarithm.
+        partly_pathwise: sites may be partly reparameterised, like Pyro's ``Rejector``.
+        own_scales: the loss is linear in the log-densities, so each site may have its own scale; otherwise all sites
+            must share one scale, which multiplies the logarithm from outside.
         per_datum: every site must be inside the data plate.
-        batchwise: the loss holds a term of the whole batch, so that no scale may differ between data.
-        unit_beta: beta must be 1, a number; the attribute says why, None where beta is free.
-        least_particles: smallest K that means anything.
+        batchwise: the loss has a term over the whole batch, so all data must have the same scale.
+        unit_beta: why beta must be the number 1; None if any beta is allowed.
+        least_particles: smallest K allowed.
     """
 
     pathwise_only: ClassVar[bool] = False
@@ -79,11 +79,11 @@ class Estimator(Recorded, ELBO):
                 f"num_particles is {num_particles}, but {type(self).__name__} compares samples with one another and "
                 f"needs at least {self.least_particles}"
             )
-        self.max_plate_nesting: Any = max_plate_nesting  # particles apart, which Pyro counts
-        self._found: int | None = None
+        self.max_plate_nesting: Any = max_plate_nesting  # without the particle plate, which Pyro counts
+        self._found_nesting: int | None = None
 
     def prepare(self, *batch: Any) -> None:
-        """Find the estimator's own parameters on a first batch, where it has some."""
+        """Create the estimator's own parameters, if it has any, from a first batch."""
 
     @abstractmethod
     def terms(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Terms:
@@ -106,7 +106,7 @@ class Estimator(Recorded, ELBO):
         return loss.item()
 
     def __call__(self, model: Program, guide: Program) -> nn.Module:
-        """The loss as a module of the batch, which owns the modules whose methods ``model`` and ``guide`` are."""
+        """The loss as a module called on the batch; it owns the modules whose methods ``model`` and ``guide`` are."""
         module: Any = super().__call__(model, guide)  # type: ignore[arg-type]
         for name, program in (("model_owner", model), ("guide_owner", guide)):
             owner = getattr(program, "__self__", None)
@@ -129,14 +129,14 @@ class Estimator(Recorded, ELBO):
         draw: Callable[[Program], Program] | None = None,
         marginal: bool = False,
     ) -> Sites:
-        """The sites of one batch, checked for what this estimator needs."""
+        """The sites of one batch, checked against what this estimator needs."""
         count = self.num_particles if num_particles is None else num_particles
         how: Any = {"kwargs": kwargs, "marginal": marginal}
         needed = count > 1 or draw is not None
         for last in (False, True):
-            if self.max_plate_nesting is None and self._found is None and needed:
-                self._found = find_nesting(model, guide, args, count if draw is None else 1, **how)
-            nesting = self._found if self.max_plate_nesting is None else self.max_plate_nesting
+            if self.max_plate_nesting is None and self._found_nesting is None and needed:
+                self._found_nesting = find_nesting(model, guide, args, count if draw is None else 1, **how)
+            nesting = self._found_nesting if self.max_plate_nesting is None else self.max_plate_nesting
             nesting = 1 if nesting is None else nesting
             try:
                 traced = sites(model, guide, args, count, nesting, through=through, draw=draw, **how)
@@ -149,16 +149,16 @@ class Estimator(Recorded, ELBO):
                 if self.max_plate_nesting is not None:
                     raise ValueError(
                         f"max_plate_nesting is {nesting}, but a site of the programs is in more plates than that; "
-                        f"leave it out, so that {type(self).__name__} finds their number"
+                        f"leave it out, and {type(self).__name__} counts them"
                     ) from None
             except RuntimeError as error:
                 if "does not require grad" not in str(error):
                     raise
                 raise ValueError(
-                    f"a program takes a gradient inside, and {type(self).__name__} cuts the latents from the graph; "
-                    "use TraceELBO, or let the program take it of z.detach().requires_grad_() under torch.enable_grad()"
+                    f"a program computes a gradient inside, but {type(self).__name__} detaches the latents; use "
+                    "TraceELBO, or compute the gradient at z.detach().requires_grad_() under torch.enable_grad()"
                 ) from error
-            self._found = None  # by other programs than these
+            self._found_nesting = None  # it was counted in other programs
         self._check(traced)
         return replace(traced, own_scales=True) if self.own_scales and uncommon_scale(traced) else traced
 
@@ -173,34 +173,34 @@ class Estimator(Recorded, ELBO):
                 )
             if not self.partly_pathwise and reparameterised_in_part(site["fn"]):
                 raise ValueError(
-                    f"site {key} of the guide is a {family(site)}, which is reparameterised in part, and {name} knows "
-                    "sites that are so wholly or not at all; use TraceELBO or MeanFieldELBO"
+                    f"site {key} of the guide is a {family(site)}, which is partly reparameterised, but {name} "
+                    "needs sites that are fully reparameterised or not at all; use TraceELBO or MeanFieldELBO"
                 )
             beta = site["infer"].get("beta", 1.0)
             if self.unit_beta and (isinstance(beta, Tensor) or beta != 1):
                 raise ValueError(_beta_message(self, beta))
             if site["infer"].get("num_samples") is not None:
                 raise ValueError(
-                    f"site {key} asks for infer={{'num_samples': {site['infer']['num_samples']}}}, which {name} does "
-                    f"not take site by site; write {name}(num_particles={site['infer']['num_samples']})"
+                    f"site {key} sets infer={{'num_samples': {site['infer']['num_samples']}}}, but {name} draws the "
+                    f"same number at every site; write {name}(num_particles={site['infer']['num_samples']})"
                 )
         for key, site in {**traced.guide, **traced.model}.items():
             if self.per_datum and not traced.is_local(site):
                 raise ValueError(
-                    f"site {key} is outside the plate {traced.plate.name}, and {name} weighs the samples of each "
-                    "datum by themselves; use TraceELBO, MeanFieldELBO or STL"
+                    f"site {key} is outside the plate {traced.plate.name}, and {name} weights the samples of each "
+                    "datum separately; use TraceELBO, MeanFieldELBO or STL"
                 )
         if not self.own_scales:
             check_weighable(traced, name)
         if self.batchwise and isinstance(traced.scale, Tensor) and traced.scale.dim():
             raise ValueError(
-                f"the scale of shape {tuple(traced.scale.shape)} differs between data, and {name} has a term of the "
-                "whole batch; scale all data alike, or use TraceELBO, MeanFieldELBO or STL"
+                f"the scale of shape {tuple(traced.scale.shape)} differs between data, but {name} has a term over the "
+                "whole batch; give all data the same scale, or use TraceELBO, MeanFieldELBO or STL"
             )
 
 
 def check_unit_beta(estimator: Estimator, beta: Any) -> None:
-    """ValueError if the estimator has no meaning at this beta."""
+    """ValueError if the estimator is not defined at this beta."""
     if estimator.unit_beta and (callable(beta) or isinstance(beta, Tensor) or beta != 1):
         raise ValueError(_beta_message(estimator, beta))
 
@@ -208,8 +208,8 @@ def check_unit_beta(estimator: Estimator, beta: Any) -> None:
 def _beta_message(estimator: Estimator, beta: Any) -> str:
     said = "a schedule" if callable(beta) or isinstance(beta, Tensor) else f"{beta:g}"
     return (
-        f"beta is {said}, but {type(estimator).__name__} has a meaning only at beta = 1: {estimator.unit_beta}; "
-        "TraceELBO, MeanFieldELBO, IWAE or DReG take any beta"
+        f"beta is {said}, but {type(estimator).__name__} is defined only at beta = 1: {estimator.unit_beta}; "
+        "TraceELBO, MeanFieldELBO, IWAE and DReG take any beta"
     )
 
 

@@ -17,28 +17,28 @@ from .sites import Sites
 
 
 def family(site: Site) -> str:
-    """Class name of a site's distribution, without what is wrapped around it."""
+    """Class name of a site's distribution, without its wrappers."""
     return type(unwrapped(site["fn"])).__name__
 
 
 def reparameterised_in_part(fn: Any) -> bool:
-    """Whether draws carry a gradient that a score must complete, as those of Pyro's ``Rejector``."""
+    """Whether the gradient through a draw needs a score term as well, as with Pyro's ``Rejector``."""
     while fn is not None:
         fn = unwrapped(fn)
         if _has_parts(fn):
             return True
-        fn = getattr(fn, "base_dist", None)  # of torch's TransformedDistribution and its like
+        fn = getattr(fn, "base_dist", None)  # as in torch's TransformedDistribution
     return False
 
 
 def _has_parts(fn: Any) -> bool:
-    """Whether the class itself, not one that it is built of, says what its score is."""
+    """Whether the class itself defines ``score_parts``, rather than inheriting Pyro's default."""
     return getattr(type(fn), "score_parts", Distribution.score_parts) is not Distribution.score_parts
 
 
 def divergence(q: Any, p: Any) -> Tensor | None:
-    """KL(q || p) over the plates of both, or None where it has no closed form that is known."""
-    if q.batch_shape != p.batch_shape:  # a plate without a size expands nothing
+    """KL(q || p) over the plates of both, or None if no closed form is known."""
+    if q.batch_shape != p.batch_shape:  # a plate without a size does not expand its sites
         shape = torch.broadcast_shapes(q.batch_shape, p.batch_shape)
         q, p = q.expand(shape), p.expand(shape)
     try:
@@ -53,10 +53,10 @@ def needs_score(fn: Any) -> bool:
 
 
 def score_parts(site: Site) -> tuple[Tensor, Tensor | None, Tensor | None]:
-    """Log-density of a site, its score if there is one, and the part of it that is differentiated, over its plates.
+    """Log-density of a site, its score (or None), and the part of log q to differentiate, each over the site's plates.
 
     Raises:
-        ValueError: a distribution reparameterised in part inside another, whose parts are not known.
+        ValueError: a transformed distribution whose base is partly reparameterised, so its score is unknown.
     """
     fn, value = site["fn"], site["value"]
     if not reparameterised_in_part(fn):
@@ -64,25 +64,25 @@ def score_parts(site: Site) -> tuple[Tensor, Tensor | None, Tensor | None]:
         return (log_q, None, log_q) if fn.has_rsample else (log_q, log_q, None)
     if not _has_parts(unwrapped(fn)):
         raise ValueError(
-            f"site {site['name']} is a {family(site)} of a distribution that is reparameterised in part, whose score "
-            "is not known; sample that distribution itself and transform its value"
+            f"site {site['name']} is a {family(site)} of a distribution that is partly reparameterised, so its score "
+            "is unknown; sample that distribution itself and transform its value"
         )
     parts = _parts(fn, value)
     return parts.log_prob, parts.score_function, parts.entropy_term
 
 
 def _parts(fn: Any, value: Tensor) -> ScoreParts:
-    if type(fn).__name__ != "Independent":  # of which Pyro drops the score
+    if type(fn).__name__ != "Independent":  # Pyro drops the score of an Independent
         return fn.score_parts(value)
     n = fn.reinterpreted_batch_ndims
     return ScoreParts(*(part.flatten(part.dim() - n).sum(-1) if n else part for part in _parts(fn.base_dist, value)))
 
 
 def check_factors(traced: Sites) -> None:
-    """ValueError for a ``pyro.factor`` in the guide that does not say, or denies, that its samples carry a gradient.
+    """ValueError for a ``pyro.factor`` in the guide without ``has_rsample=True``.
 
-    With has_rsample=False its gradient is multiplied by the log-weight, as that of a density of what was drawn: for a
-    term of the loss that is not its own gradient.
+    With has_rsample=False it counts as the log-density of a draw: its gradient would be multiplied by the log-weight,
+    which is wrong for a term of the loss.
     """
     for name, site in traced.guide.items():
         said = vars(site["fn"]).get("has_rsample") if type(site["fn"]).__name__ == "Unit" else True
@@ -93,16 +93,16 @@ def check_factors(traced: Sites) -> None:
             )
         if not said:
             raise ValueError(
-                f"pyro.factor({name!r}) in the guide has has_rsample=False, so that its gradient would be that of a "
-                f"density, multiplied by log-weights; write pyro.factor({name!r}, ..., has_rsample=True) for a term "
-                "of the loss"
+                f"pyro.factor({name!r}) in the guide has has_rsample=False, so its gradient would be multiplied by the "
+                f"log-weights, like that of a density; for a term of the loss write "
+                f"pyro.factor({name!r}, ..., has_rsample=True)"
             )
 
 
 def uncommon_scale(traced: Sites) -> str | None:
-    """Name two sites whose scales differ, besides beta and N/B, or a scale that varies inside a datum; None if none do.
+    """Why the sites share no scale (beta and N/B apart): two differ, or one varies inside a datum; None if they do.
 
-    Tensors are compared by what they are, not by value, which would wait for the device.
+    Tensors are compared by identity, since reading their values would synchronise with the device.
     """
     every = (*traced.model.values(), *traced.guide.values())
     first = every[0]
@@ -118,35 +118,35 @@ def uncommon_scale(traced: Sites) -> str | None:
 
 
 def check_weighable(traced: Sites, estimator: str) -> None:
-    """ValueError unless log-weights can stand in a logarithm.
+    """ValueError unless the log-weights may be put inside a logarithm.
 
-    All sites share one scale besides beta, no plate inside the datum is sub-sampled, and the guide observes no data.
+    This needs one scale for all sites (beta apart), no sub-sampled plate inside a datum, no observed guide site.
     """
     for name, site in traced.guide.items():
         if site["is_observed"] and type(site["fn"]).__name__ != "Unit":
             raise ValueError(
-                f"site {name} is observed in the guide, so it is no part of q(z | x), and {estimator} weighs samples "
-                "by q; use TraceELBO, MeanFieldELBO or STL, or leave it out of the guide"
+                f"site {name} is observed in the guide, so it is not part of q(z | x), but {estimator} weights samples "
+                "by q; use TraceELBO, MeanFieldELBO or STL, or remove it from the guide"
             )
     inner = subsampled_inside(traced)
     if inner is not None:
         raise ValueError(
-            f"site {inner[0]} is in the sub-sampled plate {inner[1]} inside the datum, and {estimator} would hold its "
+            f"site {inner[0]} is in the sub-sampled plate {inner[1]} inside the datum, but {estimator} would have its "
             "N/B inside a logarithm; use TraceELBO, MeanFieldELBO or STL, or the whole plate"
         )
     uncommon = uncommon_scale(traced)
     if uncommon is not None:
         raise ValueError(
-            f"{uncommon}, and {estimator} takes one scale for all sites; wrap model and guide whole in one "
-            "poutine.scale, use handlers.scale_latents for a beta, or TraceELBO, MeanFieldELBO or STL, which scale "
-            "each site by itself"
+            f"{uncommon}, but {estimator} needs one scale for all sites; wrap all of model and guide in one "
+            "poutine.scale, use handlers.scale_latents for a beta, or use TraceELBO, MeanFieldELBO or STL, which scale "
+            "each site separately"
         )
 
 
 def loose_helper(traced: Sites) -> str | None:
-    """An auxiliary site of the guide that is more than another way to write its latent sites, or None.
+    """An auxiliary site of the guide that is not a reparameterisation of its latent sites, or None.
 
-    Those of Pyro's autoguides are: each latent is then a Delta at a function of them that has no fewer entries.
+    In Pyro's autoguides every latent is a Delta at a function of the auxiliary sites, with no fewer entries.
     """
     helpers = [site for name, site in traced.drawn.items() if name not in traced.model]
     fixed = [site for name, site in traced.drawn.items() if name in traced.model and family(site) == "Delta"]
@@ -156,7 +156,7 @@ def loose_helper(traced: Sites) -> str | None:
 
 
 def subsampled_inside(traced: Sites) -> tuple[str, str] | None:
-    """A site and its plate inside the datum that is sub-sampled, or None."""
+    """A site and its sub-sampled plate inside the datum, or None."""
     for site in (*traced.model.values(), *traced.guide.values()):
         for frame in site["cond_indep_stack"]:  # sequential plates too
             if frame.name != traced.plate.name and subsampling_of([frame]) != 1 and traced.is_local(site):
@@ -165,7 +165,7 @@ def subsampled_inside(traced: Sites) -> tuple[str, str] | None:
 
 
 def _told(site: Site) -> bool:
-    """Whether the site's scale is what ``poutine.scale``, its vectorised plates and beta say, where all are numbers."""
+    """Whether the site's scale is the product of ``poutine.scale``, vectorised plates and beta (if all are numbers)."""
     beta, scale = site["infer"].get("beta", 1.0), site["scale"]
     if isinstance(scale, Tensor) or isinstance(beta, Tensor) or beta == 0:
         return True
@@ -173,7 +173,7 @@ def _told(site: Site) -> bool:
 
 
 def _said(site: Site) -> str:
-    """The site's scale without beta and N/B, as far as it is a number."""
+    """The site's scale without beta and N/B, in words."""
     beta, scale = site["infer"].get("beta", 1.0), site["scale"]
     if isinstance(scale, Tensor):
         return "of a tensor" if any(isinstance(s, Tensor) for s in site["scales"]) else f"{common_scale(site):g}"
@@ -181,7 +181,7 @@ def _said(site: Site) -> str:
 
 
 def check_scales_agree(traced: Sites, why: str) -> None:
-    """ValueError for a latent site that tensors scale, not known to be the same in model and guide."""
+    """ValueError for a latent site whose scale is not known to be the same in model and guide."""
     for name, site in traced.drawn.items():
         if name in traced.model and not same_scale(site, traced.model[name]):
             raise ValueError(f"site {name} is scaled by different tensors in model and guide, and {why}")

@@ -1,7 +1,7 @@
-"""Whether model, guide, estimator and beta go together, asked before the first step and whatever ``__debug__`` says.
+"""Whether model, guide, estimator and beta fit together: checked before the first step, also under ``python -O``.
 
-Our own estimators look at every trace themselves. Pyro's classes are taken where they are right, and refused where
-they would be silently wrong: each refusal names what is wrong and what serves instead.
+Our own estimators check every trace themselves. Pyro's are accepted where they are right and refused where they would
+be silently wrong; the message says what is wrong and what to use instead.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ WRONG = {
     infer.RenyiELBO: "weighs the whole batch as one datum, N/B inside the logarithm; use estimators.Renyi, or IWAE for "
     "alpha = 0",
     infer.ReweightedWakeSleep: "weighs the whole batch as one datum; use estimators.RWS",
-    infer.TraceTailAdaptive_ELBO: "takes a sorting order for ranks and has no finite loss; use estimators.TailAdaptive",
+    infer.TraceTailAdaptive_ELBO: "uses a sorting order as ranks and has no finite loss; use estimators.TailAdaptive",
     infer.Trace_MMD: "compares the particles of one datum with the prior, not the batch; use estimators.MMD",
     infer.TraceGraph_ELBO: "has no differentiable loss; use estimators.NVIL, VIMCO or TraceELBO",
 }
@@ -33,15 +33,15 @@ WRONG = {
 
 
 def check_estimator(estimator: Any, beta: Any = 1.0) -> None:
-    """Refuse what is wrong whatever the model.
+    """Refuse estimators that are wrong for every model.
 
     Args:
         estimator: an instance of a ``pyro.infer.ELBO`` class.
         beta: number, tensor or schedule.
 
     Raises:
-        TypeError: not an ELBO, or one of Pyro's that is silently wrong.
-        ValueError: an estimator that has no meaning at this beta.
+        TypeError: not an ELBO, or one of Pyro's that would be silently wrong.
+        ValueError: an estimator that is not defined at this beta.
 
     Example:
         >>> check_estimator(infer.Trace_ELBO(), beta=4.0)
@@ -58,12 +58,12 @@ def check_estimator(estimator: Any, beta: Any = 1.0) -> None:
 
 
 def check_programs(estimator: Any, model: Program, guide: Program, batch: tuple[Tensor, ...]) -> None:
-    """Refuse what one of Pyro's own estimators would get wrong with these programs, beta and scales included.
+    """Refuse programs, betas and scales that one of Pyro's own estimators would get wrong.
 
     The random number generators are left as they were.
 
     Args:
-        estimator: an instance of a ``pyro.infer.ELBO`` class; one of ours is not looked at: it checks every trace.
+        estimator: an instance of a ``pyro.infer.ELBO`` class; ours are skipped, since they check every trace.
         model: Pyro model, scaled by beta as it will be trained.
         guide: Pyro guide, likewise.
         batch: arguments of both.
@@ -80,7 +80,7 @@ def check_programs(estimator: Any, model: Program, guide: Program, batch: tuple[
     if isinstance(estimator, infer.TraceMeanField_ELBO):
         _refuse_discrete(traced)
         _refuse_jacobians(traced)
-        check_scales_agree(traced, "TraceMeanField_ELBO takes the guide's for both; use estimators.MeanFieldELBO")
+        check_scales_agree(traced, "TraceMeanField_ELBO uses the guide's for both; use estimators.MeanFieldELBO")
     if enumerates:
         refuse_beta(traced)
 
@@ -90,7 +90,7 @@ def _refuse_discrete(traced: Sites) -> None:
         if not site["fn"].has_rsample:
             raise ValueError(
                 f"site {name} of the guide is a {family(site)}, which has no reparameterised samples, and "
-                "TraceMeanField_ELBO drops its gradient; estimators.MeanFieldELBO keeps it"
+                "TraceMeanField_ELBO drops its gradient; use estimators.MeanFieldELBO"
             )
 
 
@@ -98,6 +98,6 @@ def _refuse_jacobians(traced: Sites) -> None:
     for name, site in traced.drawn.items():
         if is_delta(site["fn"]) and (torch.as_tensor(unwrapped(site["fn"]).log_density) != 0).any():
             raise ValueError(
-                f"site {name} of the guide is a Delta with a log-density, as Pyro's autoguides give a site of bounded "
-                "support, and TraceMeanField_ELBO leaves that out; use estimators.MeanFieldELBO"
+                f"site {name} of the guide is a Delta with a log-density, as in Pyro's autoguides for bounded "
+                "supports, and TraceMeanField_ELBO ignores that density; use estimators.MeanFieldELBO"
             )

@@ -1,8 +1,9 @@
-"""Whether programs run with the dimensions in which the values of their discrete sites are, and do the same as before.
+"""Check that programs treat the extra dimensions of discrete values correctly.
 
-A program may take such a dimension for its plate: sum over it, flatten it, move it. Where the result fits all the same,
-its densities are wrong without a word. So the first batch is run with the dimension of one site at a time, at a size
-that no plate has, and at single values of that site without the dimension: each density must be that of its value.
+Enum puts the values of a discrete site in a dimension of their own. A program may mistake it for a plate: sum over it,
+flatten it, move it; if the shapes still fit, its densities are silently wrong. So the first batch is run with the
+dimension of one site at a time, at a size that no plate has, and again at single values of that site without the
+dimension: the densities must agree.
 """
 
 from __future__ import annotations
@@ -23,16 +24,16 @@ from .site import Program, Site, frames_of
 from .sites import Sites
 from .tracing import sites
 
-Given = Mapping[str, Tensor | Callable[[dict[str, Any]], Tensor]]  # values of sites, or what gives them
-MOST_SITES = 48  # with dimensions of their own: tensors have 64 at most
+Given = Mapping[str, Tensor | Callable[[dict[str, Any]], Tensor]]  # values of sites, or functions that compute them
+MOST_SITES = 48  # with a dimension each; tensors have at most 64
 
 
 def try_layout(layout: Layout, traced: Sites, model: Program, guide: Program, args: Any, kwargs: Any) -> None:
-    """ValueError unless the programs, which run without, run with a layout too, and do the same.
+    """ValueError unless the programs run under a layout and give the same densities as without it.
 
     Args:
         layout: found from ``traced``.
-        traced: sites of a run without it, with as many particles as there will be samples.
+        traced: sites of a run without the layout, with as many particles as there will be samples.
         model: Pyro model.
         guide: Pyro guide.
         args: the batch.
@@ -48,8 +49,8 @@ def try_layout(layout: Layout, traced: Sites, model: Program, guide: Program, ar
         return
     if len(layout.sizes) > MOST_SITES:
         raise ValueError(
-            f"{len(layout.sizes)} discrete sites, {', '.join(list(layout.sizes)[:3])} and so on, need a dimension each "
-            f"and {MOST_SITES} is the most; use VIMCO, NVIL or RWS, with every latent site in the guide"
+            f"{len(layout.sizes)} discrete sites, {', '.join(list(layout.sizes)[:3])} and so on, need a dimension "
+            f"each, but {MOST_SITES} is the most; use VIMCO, NVIL or RWS, with every latent site in the guide"
         )
 
     def run(given: Given) -> Sites:
@@ -62,9 +63,9 @@ class _Trial:
     """Runs of programs at given values of their latent sites.
 
     Args:
-        layout: in dimensions of the sites' own.
-        traced: sites of a run without them.
-        run: the programs' sites at given values.
+        layout: gives every discrete site its own dimension.
+        traced: sites of a run without these dimensions.
+        run: function from values of latent sites to the programs' sites.
     """
 
     def __init__(self, layout: Layout, traced: Sites, run: Callable[[Given], Sites]) -> None:
@@ -76,10 +77,10 @@ class _Trial:
         once, again = (_densities(run(self.drawn)) for _ in range(2))
         if once.keys() != again.keys() or not {site for site, _ in once} >= layout.sizes.keys():
             raise ValueError(changing(layout))
-        self.steady = [key for key in once if _close(once[key], again[key])]  # the others have noise of their own
+        self.steady = [key for key in once if _close(once[key], again[key])]  # the others contain other noise
 
     def check(self) -> None:
-        """Try every site's dimension."""
+        """Check the dimension of every site."""
         depends: dict[str, dict[str, int]] = {}
         for name, dim in self.layout.dims.items():
             table = values(self.latents[name]["fn"], name)
@@ -96,7 +97,7 @@ class _Trial:
                 raise ValueError(too_many(sizes))
 
     def _shows(self, name: str, site: Site) -> bool:
-        """Whether a site's density has the dimension of site ``name``; ValueError if it is out of place."""
+        """Whether a site's density has the dimension of site ``name``; ValueError if it was moved."""
         log, dim = masked(site), self.layout.dims[name]
         moved = [-i for i in range(self.layout.nesting + 2, log.dim() + 1) if log.shape[-i] > 1 and -i != dim]
         if moved:
@@ -107,7 +108,7 @@ class _Trial:
         return True
 
     def _compare(self, name: str, table: Tensor, follow: dict[str, Tensor]) -> None:
-        """Densities at values of site ``name`` side by side, against those at two of them alone."""
+        """Compare densities at all values of site ``name`` side by side with those at two single values."""
         dim = self.layout.dims[name]
         together = _densities(self._try(name, self.drawn | follow | {name: partial(spread, table, dim)}))
         for i in (0, 1):
@@ -116,7 +117,7 @@ class _Trial:
                 log = together.get(key)
                 log = log.narrow(dim, i, 1) if log is not None and shown(log, {name: dim}) else log
                 if log is None or key not in alone or not _close(log, alone[key]):
-                    raise ValueError(self._fails(name, f"at a value of {name}, site {key[0]} changes with the others"))
+                    raise ValueError(self._fails(name, f"site {key[0]} at one value of {name} depends on the others"))
 
     def _try(self, name: str, given: Given) -> Sites:
         try:
@@ -126,21 +127,20 @@ class _Trial:
             raise ValueError(self._fails(name, f"{type(error).__name__}: {said}")) from error
 
     def _repeated(self, name: str, dim: int) -> Tensor:
-        """A site's drawn value, the same all along a batch dimension that it lacks."""
+        """A site's drawn value, repeated along a batch dimension that it lacks."""
         value, dim = self.drawn[name], dim - self.latents[name]["fn"].event_dim
         return value.reshape((1,) * (-dim - value.dim()) + tuple(value.shape)).expand(self.size, *(-1,) * (-dim - 1))
 
     def _fails(self, name: str, said: str) -> str:
         return (
-            f"the values of site {name} are in a dimension of their own, dim {self.layout.dims[name]}, and the "
-            f"programs, which run without, fail with it ({said}); let them take leading dimensions, as "
-            f"ppl_vae.networks do, and put what depends on {name} into its plates, or use TraceELBO, with every latent "
-            "site in the guide"
+            f"the values of site {name} are in a dimension of their own, dim {self.layout.dims[name]}; the programs "
+            f"run without it and fail with it ({said}); let them take leading dimensions, as ppl_vae.networks do, and "
+            f"put sites that depend on {name} into its plates, or use TraceELBO, with every latent site in the guide"
         )
 
 
 class _Given(Messenger):
-    """Gives latent sites the values it holds, or makes of them."""
+    """Gives latent sites fixed values, or values computed from the site."""
 
     def __init__(self, held: Given) -> None:
         super().__init__()
@@ -153,13 +153,13 @@ class _Given(Messenger):
 
 
 def _densities(traced: Sites) -> dict[tuple[str, str], Tensor]:
-    """Log-density of every site, masked, by its name and its program's."""
+    """Masked log-density of every site, by (name, program)."""
     programs = ("model", traced.model), ("guide", traced.guide)
     return {(name, which): masked(site).detach() for which, found in programs for name, site in found.items()}
 
 
 def _close(a: Tensor, b: Tensor) -> bool:
-    """Whether two log-densities are the same within rounding."""
+    """Whether two log-densities are equal up to rounding."""
     a, b = torch.broadcast_tensors(a, b)
     return torch.allclose(a, b, rtol=1e-3, atol=1e-4, equal_nan=True)
 

@@ -1,4 +1,4 @@
-"""DisARM: the score-function gradient of Bernoulli latents from antithetic pairs, summed over what the pair shares.
+"""DisARM: the score-function gradient of Bernoulli latents from antithetic pairs, u integrated out given the pair.
 
 For b = [u < s(a)] and b' = [1 - u < s(a)], u uniform, s the logistic function and a the logits,
 
@@ -25,12 +25,12 @@ class DisARM(Estimator):
 
     Args:
         num_particles: samples of z for every datum, an even number: half as many pairs, which are averaged.
-        max_plate_nesting: plates inside one another, particles apart; found by one run where it is None.
+        max_plate_nesting: number of nested plates, without the particle plate; None: one run counts them.
 
     Needs a guide with one latent site, a Bernoulli (with any event shape), inside one data plate. Any beta.
 
     Raises:
-        ValueError: an odd number of samples, or when run a guide of another kind.
+        ValueError: an odd number of samples; when run, a guide of another kind.
 
     Source: Dong, Mnih and Tucker 2020, "DisARM: an antithetic gradient estimator for binary latent variables".
 
@@ -52,13 +52,13 @@ class DisARM(Estimator):
     def __init__(self, num_particles: int = 2, max_plate_nesting: int | None = None) -> None:
         super().__init__(num_particles, max_plate_nesting)
         if num_particles % 2:
-            raise ValueError(f"num_particles must be even, two to a pair, not {num_particles}")
+            raise ValueError(f"num_particles must be even, since samples come in pairs, not {num_particles}")
 
     def terms(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Terms:
         """Per-datum terms of one batch; the surrogate's value is the ELBO."""
         traced = self._trace(model, guide, args, kwargs, draw=_Antithetic())
         site, weights = self._site(traced), traced.weights()
-        # What is left without the score of q, whose mean is 0, is the decoder's gradient.
+        # Without the score of q, whose mean is 0, the decoder's gradient remains.
         log_q = traced.scaled(site, density(site))
         value = weights.log_w + (log_q - log_q.detach())
         half = self.num_particles // 2
@@ -72,13 +72,13 @@ class DisARM(Estimator):
             return found[0]
         listed = " and ".join(f"{site['name']} ({family(site)})" for site in found) or "none"
         raise ValueError(
-            f"DisARM needs a guide with one latent site, a Bernoulli, and this one has {listed}; use VIMCO, NVIL "
+            f"DisARM needs a guide with one latent site, a Bernoulli, but this one has {listed}; use VIMCO, NVIL "
             "or TraceELBO"
         )
 
 
 class _Antithetic(Messenger):
-    """Draws the particles of Bernoulli sites in pairs, the first half against the second."""
+    """Draws the particles of Bernoulli sites in antithetic pairs: particle k with particle k + K/2."""
 
     def _pyro_sample(self, msg: dict[str, Any]) -> None:
         logits = None if msg["done"] or msg["is_observed"] else _logits(msg["fn"])
@@ -91,7 +91,7 @@ class _Antithetic(Messenger):
 
 
 def _slope(site: Site, half: int) -> Tensor:
-    """(-1)^b' [b != b'] s(|a|) a, summed over the event: what the difference of the pair's values multiplies."""
+    """(-1)^b' [b != b'] s(|a|) a, summed over the event: the factor of the difference of the pair's values."""
     logits: Any = _logits(site["fn"])
     particles: Any = particles_of(site)
     value, event = site["value"], site["fn"].event_dim
@@ -101,6 +101,6 @@ def _slope(site: Site, half: int) -> Tensor:
 
 
 def _logits(fn: Any) -> Tensor | None:
-    """Logits of a Bernoulli with any event shape, over its batch and event; None of another family."""
+    """Logits of a Bernoulli over its batch and event shape; None for another family."""
     base = unwrapped(fn, masks=False)
     return base.logits.expand(fn.shape()) if isinstance(base, torch.distributions.Bernoulli) else None

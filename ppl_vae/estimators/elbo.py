@@ -20,13 +20,13 @@ from .sites import Sites
 
 
 class TraceELBO(Estimator):
-    """ELBO with every term sampled: Pyro's ``Trace_ELBO``, per datum, and capturable.
+    """ELBO with every term sampled: Pyro's ``Trace_ELBO``, but per datum and capturable as a graph.
 
     Unbiased in value and gradient for every K. Needs one data plate; takes any latent site.
 
     Args:
         num_particles: K, samples of z for every datum.
-        max_plate_nesting: plates inside one another, particles apart; found by one run where it is None.
+        max_plate_nesting: number of nested plates, without the particle plate; None: one run counts them.
 
     Source: Ranganath et al. 2014, "Black box variational inference"; Kingma and Welling 2014.
 
@@ -59,7 +59,7 @@ class MeanFieldELBO(Estimator):
 
     Args:
         num_particles: K, samples of z for every datum.
-        max_plate_nesting: plates inside one another, particles apart; found by one run where it is None.
+        max_plate_nesting: number of nested plates, without the particle plate; None: one run counts them.
 
     Source: Kingma and Welling 2014, appendix B.
 
@@ -77,7 +77,7 @@ class MeanFieldELBO(Estimator):
 
 
 def _terms(traced: Sites, closed_form: bool) -> Terms:
-    # A closed form needs every site's parents sampled before it in model and guide alike.
+    # A closed form needs model and guide to sample every site's parents before the site.
     closed_form = closed_form and [s["name"] for s in traced.latent] == [n for n in traced.drawn if n in traced.model]
     reconstruction: Any = 0.0
     kl: Any = 0.0
@@ -94,7 +94,7 @@ def _terms(traced: Sites, closed_form: bool) -> Terms:
         if exact is None or needs_score(site["fn"]):
             log_q, own_score, entropy = score_parts(site)
             if own_score is not None:
-                # Every datum's log-weight depends on a site outside the data plate: its score is not shared out.
+                # Every datum's log-weight depends on a site outside the data plate, so each gets its whole score.
                 score = score + traced.per_datum(site, own_score, shared=False)
             log_q = log_q.detach() if entropy is None else with_gradient_of(log_q, entropy)  # E_q[grad log q] = 0
         if exact is not None:
@@ -124,8 +124,8 @@ def _mean(value: Any, traced: Sites) -> Tensor:
 
 
 def _closed_form(guide: Site, model: Site) -> Tensor | None:
-    """KL(q || p) over the site's plates where it is known, and q and p are scaled and masked alike."""
-    # Pyro's KL from a Delta leaves its log-density out, which a sample has exactly.
+    """KL(q || p) over the site's plates, or None if unknown or if q and p have different scales or masks."""
+    # Pyro's KL from a Delta ignores its log-density; a sample includes it.
     if is_delta(guide["fn"]) or not same_scale(guide, model):
         return None
     if guide["mask"] is not model["mask"]:

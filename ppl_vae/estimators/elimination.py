@@ -1,7 +1,7 @@
-"""Sums over discrete sites that each have a dimension of their own, done factor by factor.
+"""Sums over discrete sites, each in its own dimension, computed factor by factor.
 
-Every log-density f_s of a site s lies over the plates F_s of s and over the dimensions of the discrete sites that it
-depends on. A site d can be summed over in f_s where F_d is part of F_s: then each element of F_s belongs to one d.
+The log-density f_s of a site s has the dimensions of its plates F_s and those of the discrete sites that it depends on.
+A site d can be summed out of f_s if F_d is part of F_s: then each element of F_s belongs to one d.
 
 Sites d of the guide: the mean of f_s, for each element of F_s, where A holds the sites that f_s depends on,
 
@@ -11,9 +11,9 @@ Sites m of the model alone are summed out, from the innermost plates outwards: a
 
     g = log sum_m prod_s exp f_s     over the factors that depend on m, for each element of F_m
 
-takes their place. Where g depends on sites m' in fewer plates, its sum over the plates that these are not in is a
-factor in the plates of m'; where it depends on none, it is a term of the bound. Each factor carries the expected
-log-likelihood that it holds, which a sum over m averages with weights of softmax.
+replaces them. If g depends on sites m' in fewer plates, it is summed over the other plates and becomes a factor in the
+plates of m'; if it depends on none, it is a term of the bound. Each factor also has its expected log-likelihood, which
+a sum over m averages with softmax weights.
 
 Source: Obermeyer et al. 2019, "Tensor variable elimination for plated factor graphs".
 """
@@ -32,17 +32,17 @@ from .base import Terms
 from .site import Site, density, frames_of, particles_of, subsampling_of
 from .sites import Sites
 
-MOST = 4096  # joint values of the discrete sites that stand in one logarithm or one mean
+MOST = 4096  # joint values of the discrete sites in one logarithm or one mean
 
 
 @dataclass(frozen=True)
 class Factor:
-    """A log-density and where it lies.
+    """A log-density, with its plates and the discrete sites that it depends on.
 
     Attributes:
         site: a site in the same plates, without a mask.
         log: the log-density, masked, over the plates and the dimensions of discrete sites.
-        seen: the expected log-likelihood in it, of the same dimensions; None for none.
+        seen: the expected log-likelihood that it includes, with the same dimensions; None if it includes none.
         shown: discrete sites that it depends on.
     """
 
@@ -58,12 +58,12 @@ class Factor:
 
 
 class Elimination:
-    """The discrete sites of one trace, each in a dimension of its own.
+    """The discrete sites of one trace, each in its own dimension.
 
     Args:
         traced: the sites.
         dims: the dimension of every discrete site.
-        alone: which of them only the model has.
+        alone: the discrete sites that only the model has.
     """
 
     def __init__(self, traced: Sites, dims: Mapping[str, int], alone: Sequence[str]) -> None:
@@ -78,7 +78,7 @@ class Elimination:
         """Per-datum terms of the bound.
 
         Raises:
-            ValueError: a dependence that does not factorise, in one sentence.
+            ValueError: a dependence that does not factorise.
         """
         traced, first = self.traced, density(self.traced.observed[0])
         value = likelihood = kl = first.new_zeros(1, traced.size)
@@ -126,7 +126,7 @@ class Elimination:
         return self._product(factors).log.exp()
 
     def summed_out(self, factors: Iterable[Factor]) -> list[Factor]:
-        """Factors whose product is that of the given ones, summed over the sites that only the model has."""
+        """The factors left after summing over the sites that only the model has."""
         found: list[Factor] = []
         pending: list[Factor] = []
         for factor in factors:
@@ -143,21 +143,21 @@ class Elimination:
         return found
 
     def _outwards(self, factor: Factor) -> Factor:
-        """A factor summed over the plates that the model's own sites in it are not in."""
+        """A factor summed over its plates that do not contain the model-only sites that it depends on."""
         outer = [name for name in self.alone if name in factor.shown]
         plates = frozenset[Any]().union(*(self.plates[name] for name in outer))
         inner = factor.plates - plates
         if not inner:
             raise ValueError(
-                f"site {factor.site['name']} depends on sites {' and '.join(outer)} of plates that cross, so that the "
-                f"sum over them has no factors; use {_instead(outer[0], True)}"
+                f"site {factor.site['name']} depends on sites {' and '.join(outer)}, whose plates cross, so the sum "
+                f"over them does not factorise; use {_instead(outer[0], True)}"
             )
         for name in factor.shown.difference(self.alone):
             if self.plates[name] - plates:
                 raise ValueError(
                     f"site {factor.site['name']} depends on site {outer[0]}, which is summed out of the model alone, "
-                    f"and on site {name} of the guide, in the plate {_listed(self.plates[name] - plates)} besides: a "
-                    f"mean of the logarithm of such a sum has no factors; give the guide site {outer[0]} too"
+                    f"and on site {name} of the guide, also in the plate {_listed(self.plates[name] - plates)}: the "
+                    f"mean of the logarithm of that sum does not factorise; give the guide site {outer[0]} too"
                 )
         frames = frames_of(factor.site)
         for name in inner:
@@ -171,7 +171,7 @@ class Elimination:
         )
 
     def _eliminate(self, factors: list[Factor], names: Iterable[str]) -> list[Factor]:
-        """Sum over sites one by one, always that next which ties the fewest values together."""
+        """Sum over sites one by one; the next is always the one whose product of factors has the fewest values."""
         left = [name for name in self.dims if name in names and any(name in factor.shown for factor in factors)]
         while left:
             tied = {n: frozenset[str]().union(*(f.shown for f in factors if n in f.shown)) for n in left}
@@ -195,7 +195,7 @@ class Elimination:
 
 
 def _sum(factor: Factor, name: str, dim: int) -> Factor:
-    """log of the sum of exp over a dimension; where all summands are 0 the gradient is 0, where torch gives NaN."""
+    """logsumexp over a dimension; where all summands are 0 its gradient is 0 (torch gives NaN)."""
     top = factor.log.detach().amax(dim, keepdim=True)
     weights = (factor.log - torch.where(top.isfinite(), top, 0.0)).exp()
     total = weights.sum(dim, keepdim=True)
@@ -214,13 +214,13 @@ def check_inside(site: Site, discrete: Site, alone: bool) -> None:
     Args:
         site: the site.
         discrete: the discrete site.
-        alone: whether only the model has that one.
+        alone: whether only the model has the discrete site.
     """
     name, outside = discrete["name"], frames_of(discrete).keys() - frames_of(site).keys()
     if outside:
         raise ValueError(
-            f"site {site['name']} is outside the plate {_listed(outside)} of site {name} and depends on it, so that "
-            f"the sum over {name} has no factors; use {_instead(name, alone)}"
+            f"site {site['name']} is outside the plate {_listed(outside)} of site {name} and depends on it, so "
+            f"the sum over {name} does not factorise; use {_instead(name, alone)}"
         )
 
 
@@ -230,7 +230,7 @@ def _instead(name: str, alone: bool) -> str:
 
 
 def shown(log: Tensor, dims: Mapping[str, int]) -> frozenset[str]:
-    """The sites whose dimension a log-density has."""
+    """The discrete sites that a log-density depends on."""
     return frozenset(name for name, dim in dims.items() if log.dim() >= -dim and log.shape[dim] > 1)
 
 
@@ -241,7 +241,7 @@ def masked(site: Site) -> Tensor:
 
 
 def as_drawn(site: Site) -> Tensor:
-    """Log-density of a site over its plates whatever its masks: that by which its values are weighed."""
+    """Log-density of a site over its plates, without its masks: the weight of its values."""
     return _unmasked(site["fn"]).log_prob(site["value"], *site["args"], **site["kwargs"])
 
 
@@ -258,7 +258,7 @@ def _unmasked(fn: Any) -> Any:
 def score_of_observed(traced: Sites, dims: Mapping[str, int]) -> Tensor | None:
     """Sum of log q over the sites that the guide observes and does not reparameterise, (K, B) or (1, B), or None.
 
-    Its gradient is multiplied by the log-weight, as Pyro's estimators and ``TraceELBO`` do.
+    Its gradient is multiplied by the log-weight, as in Pyro's estimators and ``TraceELBO``.
     """
     found: Any = None
     for name, site in traced.guide.items():
@@ -266,8 +266,8 @@ def score_of_observed(traced: Sites, dims: Mapping[str, int]) -> Tensor | None:
             continue
         if shown(density(site), dims) or set(frames_of(site)) - {traced.plate.name}:
             raise ValueError(
-                f"site {name} is observed in the guide, in a plate besides {traced.plate.name} or after a discrete "
-                "site, and Enum does not know which terms its score belongs to; observe it in the model alone"
+                f"site {name} is observed in the guide, in a plate other than {traced.plate.name} or after a discrete "
+                "site, so Enum cannot tell which terms its score multiplies; observe it only in the model"
             )
         score = traced.per_datum(site, masked(site), shared=False)
         found = score if found is None else found + score
@@ -275,20 +275,20 @@ def score_of_observed(traced: Sites, dims: Mapping[str, int]) -> Tensor | None:
 
 
 def scored(value: Tensor, score: Tensor | None) -> Tensor:
-    """A value whose gradient has the score in it."""
+    """A value whose gradient includes the score term."""
     return value if score is None else value + value.detach() * (score - score.detach())
 
 
 def subsampled_in_a_sum(site: str, plate: str, alone: str) -> str:
-    """Why a sub-sampled plate is refused."""
+    """The message that refuses a sub-sampled plate."""
     return (
-        f"site {site} is in the sub-sampled plate {plate}, whose N/B would stand inside the logarithm of the sum over "
+        f"site {site} is in the sub-sampled plate {plate}, whose N/B would be inside the logarithm of the sum over "
         f"site {alone}, which only the model has; use the whole plate, or give the guide site {alone} too"
     )
 
 
 def too_many(sizes: Mapping[str, int | str]) -> str:
-    """Why sites of so many values are refused."""
+    """The message that refuses sites with too many joint values."""
     listed = " x ".join(f"{size} of {name}" for name, size in sizes.items())
     return f"the discrete sites have more than {MOST} joint values ({listed}); use VIMCO, NVIL or RWS"
 

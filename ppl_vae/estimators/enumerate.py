@@ -1,11 +1,11 @@
-"""The ELBO with its sums over discrete latents done exactly.
+"""The ELBO with exact sums over discrete latents.
 
     sum_d q(d | x) E_{q(c | d, x)} [log sum_m p(x, c, d, m) - log q(c, d | x)]
 
-over the discrete sites d of guide and model, the discrete sites m of the model alone, which are summed out, and the
-continuous sites c, which are sampled. Gradients need no score function: q(d | x) is differentiated as it stands.
+d: discrete sites of guide and model; m: discrete sites of the model alone, which are summed out; c: continuous sites,
+which are sampled. Gradients need no score function: q(d | x) is differentiated directly.
 
-Weights are densities of what is drawn: a mask leaves a site's log-density out of the bound, not out of the weights.
+The weights q(d | x) ignore masks: a mask removes a site's log-density from the bound, but its values are still drawn.
 """
 
 from __future__ import annotations
@@ -26,20 +26,21 @@ from .sites import Sites
 
 
 class Enum(Estimator):
-    """ELBO with an exact sum over discrete latents, those that only the model has included.
+    """ELBO with an exact sum over discrete latents, including those that only the model has.
 
-    Unbiased, and without variance where all latents are discrete. Sites in the data plate alone cost as many particles
-    as they have joint values: 2^D for a vector of D Bernoulli variables. Sites in further plates, such as the topic of
-    every word, are summed element by element, in programs that take dimensions to the left of all plates.
+    Unbiased, and without variance if all latents are discrete. Sites whose only plate is the data plate cost one
+    particle for each joint value: 2^D for a vector of D Bernoulli variables. Sites in further plates, such as the topic
+    of every word, are summed element by element; this needs programs that take extra dimensions to the left of all
+    plates.
 
     Args:
         num_particles: K, samples of the continuous sites at each joint value of the discrete ones.
-        max_plate_nesting: plates inside one another, particles apart; found by one run where it is None.
+        max_plate_nesting: number of nested plates, without the particle plate; None: one run counts them.
 
-    Needs discrete sites with finite support inside the data plate, of 4096 joint values at most where one term depends
-    on them; what depends on a site in further plates must be in these plates too. Continuous sites may be outside the
-    data plate. Any beta and any scales where every latent site of the model is in the guide; else beta 1 and one scale
-    for all sites, as they cannot enter the sum over the model's own sites.
+    Needs discrete sites with finite support inside the data plate, with at most 4096 joint values in one term. A site
+    that depends on a site in further plates must be in these plates too. Continuous sites may be outside the data
+    plate. Any beta and scales if the guide has every latent site of the model; otherwise beta = 1 and one scale for all
+    sites, since beta and scales cannot enter the sum over the model's own sites.
 
     Raises:
         ValueError: when run, a discrete site of another kind, too many joint values, or a sum that does not factorise.
@@ -65,7 +66,7 @@ class Enum(Estimator):
         self._layouts: dict[Any, Layout] = {}
 
     def terms(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Terms:
-        """Per-datum terms of one batch; exact where all latents are discrete."""
+        """Per-datum terms of one batch; exact if all latents are discrete."""
         layout, traced = self._run(model, guide, args, kwargs)
         if layout.alone:
             refuse_beta(traced)
@@ -75,7 +76,7 @@ class Enum(Estimator):
         return Elimination(traced, layout.dims, layout.alone).terms()
 
     def _run(self, model: Program, guide: Program, args: Any, kwargs: Any) -> tuple[Layout, Sites]:
-        """The sites with all values of the discrete ones, under the layout kept for batches of this kind."""
+        """The layout, cached by kind of batch, and the sites with all values of the discrete ones."""
         kind = tuple(map(_kind, args)), tuple((name, _kind(kwargs[name])) for name in sorted(kwargs))
         kept = self._layouts.get(kind)
         if kept is not None:
@@ -91,7 +92,7 @@ class Enum(Estimator):
         return layout, self._laid_out(layout, model, guide, args, kwargs)
 
     def _find(self, model: Program, guide: Program, args: Any, kwargs: Any) -> Layout:
-        """The layout of programs, which are tried with it; leaves nothing behind."""
+        """The layout of the programs, checked by trial runs that leave no trace."""
         with trial(*args):
             traced = self._trace(model, guide, args, kwargs, marginal=True)
             layout = layout_of(traced, self.max_plate_nesting)
@@ -99,8 +100,8 @@ class Enum(Estimator):
         return layout
 
     def _laid_out(self, layout: Layout, model: Program, guide: Program, args: Any, kwargs: Any) -> Sites:
-        """The sites under a layout; ValueError if it is not that of the programs."""
-        self._found, draw, count = layout.nesting, layout.messenger(), layout.count(self.num_particles)
+        """The sites under a layout; ValueError if the programs no longer have this layout."""
+        self._found_nesting, draw, count = layout.nesting, layout.messenger(), layout.count(self.num_particles)
         traced = self._trace(model, guide, args, kwargs, num_particles=count, draw=draw, marginal=True)
         if layout_of(traced, self.max_plate_nesting, draw.found) != layout:
             raise ValueError(changing(layout))
@@ -108,12 +109,12 @@ class Enum(Estimator):
 
 
 def _kind(argument: Any) -> Any:
-    """Key of an argument: batches with labels and batches without them may have different sites."""
+    """Cache key of an argument: with labels a program may have other sites than without them."""
     return argument if argument is None or isinstance(argument, bool | str) else "given"
 
 
 def _listed_terms(layout: Layout, traced: Sites, num_particles: int) -> Terms:
-    """Terms where the values are listed in the particle plate: (samples, values in guide, values in model alone)."""
+    """Terms with the values listed along the particle plate: (samples, values in guide, values in model alone)."""
     weights, score = traced.weights(), score_of_observed(traced, {})
     shape = num_particles, -1, layout.summed, traced.size
     log_d: Any = sum(_weight(traced, traced.guide[name]) for name in layout.sizes if name not in layout.alone)
@@ -123,7 +124,7 @@ def _listed_terms(layout: Layout, traced: Sites, num_particles: int) -> Terms:
         inner = subsampled_inside(traced)
         if inner is not None:
             raise ValueError(subsampled_in_a_sum(*inner, layout.alone[0]))
-        # The prior of the guide's sites may depend on those summed out: it belongs under the sum.
+        # The prior of the guide's sites may depend on the summed-out sites, so it is inside the sum.
         own: Any = sum(_weight(traced, traced.model[name]) for name in layout.alone)
         joint = (log_likelihood + weights.log_prior + own).reshape(shape)
         surrogate = elbo = joint.logsumexp(2) - weights.log_q.reshape(shape)[:, :, 0]
@@ -140,19 +141,19 @@ def _listed_terms(layout: Layout, traced: Sites, num_particles: int) -> Terms:
 
 
 def _weight(traced: Sites, site: Any) -> Tensor:
-    """Log-density of a site whatever its mask, (K, B)."""
+    """Log-density of a site without its mask, (K, B)."""
     return traced.per_datum({**site, "mask": None}, as_drawn(site), shared=False)
 
 
 def refuse_beta(traced: Sites) -> None:
-    """ValueError if a latent site has a beta while the model has sites of its own, which are summed out."""
+    """ValueError if a latent site has a beta and the model has sites of its own, which are summed out."""
     alone = [site["name"] for site in traced.latent if site["name"] not in traced.guide]
     for site in traced.latent if alone else ():
         beta = site["infer"].get("beta", 1.0)
         if isinstance(beta, Tensor) or beta != 1:
             raise ValueError(
-                f"beta has no meaning for site {alone[0]}, which is summed out of the model alone; leave beta at 1, or "
-                "give the guide that site too"
+                f"beta is not defined for site {alone[0]}, which only the model has and which is summed out; leave "
+                "beta at 1, or give the guide that site too"
             )
 
 
@@ -160,6 +161,6 @@ def _refuse_scales(traced: Sites, alone: str) -> None:
     uncommon = uncommon_scale(traced)
     if uncommon is not None:
         raise ValueError(
-            f"{uncommon}, and site {alone} is summed out of the model alone, so that they cannot be multiplied; wrap "
-            f"model and guide whole in one poutine.scale, or give the guide site {alone} too"
+            f"{uncommon}, but site {alone} of the model alone is summed out, which needs one scale for all sites; "
+            f"wrap all of model and guide in one poutine.scale, or give the guide site {alone} too"
         )

@@ -1,8 +1,8 @@
-"""Free bits: every code dimension may carry some nats at no cost, so that none is switched off early.
+"""Free bits: the first nats of KL of every code dimension are free, so that no dimension is switched off early.
 
     reconstruction - beta sum_j max(nats, mean over the batch of KL(q(z_j | x) || p(z_j)))
 
-The floor belongs to the batch, and only to what is trained: the terms reported have none.
+The floor applies to the batch and to the training loss only: reported terms have no floor.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from .sites import Sites
 class FreeBits(Estimator):
     """ELBO with a floor under each dimension's KL, averaged over the batch.
 
-    Dimensions are those of an independent family whose KL is known in closed form; else the whole site is one, its KL
-    in closed form or sampled, as MeanFieldELBO has it. Where every KL is above the floor the gradient is that
-    estimator's; below it the KL has none. The floor, like batch normalisation, makes the loss no sum over data.
+    An independent family with a closed-form KL is split into its dimensions; any other site counts as one dimension,
+    its KL in closed form or sampled, as in MeanFieldELBO. While every KL is above the floor the gradient is
+    MeanFieldELBO's; a KL below the floor has no gradient. Because of the floor the loss is not a sum over data.
 
     Args:
         num_particles: K, samples of z for every datum.
         nats: floor under the KL of each dimension, in nats per example.
-        max_plate_nesting: plates inside one another, particles apart; found by one run where it is None.
+        max_plate_nesting: number of nested plates, without the particle plate; None: one run counts them.
 
     Needs reparameterised sites inside one data plate. Any beta.
 
@@ -60,10 +60,10 @@ class FreeBits(Estimator):
         self.nats = check_weight("nats", nats)
 
     def terms(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Terms:
-        """Per-datum terms of one batch; every datum's surrogate carries the batch's KL."""
+        """Per-datum terms of one batch; every datum's surrogate includes the batch's KL."""
         traced = self._trace(model, guide, args, kwargs)
         weights = traced.weights()
-        # A closed form needs every site's parents sampled before it in model and guide alike.
+        # A closed form needs model and guide to sample every site's parents before the site.
         known = [site["name"] for site in traced.latent] == [name for name in traced.guide if name in traced.model]
         floored: Any = 0.0
         for name, site in traced.drawn.items():
@@ -81,10 +81,10 @@ class FreeBits(Estimator):
 
 
 def _closed_form(traced: Sites, q: Site, p: Site) -> Tensor | None:
-    """KL of every dimension of independent families, (K or 1, B, D), D = 1 for others; None where it is not known."""
+    """KL of every dimension of independent families, (K or 1, B, D), D = 1 for others; None if unknown."""
     fns, event = (q["fn"], p["fn"]), 0
     if q["mask"] is not p["mask"] or is_delta(fns[0]):
-        return None  # Pyro's KL from a Delta leaves its log-density out
+        return None  # Pyro's KL from a Delta ignores its log-density
     if all(type(fn).__name__ == "Independent" for fn in fns):
         event = fns[0].reinterpreted_batch_ndims
         fns = fns[0].base_dist, fns[1].base_dist

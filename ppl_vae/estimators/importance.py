@@ -1,10 +1,10 @@
-"""Bounds on log p(x) that weigh K samples of each datum against one another.
+"""Bounds on log p(x) from K importance-weighted samples of each datum.
 
     IWAE_K = E log (1/K) sum_k w_k,    log w_k = log p(x, z_k) - log q(z_k | x),   z_k ~ q(z | x)
 
-which grows with K from the ELBO to log p(x). Only the guide's quality decides how large K must be; the gradient that
-reaches the guide loses its signal as K grows (Rainforth et al. 2018), for which there are ``DReG`` and
-``gradient="stl"``. The other bounds are averages, mixtures and powers of this one.
+which grows with K from the ELBO to log p(x); the better the guide, the smaller K may be. The signal-to-noise ratio of
+the guide's gradient falls as K grows (Rainforth et al. 2018); ``DReG`` and ``gradient="stl"`` mend that. The other
+bounds are averages, mixtures and powers of this one.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ class _Importance(Estimator):
 class IWAE(_Importance):
     """Importance-weighted bound log (1/K) sum_k w_k.
 
-    The gradient "reparam" is unbiased. "stl" leaves out the score of q, as STL does: less noisy near the true
-    posterior, but biased for K > 1, where DReG is the unbiased form.
+    The gradient "reparam" is unbiased. "stl" drops the score of q, as STL does: less noisy near the true posterior, but
+    biased for K > 1; DReG is the unbiased form.
 
     Args:
         num_particles: K; at 1 the bound is the ELBO.
         gradient: "reparam" or "stl".
-        max_plate_nesting: plates inside one another, particles apart; found by one run where it is None.
+        max_plate_nesting: number of nested plates, without the particle plate; None: one run counts them.
 
     Needs reparameterised sites inside one data plate. Any beta: log w = log p(x | z) + beta (log p(z) - log q(z | x)).
 
@@ -96,13 +96,13 @@ class IWAE(_Importance):
 class MIWAE(_Importance):
     """Mean of M importance-weighted bounds of K samples each: E (1/M) sum_m log (1/K) sum_k w_mk.
 
-    The same bound as IWAE at K, estimated with M K samples: a gradient that reaches the guide with sqrt(M) times the
-    signal. Unbiased.
+    The same bound as IWAE at K, estimated from M K samples; the signal-to-noise ratio of the guide's gradient is
+    sqrt(M) times higher. Unbiased.
 
     Args:
         num_particles: K, samples under each logarithm.
         num_bounds: M, bounds to average.
-        max_plate_nesting: plates inside one another, particles apart; found by one run where it is None.
+        max_plate_nesting: number of nested plates, without the particle plate; None: one run counts them.
 
     Needs reparameterised sites inside one data plate. Any beta.
 
@@ -132,7 +132,7 @@ class CIWAE(_Importance):
     Args:
         num_particles: K.
         share: weight of the ELBO, in [0, 1] (called beta in the paper).
-        max_plate_nesting: plates inside one another, particles apart; found by one run where it is None.
+        max_plate_nesting: number of nested plates, without the particle plate; None: one run counts them.
 
     Needs reparameterised sites inside one data plate. Any beta.
 
@@ -160,19 +160,19 @@ class CIWAE(_Importance):
 class Renyi(_Importance):
     """Variational Renyi bound 1/(1 - alpha) log (1/K) sum_k w_k^(1 - alpha).
 
-    alpha = 0 is IWAE, alpha -> 1 the ELBO, alpha < 0 bounds log p(x) from above as K grows. The gradient is that of
-    the K-sample value, without bias; the value itself lies below the infinite-sample bound. Unlike Pyro's RenyiELBO
-    the N/B of sub-sampling and other common scales stay outside the logarithm, datum by datum.
+    alpha = 0 is IWAE, alpha -> 1 the ELBO; alpha < 0 bounds log p(x) from above as K grows. The gradient is unbiased
+    for the K-sample value, which lies below the infinite-sample bound. Unlike in Pyro's RenyiELBO, the logarithm is
+    taken datum by datum, and N/B and other common scales stay outside it.
 
     Args:
         alpha: order, any number but 1.
         num_particles: K, at least 2: with one sample every order is the ELBO.
-        max_plate_nesting: plates inside one another, particles apart; found by one run where it is None.
+        max_plate_nesting: number of nested plates, without the particle plate; None: one run counts them.
 
     Needs reparameterised sites inside one data plate. Any beta.
 
     Raises:
-        ValueError: alpha is 1 or not a finite number, or K is below 2.
+        ValueError: alpha is 1 or not finite, or K is below 2.
 
     Source: Li and Turner 2016, "Renyi divergence variational inference".
 
@@ -195,5 +195,5 @@ class Renyi(_Importance):
         """1/(1 - alpha) log (1/K) sum_k w_k^(1 - alpha), (B,)."""
         power = 1 - self.alpha
         largest = (log_w.amax(0) if power > 0 else log_w.amin(0)).detach()  # of w^power
-        # As 1 + the mean of w^power - 1, which keeps its digits where the power is small.
+        # log1p of the mean of w^power - 1 keeps its digits when the power is small.
         return largest + torch.expm1(power * (log_w - largest)).mean(0).log1p() / power

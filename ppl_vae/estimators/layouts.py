@@ -1,8 +1,8 @@
-"""Where an estimator that sums over discrete sites has all their values.
+"""The dimensions in which an estimator that sums over discrete sites puts their values.
 
-Where every discrete site is in the data plate alone, their joint values are listed along the particle plate, which asks
-no more of programs than particles do. Where one is in further plates, or the joint values are too many, each site has a
-dimension of its own to the left of plates and particles: what depends on it has that dimension, nothing else does.
+If the data plate is the only plate of every discrete site, their joint values are listed along the particle plate; any
+program that runs with particles runs with these. If one is in further plates, or there are too many joint values, each
+site gets its own dimension to the left of plates and particles; only sites that depend on it have that dimension.
 """
 
 from __future__ import annotations
@@ -24,13 +24,14 @@ from .sites import Sites
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the values of discrete sites are.
+    """The dimensions of the values of discrete sites.
 
     Attributes:
-        sizes: how many values each has, those of the model alone last.
+        sizes: number of values of each site; sites of the model alone come last.
         alone: the sites that only the model has.
-        listed: along the particle plate, the last site's fastest; otherwise each in a dimension of its own.
-        nesting: plates inside one another.
+        listed: joint values along the particle plate, the last site varying fastest; else each site in its own
+            dimension.
+        nesting: number of nested plates.
     """
 
     sizes: dict[str, int]
@@ -49,7 +50,7 @@ class Layout:
         return math.prod(self.sizes[name] for name in self.alone)
 
     def count(self, num_particles: int) -> int:
-        """Size of the particle plate for ``num_particles`` samples of what is continuous."""
+        """Size of the particle plate for ``num_particles`` samples of the continuous sites."""
         return num_particles * math.prod(self.sizes.values()) if self.listed else num_particles
 
     def messenger(self) -> Listed | Own:
@@ -62,8 +63,8 @@ def layout_of(traced: Sites, nesting: int | None, sizes: Mapping[str, int] | Non
 
     Args:
         traced: guide and model.
-        nesting: plates inside one another; None counts them.
-        sizes: how many values the sites have, where they are known.
+        nesting: number of nested plates; None counts them.
+        sizes: number of values of each site, if known.
 
     Raises:
         ValueError: a discrete site outside the data plate, or one whose values cannot be listed.
@@ -73,8 +74,8 @@ def layout_of(traced: Sites, nesting: int | None, sizes: Mapping[str, int] | Non
     for name, site in discrete.items():
         if not traced.is_local(site):
             raise ValueError(
-                f"site {name} is outside the plate {traced.plate.name} and discrete, and Enum sums over the sites of "
-                "each datum by themselves; use pyro.infer.TraceEnum_ELBO, with infer={'enumerate': 'parallel'} there"
+                f"site {name} is outside the plate {traced.plate.name} and discrete, but Enum sums over the sites of "
+                "each datum separately; use pyro.infer.TraceEnum_ELBO, with infer={'enumerate': 'parallel'} there"
             )
     if sizes is None:
         sizes = {name: len(values(site["fn"], name)) for name, site in discrete.items()}
@@ -86,10 +87,10 @@ def layout_of(traced: Sites, nesting: int | None, sizes: Mapping[str, int] | Non
 
 
 def changing(layout: Layout) -> str:
-    """Why programs are refused that have other sites in another run."""
+    """The message that refuses programs whose sites change between runs."""
     return (
         f"the discrete sites of the programs were {', '.join(layout.sizes) or 'none'}, and change from run to run; "
-        "Enum needs the same sites, of as many values, in every run"
+        "Enum needs the same sites, with the same numbers of values, in every run"
     )
 
 
@@ -99,9 +100,9 @@ def every(traced: Sites) -> list[Site]:
 
 
 def spread(table: Tensor, dim: int, msg: dict[str, Any]) -> Tensor:
-    """A site's values in a batch dimension to the left of all others, of size 1 in its plates.
+    """A site's values along a batch dimension to the left of all others, with size 1 in its plates.
 
-    Only a plate without a size is written out, as it has that of the values in it.
+    A plate without a size is expanded, since it takes its size from its sites' values.
 
     Args:
         table: the values, (N, *event).
@@ -117,13 +118,13 @@ def spread(table: Tensor, dim: int, msg: dict[str, Any]) -> Tensor:
 
 
 class Own(Messenger):
-    """Gives discrete sites all their values in dimensions of their own.
+    """Gives every discrete site all its values, each site in its own dimension.
 
     Args:
         dims: each site's dimension, without those of events.
 
     Attributes:
-        found: how many values each site has.
+        found: number of values of each site.
     """
 
     def __init__(self, dims: Mapping[str, int]) -> None:
@@ -141,11 +142,11 @@ class Own(Messenger):
 
 
 class Listed(Messenger):
-    """Gives discrete sites all their values in turn along the particle plate, the last site's fastest.
+    """Lists the joint values of discrete sites along the particle plate, the last site varying fastest.
 
     Args:
-        sizes: how many values each site has.
-        summed: joint values of the sites that only the model has: what the guide samples is the same for all of them.
+        sizes: number of values of each site.
+        summed: number of joint values of the sites that only the model has; the guide's samples are repeated for them.
 
     Attributes:
         found: how many values each site has.
@@ -179,11 +180,11 @@ class Listed(Messenger):
 
 
 def values(fn: Any, name: str) -> Tensor:
-    """All values of a discrete distribution, (N, *event): of a vector, every combination of its entries' values.
+    """All values of a discrete distribution, (N, *event); for a vector all combinations of its entries' values.
 
     Args:
         fn: the distribution.
-        name: its site, for errors.
+        name: name of its site, for errors.
 
     Raises:
         ValueError: values that cannot be listed, or more than 4096.

@@ -2,12 +2,12 @@
 
     L = E log p(x | z) - (1 - alpha) KL(q(z | x) || p(z)) - weight MMD^2(q(z), p(z))
 
-alpha = 1 is the Wasserstein autoencoder with MMD and InfoVAE without its KL, alpha = 0 the ELBO with a penalty. MMD^2
+alpha = 1 is the Wasserstein autoencoder with MMD (InfoVAE without its KL), alpha = 0 the ELBO with a penalty. MMD^2
 is the U-statistic of z_i ~ q(z | x_i), i = 1 ... B, and as many draws of the prior, under the kernel
 
     k(z, z') = sum_s s C / (s C + |z - z'|^2),   C = mean |z - z'|^2 under the prior,   s from 0.1 to 10.
 
-C is taken from draws of its own, so that the statistic has mean 0 where q(z) is the prior.
+C is estimated from separate draws, so that the statistic has mean 0 if q(z) is the prior.
 """
 
 from __future__ import annotations
@@ -26,22 +26,22 @@ SCALES = (0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0)
 
 
 class MMD(Estimator):
-    """InfoVAE and WAE-MMD: the KL replaced, wholly or in part, by the MMD of the aggregate posterior to the prior.
+    """InfoVAE and WAE-MMD: all or part of the KL is replaced by the MMD of the aggregate posterior to the prior.
 
-    No bound on log p(x). The MMD belongs to the batch: it is not a sum over data, so splitting a batch changes it.
+    Not a bound on log p(x). The MMD is of the whole batch, not a sum over data: splitting a batch changes it.
     Beta multiplies KL and MMD alike. Unlike Pyro's Trace_MMD it compares codes of different data, not particles of one.
 
     Args:
         num_particles: K, samples of z for every datum; one MMD for each, which are averaged.
         weight: of the MMD, in nats per example.
         alpha: share of the KL that is left out, at most 1.
-        max_plate_nesting: plates inside one another, particles apart; found by one run where it is None.
+        max_plate_nesting: number of nested plates, without the particle plate; None: one run counts them.
 
-    Needs one latent site, reparameterised and in no plate but the data's, a prior that is fixed or has reparameterised
+    Needs one latent site, reparameterised and only in the data plate, a prior that is fixed or has reparameterised
     draws, and at least two data a batch.
 
     Raises:
-        ValueError: a negative weight or alpha above 1; when run, a batch of one, or a program of another kind.
+        ValueError: a negative weight or alpha above 1; when run, a batch of one, or other programs than these.
 
     Source: Zhao, Song and Ermon 2019, "InfoVAE"; Tolstikhin et al. 2018, "Wasserstein auto-encoders" (the kernel);
         Gretton et al. 2012 (the statistic).
@@ -66,14 +66,14 @@ class MMD(Estimator):
     ) -> None:
         super().__init__(num_particles, max_plate_nesting)
         if isinstance(alpha, bool) or not isinstance(alpha, int | float) or not alpha <= 1:
-            raise ValueError(f"alpha must be a number of at most 1, the share of the KL left out, not {alpha!r}")
+            raise ValueError(f"alpha, the share of the KL left out, must be a number of at most 1, not {alpha!r}")
         self.weight, self.alpha = check_weight("weight", weight), alpha
 
     def terms(self, model: Program, guide: Program, *args: Any, **kwargs: Any) -> Terms:
-        """Per-datum terms of one batch; every datum's surrogate carries the batch's MMD."""
+        """Per-datum terms of one batch; every datum's surrogate includes the batch's MMD."""
         traced = self._trace(model, guide, args, kwargs)
         if traced.size < 2:
-            raise ValueError("MMD compares the codes of a batch with one another, and this batch has one example")
+            raise ValueError("MMD compares the codes of a batch with one another, but this batch has only one example")
         weights = traced.weights()
         plain = weights.log_likelihood + (1 - self.alpha) * (weights.log_w - weights.log_likelihood)
         return summed_up(traced, weights, plain.mean(0) - self.weight * self._discrepancy(traced))
@@ -82,18 +82,18 @@ class MMD(Estimator):
         """beta MMD^2 of the latent site, mean over particles: a scalar."""
         names = [name for name in traced.drawn if name in traced.model]  # the others are auxiliary
         if len(names) != 1:
-            raise ValueError(f"MMD compares one latent site with its prior, and the model has {len(names)}")
+            raise ValueError(f"MMD compares one latent site with its prior, but the model has {len(names)}")
         name, site = names[0], traced.guide[names[0]]
         if frames_of(site).keys() - {traced.plate.name}:
             raise ValueError(
-                f"MMD compares the codes of data with their prior, and site {name} is in a plate besides "
+                f"MMD compares the codes of data with their prior, but site {name} is in a plate besides "
                 f"{traced.plate.name}; use TraceELBO, MeanFieldELBO or STL"
             )
-        prior = traced.model[name]["fn"].expand(site["fn"].batch_shape)  # in a plate without a size
+        prior = traced.model[name]["fn"].expand(site["fn"].batch_shape)  # for a plate without a size
         if not prior.has_rsample and prior.log_prob(site["value"].detach()).requires_grad:
             raise ValueError(
                 f"the prior of site {name} has parameters to learn, but its draws are not reparameterised, so MMD "
-                "cannot train them; use a fixed prior, or one such as a Normal's or a flow's"
+                "cannot train them; use a fixed prior, or one with reparameterised draws, such as a Normal or a flow"
             )
         draws = prior.rsample() if prior.has_rsample else prior.sample()
         with torch.no_grad():
@@ -104,7 +104,7 @@ class MMD(Estimator):
 
 
 def mmd(z: Tensor, draws: Tensor, scale: Tensor) -> Tensor:
-    """Unbiased MMD^2 between two samples under the module's kernel: (...), entries of which may be negative.
+    """Unbiased MMD^2 between two samples under the module's kernel, (...); it may be negative.
 
     Args:
         z: (..., B, D).

@@ -1,4 +1,4 @@
-"""Room for particles: how many plates a pair of programs nests, and whether it runs with particles in front of them."""
+"""How many plates a model and guide nest, and whether they run with a particle plate to the left of them."""
 
 from __future__ import annotations
 
@@ -13,23 +13,21 @@ from ..trials import trial
 from .site import Program, frames_of
 from .tracing import sites
 
-BATCHED = (nn.BatchNorm1d, nn.InstanceNorm1d)  # layers that take (B, C, L) too, so that (K, B, C) is misread
+BATCHED = (nn.BatchNorm1d, nn.InstanceNorm1d)  # layers that read (K, B, C) as (B, C, L)
 
 
 def find_nesting(model: Program, guide: Program, args: tuple[Any, ...], num_particles: int, **how: Any) -> int:
-    """Plates inside one another, from one run of the programs; a second one tries them with particles.
-
-    Both leave nothing behind.
+    """Number of nested plates, from one trial run of the programs; a second trial run checks them with particles.
 
     Args:
         model: Pyro model.
         guide: Pyro guide.
         args: the batch.
-        num_particles: K to try, where it is above 1.
+        num_particles: K to try, if above 1.
         how: further arguments of ``sites``.
 
     Raises:
-        ValueError: programs that fail with particles in front of their plates.
+        ValueError: programs that fail with a particle plate to the left of theirs.
     """
     with trial(*args):
         found = sites(model, guide, args, 1, **how)
@@ -50,16 +48,16 @@ def try_particles(
     instead: str = "num_particles=1",
     **how: Any,
 ) -> None:
-    """ValueError if programs that run with one particle do not run with ``num_particles``, or misread them.
+    """ValueError if programs that run with one particle fail with ``num_particles``, or misread their dimension.
 
     Args:
         model: Pyro model.
         guide: Pyro guide.
         args: the batch.
         num_particles: K.
-        nesting: plates inside one another.
-        size: B, the data in the batch.
-        instead: what else to use.
+        nesting: number of nested plates.
+        size: B.
+        instead: what to use instead, for the message.
         how: further arguments of ``sites``.
     """
     what = f"{num_particles} particles come in front of the batch"
@@ -67,24 +65,25 @@ def try_particles(
         with _watching(num_particles, size):
             sites(model, guide, args, num_particles, nesting, **how)
     except _Misread as error:
-        raise ValueError(f"{what}, and {error}; use {instead}, or ppl_vae.networks, which fold them") from None
+        said = f"{what}, and {error}; use {instead}, or ppl_vae.networks, which fold them into the batch"
+        raise ValueError(said) from None
     except Exception as error:
         if type(error) is ValueError and "Shape mismatch inside plate" not in str(error):
             raise
         said = str(error).strip().split("\n")[0]
         raise ValueError(
-            f"{what}, and the programs, which run without, fail with them ({type(error).__name__}: {said}); let them "
+            f"{what}; the programs run without them and fail with them ({type(error).__name__}: {said}); let them "
             f"take leading dimensions, as ppl_vae.networks do, or use {instead}"
         ) from error
 
 
 class _Misread(Exception):
-    """A layer took particles for something else."""
+    """A layer took the particle dimension for something else."""
 
 
 @contextmanager
 def _watching(num_particles: int, size: int) -> Iterator[None]:
-    """Raise ``_Misread`` where a layer of ``BATCHED`` is given (K, B, C)."""
+    """Raise ``_Misread`` if a layer of ``BATCHED`` gets (K, B, C)."""
 
     def look(module: nn.Module, inputs: tuple[Any, ...]) -> None:
         if isinstance(module, BATCHED) and inputs and isinstance(inputs[0], Tensor) and inputs[0].dim() == 3:

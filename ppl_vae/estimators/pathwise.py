@@ -1,10 +1,10 @@
-"""Estimators that shape the gradient which reaches the guide through the samples.
+"""Estimators that drop the score of q and reweight the pathwise gradient.
 
-A sample z(phi) carries the guide's parameters into log w = log p(x, z) - log q_phi(z | x) along two ways: through z,
-and through q_phi at fixed z, the score, whose mean is 0. These estimators leave the second out, and weigh the first.
-The score is taken out as log q(z) - log q(sg z) + sg log q(sg z), sg stopping the gradient; where the guide has more
-than one latent site, it is run once more at the fixed values, so that the paths from one site through another remain;
-such a guide must give the same distributions twice, without dropout.
+log w = log p(x, z) - log q_phi(z | x) depends on phi through the sample z(phi) and through q_phi at fixed z. The
+gradient of the latter is the score, whose mean is 0; these estimators drop it and reweight the former. The score is
+removed as log q(z) - log q(sg z) + sg log q(sg z), sg stopping the gradient. A guide with more than one latent site is
+run again at the fixed values, so that gradients from one site through another remain; it must return the same
+distributions both times (no dropout).
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from .sites import Sites
 
 
 class STL(Estimator):
-    """Sticking the landing: the ELBO with the score of q left out of its gradient.
+    """Sticking the landing: the ELBO without the score of q in its gradient.
 
-    Unbiased in value and gradient for every K, and without variance where q is the true posterior.
+    Unbiased in value and gradient for every K; the gradient has no variance if q is the true posterior.
 
     Args:
         num_particles: K, samples of z for every datum, which are averaged.
-        max_plate_nesting: plates inside one another, particles apart; found by one run where it is None.
+        max_plate_nesting: number of nested plates, without the particle plate; None: one run counts them.
 
     Needs reparameterised sites. Any beta.
 
@@ -57,17 +57,17 @@ class STL(Estimator):
 class DReG(Estimator):
     """Doubly reparameterised gradient of the IWAE bound: sum_k w~_k^2 grad_z log w_k dz_k/dphi, w~ normalised weights.
 
-    Value and mean gradient are IWAE's; the signal that reaches the guide grows with K instead of fading. At another
+    Value and mean gradient are IWAE's; the guide's signal-to-noise ratio grows with K instead of falling. At another
     beta the coefficients are (1 - beta) w~ + beta w~^2. The decoder's gradient is IWAE's, sum_k w~_k grad log p.
 
     Args:
         num_particles: K; at 1 it is STL.
-        max_plate_nesting: plates inside one another, particles apart; found by one run where it is None.
+        max_plate_nesting: number of nested plates, without the particle plate; None: one run counts them.
 
-    Needs reparameterised sites inside one data plate. Unbiased at any beta that all latent sites share.
+    Needs reparameterised sites inside one data plate. Unbiased at any beta, if all latent sites have the same.
 
     Raises:
-        ValueError: K below 1, or when run, latent sites with betas of their own.
+        ValueError: K below 1; when run, latent sites with different betas.
 
     Source: Tucker et al. 2019, "Doubly reparameterized gradient estimators for Monte Carlo objectives".
 
@@ -94,24 +94,24 @@ class DReG(Estimator):
 
 
 def _check_one_beta(traced: Sites) -> None:
-    """Refuse betas that differ, as far as they are numbers: a path through two sites would need both coefficients."""
+    """Refuse betas that are different numbers: a path through two sites would need both coefficients."""
     betas = {name: site["infer"].get("beta", 1.0) for name, site in traced.drawn.items()}
     numbers = {name: beta for name, beta in betas.items() if not isinstance(beta, Tensor)}
     if len(set(numbers.values())) > 1:
         listed = " and ".join(f"{beta:g} at {name}" for name, beta in numbers.items())
-        raise ValueError(f"beta is {listed}, but DReG needs one beta for all latent sites; IWAE takes one for each")
+        raise ValueError(f"beta is {listed}, but DReG needs one beta for all latent sites; use IWAE")
 
 
 class TailAdaptive(Estimator):
-    """Tail-adaptive f-divergence: paths weighed by the inverse tail probability of their own weight.
+    """Tail-adaptive f-divergence: pathwise gradients weighted by the inverse tail probability of their own weight.
 
     The guide follows sum_k gamma_k grad_z log w_k dz_k/dphi with gamma_k proportional to K / #{j: w_j >= w_k}: mass
-    covering, yet never infinite. Only ranks enter, so the gradient is of no fixed bound, and not of the ELBO; value and
-    decoder's gradient are the ELBO's. Ranks are taken datum by datum, and equal weights share one.
+    covering, yet finite. It uses only ranks, so it is not the gradient of the ELBO or of any fixed bound; value and
+    decoder's gradient are the ELBO's. Ranks are per datum, and equal weights have equal ranks.
 
     Args:
-        num_particles: K, at least 2: one sample has no rank.
-        max_plate_nesting: plates inside one another, particles apart; found by one run where it is None.
+        num_particles: K, at least 2, to rank.
+        max_plate_nesting: number of nested plates, without the particle plate; None: one run counts them.
 
     Needs reparameterised sites inside one data plate, and beta = 1.
 
@@ -124,7 +124,7 @@ class TailAdaptive(Estimator):
 
     pathwise_only = True
     per_datum = True
-    unit_beta = "its weights rank how far q is from the posterior, which another beta replaces"
+    unit_beta = "it fits q to the posterior, and another beta changes that target"
     least_particles = 2
 
     def __init__(self, num_particles: int = 5, max_plate_nesting: int | None = None) -> None:
@@ -145,5 +145,5 @@ def tail_weights(log_w: Tensor) -> Tensor:
         >>> (19 * tail_weights(torch.tensor([[0.0], [3.0], [1.0], [3.0]]))).flatten().round().tolist()
         [3.0, 6.0, 4.0, 6.0]
     """
-    tail = (log_w[:, None] >= log_w).to(log_w.dtype).mean(0)  # of k: the share of j with w_j >= w_k
+    tail = (log_w[:, None] >= log_w).to(log_w.dtype).mean(0)  # entry k: the share of j with w_j >= w_k
     return (1 / tail) / (1 / tail).sum(0)

@@ -1,8 +1,7 @@
-"""Plates and shapes of a traced pair of programs: found, and held to what model and guide say of each other.
+"""Plates and shapes of a traced model and guide: find the data plate and check every site's shape.
 
-The data plate is the one called ``data``, else the outermost that all observed sites share, in the order in which the
-program opens them. A program without plates stands in a data plate of size one: its data are one datum. A plate without
-a size takes it from its sites.
+The data plate is the one called ``data``, else the outermost plate that all observed sites share. A program without
+plates gets a data plate of size one: its data are one datum. A plate without a size takes its size from its sites.
 """
 
 from __future__ import annotations
@@ -22,17 +21,17 @@ def data_plate(model: Mapping[str, Site]) -> Plate:
     """The data plate of a model's sites.
 
     Raises:
-        ValueError: no observed site, or several plates that might be the data's.
+        ValueError: no observed site, or more than one candidate for the data plate.
     """
     every = {name: site for name, site in model.items() if site["is_observed"]}
     if not every:
-        raise ValueError("the model has no observed site; write pyro.sample(..., obs=x) where it meets the data")
-    data = {name: site for name, site in every.items() if type(site["fn"]).__name__ != "Unit"}  # factors apart
+        raise ValueError("the model has no observed site; write pyro.sample(..., obs=x)")
+    data = {name: site for name, site in every.items() if type(site["fn"]).__name__ != "Unit"}  # without pyro.factor
     stacks = {name: [f for f in site["cond_indep_stack"] if not _is_ours(f)] for name, site in (data or every).items()}
     found = next((f for stack in stacks.values() for f in stack if f.name == "data" and f.vectorized), None)
     if found is None and any(stacks.values()):
         found = _outermost(stacks)
-    if found is None or not found.vectorized:  # one after another, so that all are one datum
+    if found is None or not found.vectorized:  # a sequential plate: all its data are one datum
         return Plate(None, None, 1, 1)
     return Plate(found.name, found.dim, found.size, found.full_size or found.size)
 
@@ -44,22 +43,22 @@ def _outermost(stacks: Mapping[str, list[Any]]) -> Any:
     if not shared:
         plates = dict.fromkeys(name for stack in names for name in stack)
         raise ValueError(
-            f"the observed sites {' and '.join(stacks)} share no plate, but lie in {' and '.join(plates)}; put the "
-            "data in one plate, or call the plate of the examples 'data'"
+            f"the observed sites {' and '.join(stacks)} share no plate (their plates are {' and '.join(plates)}); "
+            "put the data in one plate, or name the plate of the examples 'data'"
         )
     first = {next(name for name in stack if name in shared) for stack in names}
     if len(first) > 1:
         raise ValueError(
             f"the observed sites {' and '.join(stacks)} open the plates {' and '.join(sorted(first))} in different "
-            "orders; call the plate of the examples 'data'"
+            "orders; name the plate of the examples 'data'"
         )
     return next(frame for frame in next(iter(stacks.values())) if frame.name == shared[0])
 
 
 def codes_of_single_data(traced: Sites, parameters: list[Tensor]) -> str | None:
-    """A site for which the guide has parameters of its own for every datum, in the order of the data; or None.
+    """A site for which the guide has one entry of a parameter for every datum, in the order of the data; or None.
 
-    The density of one datum then depends on one entry of such a parameter, and that of the next one on another.
+    The density of one datum then depends on one entry of such a parameter, and that of the next datum on another.
     """
     lengths = {traced.plate.size, traced.plate.full_size}
     candidates = [p for p in parameters if p.requires_grad and lengths & set(p.shape)]
@@ -88,16 +87,16 @@ def settle(
     """Give plates without a size the size of their sites, and check every site's shape.
 
     Args:
-        model: sample sites of the model, in which plates are replaced.
-        guide: those of the guide, likewise.
-        sizes: of plates without one, where they are known.
-        widest: how many dimensions belong to plates; those further left are an enumeration's. None: all.
+        model: sample sites of the model; their plates are replaced.
+        guide: those of the guide.
+        sizes: known sizes of plates that have none.
+        widest: how many dimensions belong to plates; those further left belong to enumeration. None: all.
 
     Returns:
         the sizes of the plates that had none.
 
     Raises:
-        ValueError: a shape that no plate declares, or in which model and guide differ.
+        ValueError: a shape that no plate declares, or that differs between model and guide.
     """
     every = [*model.values(), *guide.values()]
     sizes = dict(sizes) or _sizes(every)
@@ -141,7 +140,7 @@ def _batch_shape(site: Site) -> torch.Size:
 
 
 def _check_declared(site: Site, sizes: Mapping[str, int], widest: int | None) -> None:
-    """ValueError unless the site's batch dimensions, and its scale's, are its plates'."""
+    """ValueError unless plates declare the batch dimensions of the site and of its scale."""
     declared = {frame.dim: frame for frame in site["cond_indep_stack"] if frame.vectorized}
     shape = _batch_shape(site)
     for i, size in enumerate(reversed(shape), 1):
@@ -184,7 +183,7 @@ def _check_same_shape(model: Site, guide: Site, sizes: Mapping[str, int], widest
     plates = frames_of(model)
     drawn = _batch_shape(guide)
     here, there = (list(reversed(shape))[:widest] for shape in (p.batch_shape, drawn))
-    free = {-frame.dim for frame in plates.values() if frame.name in sizes}  # a plate without a size expands nothing
+    free = {-frame.dim for frame in plates.values() if frame.name in sizes}  # plates without a size expand nothing
     for i, (a, b) in enumerate(zip_longest(here, there, fillvalue=1), 1):
         if a != b and not (i in free and a == 1):
             raise ValueError(

@@ -1,9 +1,9 @@
-"""Estimators for latent sites that cannot be reparameterised: the score function, made quieter by a baseline.
+"""Estimators for latent sites that cannot be reparameterised: the score function with a baseline against its variance.
 
     grad E_q[f(z)] = E_q[grad f(z) + (f(z) - b) grad log q(z)]
 
-holds for every b that does not depend on z. Sites that can be reparameterised keep their pathwise gradient, so that a
-guide may mix both kinds.
+holds for every b that does not depend on z. Sites that can be reparameterised keep their pathwise gradient, so a guide
+may mix both kinds.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ _numbers = itertools.count()
 
 
 class VIMCO(Estimator):
-    """IWAE bound for discrete latents: each sample's baseline is the bound made of the K - 1 others.
+    """IWAE bound for discrete latents: the baseline of each sample is the bound of the K - 1 others.
 
     For sample k, its own weight is replaced by the geometric mean of the others'. Unbiased for the IWAE bound.
 
     Args:
-        num_particles: K, at least 2: the baseline is made of the other samples.
-        max_plate_nesting: plates inside one another, particles apart; found by one run where it is None.
+        num_particles: K, at least 2, since the baseline uses the other samples.
+        max_plate_nesting: number of nested plates, without the particle plate; None: one run counts them.
 
     Needs every site inside one data plate; takes any latent site. Any beta.
 
@@ -79,20 +79,20 @@ class NVIL(Estimator, nn.Module):
     """ELBO for discrete latents: score function with a learned baseline b(x) that predicts each datum's log-weight.
 
     Unbiased for every baseline. The baseline is fitted to log w by least squares with the optimizer that trains the
-    model; its loss changes gradients, not values. The paper's running variance is left out: it scales the gradient.
+    model; its loss changes gradients, not values. The paper's division by a running variance is left out.
 
     Args:
         num_particles: K, samples of z for every datum, which are averaged.
         baseline: module from a batch x (B, *shape), as floats with 0 for NaN, to (B,) or (B, 1); by default two
-            layers of 100, made by ``prepare``, which ``fit`` calls, or else at the first batch.
-        max_plate_nesting: plates inside one another, particles apart; found by one run where it is None.
+            layers of 100, created by ``prepare``, which ``fit`` calls, or at the first batch.
+        max_plate_nesting: number of nested plates, without the particle plate; None: one run counts them.
 
     Needs every site inside one data plate, and programs whose first argument is that plate's batch; takes any latent
     site. Any beta.
 
     Raises:
         TypeError: a baseline that is not a module.
-        ValueError: when run, no batch to look at, or a baseline that does not give one number for every datum of it.
+        ValueError: when run, no x as first argument, or a baseline that does not return one number for every datum.
 
     Source: Mnih and Gregor 2014, "Neural variational inference and learning in belief networks".
 
@@ -139,26 +139,26 @@ class NVIL(Estimator, nn.Module):
             predicted = self._predict(_first(args), traced.size) * traced.unmasked()
             signal = weights.log_w.detach() - predicted
             surrogate = surrogate + signal.detach() * score - signal.square()
-        # Taken off first, so that a large squared error rounds nothing off the value.
+        # Its value is subtracted before the mean is added, so that a large squared error causes no rounding error.
         climbs = (surrogate - surrogate.detach()).mean(0)
         return summed_up(traced, weights, with_gradient_of(weights.log_w.mean(0), climbs))
 
     def _predict(self, x: Tensor, size: int) -> Tensor:
         """b(x), (B,)."""
         assert self.baseline is not None
-        if am_i_wrapped():  # by pyro.infer.SVI, which trains what is registered; elsewhere it is this module's own
+        if am_i_wrapped():  # by pyro.infer.SVI, which trains only registered parameters
             register(f"{self._name}.baseline", self.baseline)
         predicted = self.baseline(x.nan_to_num())
         if predicted.shape not in ((size,), (size, 1)):
             raise ValueError(
-                f"NVIL's baseline gives shape {tuple(predicted.shape)} for x {tuple(x.shape)}, where the data plate "
-                f"holds {size}; it must give one number for every datum of that plate, ({size},) or ({size}, 1)"
+                f"NVIL's baseline returns shape {tuple(predicted.shape)} for x {tuple(x.shape)}; it must return one "
+                f"number for every datum of the data plate, ({size},) or ({size}, 1)"
             )
         return predicted.reshape(size)
 
     @property
     def _name(self) -> str:
-        # Held outside the copied state, so that a deep copy or an unpickled estimator gets a name of its own.
+        # Not part of the copied state: a deep copy or an unpickled estimator gets its own name.
         if "_registered_as" not in vars(self):
             vars(self)["_registered_as"] = f"nvil{next(_numbers)}"
         return vars(self)["_registered_as"]
@@ -171,8 +171,8 @@ def _first(batch: tuple[Any, ...]) -> Tensor:
     """The first x of a batch (x, ...), as floats."""
     if not (batch and isinstance(batch[0], Tensor) and batch[0].dim()):
         raise ValueError(
-            "NVIL's baseline looks at the first argument of model and guide, a batch x (B, *shape) given by position, "
-            "and there is none; pass x that way, or use VIMCO, which has no baseline network"
+            "NVIL's baseline needs a batch x (B, *shape) as the first positional argument of model and guide; pass x "
+            "like that, or use VIMCO, which has no baseline network"
         )
     x = batch[0]
     return x if x.is_floating_point() else x.to(torch.get_default_dtype())

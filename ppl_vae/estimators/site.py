@@ -1,7 +1,7 @@
 """One sample site of a trace: its density, its plates and its scale.
 
-A site's scale is the product of N/B of its sub-sampled plates, of beta, and of what ``poutine.scale`` says, which
-``tracing`` notes as ``site["scales"]``.
+A site's scale is the product of N/B of its sub-sampled plates, beta, and the factors of ``poutine.scale``, which
+``tracing`` records as ``site["scales"]``.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Scale = float | Tensor
 
 
 class _ParticlePlate(str):
-    """A plate's name that equals itself alone: a user's plate is never taken for this one, whatever it is called."""
+    """A plate name that equals only itself, so that no user's plate can have the same name."""
 
     __eq__ = object.__eq__
     __ne__ = object.__ne__
@@ -34,7 +34,7 @@ def density(site: Site) -> Tensor:
 
 
 def frames_of(site: Site) -> dict[Any, Any]:
-    """Vectorised plates that a site is in, by name, outermost first, particles apart."""
+    """Vectorised plates of a site by name, outermost first, without the particle plate."""
     frames = (frame for frame in site["cond_indep_stack"] if frame.vectorized)
     return {frame.name: frame for frame in frames if not isinstance(frame.name, _ParticlePlate)}
 
@@ -50,7 +50,7 @@ def subsampling_of(frames: Iterable[Any]) -> float:
 
 
 def common_scale(site: Site) -> Scale:
-    """Product of what ``poutine.scale`` says at a site, without beta and the N/B of plates."""
+    """Product of the factors of ``poutine.scale`` at a site, without beta and the N/B of plates."""
     return math.prod(site["scales"])
 
 

@@ -1,12 +1,12 @@
-"""What an estimator looks at: the sample sites of guide and model for one batch, and the log-densities they add up to.
+"""The sample sites of guide and model for one batch, and the log-weights that they add up to.
 
     log w_k = log p(x | z_k) + beta (log p(z_k) - log q(z_k | x)),   z_k ~ q(z | x),   k = 1 ... K
 
 for every datum of the one data plate. Particles are vectorised in a plate of their own to the left of all others.
 
-A site's scale is the product of N/B of its sub-sampled plates, of beta, and of what ``poutine.scale`` says. An ELBO is
-linear in the log-densities and takes every site's own scale; inside a logarithm only beta has a meaning, so that all
-sites must share the rest, which is multiplied afterwards.
+A site's scale is the product of N/B of its sub-sampled plates, beta, and the factors of ``poutine.scale``. An ELBO is
+linear in the log-densities, so each site may have its own scale. Inside a logarithm only beta is defined; the rest must
+be the same for all sites and multiplies the logarithm from outside.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class Plate:
     """The data plate.
 
     Attributes:
-        name: its name; None for the plate of size one that stands around a program without plates.
+        name: its name; None for the plate of size one around a program without plates.
         dim: its dimension, negative; None for a program without plates.
         size: B, the data in the batch.
         full_size: N, the data that the batch stands for.
@@ -54,13 +54,13 @@ class Plate:
 
 @dataclass(frozen=True)
 class Weights:
-    """Log-densities of every particle and datum, (K, B) each, in nats, at beta = 1 but for ``log_w``.
+    """Log-densities of every particle and datum, (K, B) each, in nats, at beta = 1 except for ``log_w``.
 
     Attributes:
         log_likelihood: log p(x | z).
         log_prior: log p(z).
         log_q: log q(z | x).
-        log_w: log p(x | z) + beta (log p(z) - log q(z | x)); with every site's own scale where the sites have them.
+        log_w: log p(x | z) + beta (log p(z) - log q(z | x)); with ``own_scales`` every term has its site's scale.
     """
 
     log_likelihood: Tensor
@@ -78,8 +78,8 @@ class Sites:
         guide: sample sites of the guide by name.
         num_particles: K.
         plate: the data plate.
-        rerun: the guide's sites at given values of its latent sites, distributions made anew.
-        own_scales: whether ``log_w`` takes every site's own scale, or beta alone.
+        rerun: runs the guide again at given values of its latent sites and returns its sites.
+        own_scales: whether ``log_w`` includes every site's own scale, or beta alone.
     """
 
     model: dict[str, Site]
@@ -111,7 +111,7 @@ class Sites:
 
     @property
     def scale(self) -> Scale:
-        """The scale that all sites share, without beta and the N/B of plates, a number or (B,); 1 with own scales."""
+        """The scale that all sites share, without beta and N/B, a number or (B,); 1 with own scales."""
         scale = 1.0 if self.own_scales else common_scale(self.observed[0])
         return scale.expand(self._data_shape(scale)).reshape(-1) if isinstance(scale, Tensor) and scale.dim() else scale
 
@@ -121,7 +121,7 @@ class Sites:
         return self.plate.subsampling
 
     def is_local(self, site: Site) -> bool:
-        """Whether a site is inside the data plate; a latent site is where the model has it."""
+        """Whether a site (if latent: the model's site of that name) is inside the data plate."""
         return self.plate.name is None or self.plate.name in frames_of(self.model.get(site["name"], site))
 
     def factor(self, site: Site) -> Scale:
@@ -136,7 +136,7 @@ class Sites:
         return self.per_datum(site, density(site), shared)
 
     def scaled(self, site: Site, value: Tensor, plain: Tensor | None = None) -> Tensor:
-        """``per_datum`` of a site's tensor over its plates, times its ``factor``; ``plain`` is what it is without."""
+        """``per_datum`` of a site's tensor over its plates, times its ``factor``; ``plain``: without the factor."""
         factor = self.factor(site)
         if isinstance(factor, Tensor) and factor.dim():
             return self.per_datum(site, value * factor)
@@ -164,9 +164,9 @@ class Sites:
         Args:
             site: the site.
             value: its tensor, such as its log-probability.
-            shared: a site outside the data plate belongs to all N data: each carries 1/N of it; a plate inside the
-                datum that is sub-sampled stands for its N. Without ``shared`` every datum carries all of it, as it is:
-                so a score enters, which no scale multiplies and no mask hides, since what is drawn moves the rest.
+            shared: a site outside the data plate gives each of the N data 1/N of its value; a sub-sampled plate inside
+                the datum is scaled by N/B. Without ``shared`` every datum gets the whole value, unscaled and unmasked,
+                as scores need it: whatever is drawn affects every datum's log-weight.
         """
         if site["mask"] is not None and shared:
             value = torch.where(torch.as_tensor(site["mask"], device=value.device), value, value.new_zeros(()))
@@ -214,7 +214,7 @@ class Sites:
         return Weights(*(self._total(terms) for terms in (log_likelihood, log_p, log_q, log_w)))
 
     def unmasked(self) -> Tensor | float:
-        """1 for data with a site that no mask hides, 0 for others, (B,)."""
+        """1 for data with an unmasked site, 0 for others, (B,)."""
         sites = [*self.model.values(), *self.guide.values()]
         if any(site["mask"] is None for site in sites):
             return 1.0
@@ -224,27 +224,27 @@ class Sites:
     def score(self) -> Tensor | None:
         """Sum of log q over the sites that the guide cannot reparameterise, (K, B); None if it has no such site.
 
-        A site outside the data plate is not shared out: every datum's log-weight depends on it.
+        Every datum gets the whole score of a site outside the data plate, since its log-weight depends on it.
         """
         scores = [self.log_prob(site, shared=False) for site in self.guide.values() if not site["fn"].has_rsample]
         return self._total(scores) if scores else None
 
     def fixed(self) -> dict[str, Site]:
-        """The guide's sites at its own values, cut from the graph: gradients of their log q are scores."""
+        """The guide's sites at its own values, detached: the gradients of their log q are scores."""
         values = {name: site["value"].detach() for name, site in self.drawn.items()}
-        if len(values) == 1:  # nothing in the guide can depend on it
+        if len(values) == 1:  # no other site can depend on it
             return {name: {**self.guide[name], "value": value} for name, value in values.items()}
         found = self.rerun(values)
         return {name: found[name] for name in values}
 
     def scale_paths(self, coefficients: Tensor, beta_coefficients: Tensor | None = None) -> None:
-        """Multiply every gradient that will reach the guide through the log-weights (K, B).
+        """Multiply the gradients that reach the guide through the samples, per log-weight (K, B).
 
-        The trace must have been made with ``through=torch.clone``, so that no path inside the guide is scaled twice.
+        The trace must have been made with ``through=torch.clone``, otherwise a path through two sites is scaled twice.
 
         Args:
             coefficients: (K, B).
-            beta_coefficients: (K, B), times the site's beta, added to them.
+            beta_coefficients: (K, B); multiplied by the site's beta and added to ``coefficients``.
         """
         for site in self.drawn.values():
             total = coefficients

@@ -3,11 +3,11 @@
     log p(x) = int_0^1 E_{pi_t}[log p(x, z) - log q(z | x)] dt,    pi_t proportional to q(z | x)^(1 - t) p(x, z)^t
 
 The integrand rises with t, so a left Riemann sum bounds log p(x) from below; one step is the ELBO, more are tighter.
-Expectations under pi_t are self-normalised from K samples of q with weights w^t, and so are gradients, by
+Expectations under pi_t are self-normalised averages over K samples of q with weights w^t; so are gradients, by
 
     grad E_{pi_t}[f] = E_{pi_t}[grad f] + Cov_{pi_t}(f, grad log pi~_t),     pi~_t the product above,
 
-the covariance with the factor K / (K - 1) of one taken about its own sample's mean.
+with Bessel's correction K / (K - 1) for the covariance.
 """
 
 from __future__ import annotations
@@ -23,16 +23,16 @@ from .site import Program
 
 
 class TVO(Estimator):
-    """Thermodynamic variational objective, a left Riemann sum with log-spaced steps; for any latent site.
+    """Thermodynamic variational objective, a left Riemann sum with log-spaced steps; any latent sites.
 
-    Value and gradient are consistent as K grows and biased at finite K, as self-normalised averages are; those of the
-    step from t = 0, which are the ELBO's, are unbiased.
+    Value and gradient are consistent as K grows but biased at finite K, as self-normalised averages are; only the step
+    from t = 0, which is the ELBO, is unbiased.
 
     Args:
         num_particles: K, at least 2.
         partitions: steps of the sum; 1 is the ELBO with a score-function gradient.
         first: where the second step begins, in (0, 1); later ones are log-spaced up to 1.
-        max_plate_nesting: plates inside one another, particles apart; found by one run where it is None.
+        max_plate_nesting: number of nested plates, without the particle plate; None: one run counts them.
 
     Needs every site inside one data plate, and beta = 1.
 
@@ -47,7 +47,7 @@ class TVO(Estimator):
     """
 
     per_datum = True
-    unit_beta = "its path ends at the posterior, which another beta replaces"
+    unit_beta = "its path ends at the posterior, and another beta changes that end"
     least_particles = 2
 
     def __init__(
@@ -76,7 +76,7 @@ class TVO(Estimator):
             w = (t * f.detach()).softmax(0)
             mean = (w * f.detach()).sum(0)
             path = t * log_p + (1 - t) * weights.log_q
-            # grad f enters with w; its part from q has mean 0 under q alone, and is part of the estimator elsewhere.
+            # grad f is weighted by w; its part from q has mean 0 only at t = 0.
             inner = (w * f).sum(0) + bessel * (w * (f.detach() - mean) * path).sum(0)
             value = value + (after - t) * mean
             climbs = climbs + (after - t) * inner

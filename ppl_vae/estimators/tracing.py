@@ -1,4 +1,4 @@
-"""Tracing: the guide run, the model replayed against it, and their sites settled before an estimator adds them up.
+"""Tracing: run the guide, replay the model against it, and check the plates and shapes of their sites.
 
 Particles are vectorised in a plate of their own to the left of all others.
 """
@@ -40,16 +40,16 @@ def sites(
         guide: Pyro guide.
         args: the batch.
         num_particles: K.
-        nesting: plates of model and guide, particles apart.
+        nesting: number of nested plates of model and guide, without the particle plate.
         kwargs: keyword arguments of both programs.
-        through: what the latent values pass before densities are taken at them: ``torch.clone`` to tell the paths of
-            gradients apart, ``torch.Tensor.detach`` to cut them.
-        draw: handler around both programs, outside the particle plate, that draws in its own way what is not yet done.
-        marginal: allow latent sites of the model that the guide lacks.
+        through: function applied to the latent values before densities are computed at them: ``torch.clone`` separates
+            the paths of their gradients, ``torch.Tensor.detach`` cuts them.
+        draw: handler around both programs, outside the particle plate, that sets values of sites in its own way.
+        marginal: allow latent sites of the model that the guide does not have.
 
     Raises:
-        ValueError: no observed site, more than one data plate, latent sites that model and guide do not share or draw
-            in other shapes, dimensions that no plate declares, or a latent site scaled in one of the programs alone.
+        ValueError: no observed site, more than one data plate, latent sites that differ between model and guide, in
+            name or shape, dimensions that no plate declares, or a latent site scaled in only one program.
     """
     kwargs = dict(kwargs or {})
     widest = nesting + 1 if num_particles > 1 or draw is not None else None
@@ -59,7 +59,7 @@ def sites(
     around: Callable[[Any], Any] = draw if draw is not None else lambda program: program
 
     def again(values: Mapping[str, Tensor]) -> dict[str, Site]:
-        # Replayed, so that sub-samples stay the same; substituted, not conditioned, so that the sites stay latent.
+        # Replay keeps the sub-samples; substituting values, unlike conditioning, keeps the sites latent.
         return guide_sites(poutine.replay(guide, trace=trace), values, args, kwargs)
 
     def rerun(values: Mapping[str, Tensor]) -> dict[str, Site]:
@@ -72,7 +72,7 @@ def sites(
         _pass_through(trace, through, again)
     in_guide = _samples(trace)
     in_model = _samples(_traced(around(poutine.replay(model, trace=trace)), args, kwargs))
-    _leave_out_what_a_messenger_observes(in_model, in_guide)
+    _drop_observed_by_messenger(in_model, in_guide)
     _check_names(in_model, in_guide, marginal)
     sizes = settle(in_model, in_guide, {}, widest)
     _check_scales(in_model, in_guide)
@@ -87,16 +87,16 @@ def guide_sites(
 
 
 def _pass_through(trace: Any, through: Callable[[Tensor], Tensor], rerun: Callable[..., dict[str, Site]]) -> None:
-    """Send the guide's latent values through a function, and make its distributions anew at the results."""
+    """Apply a function to the guide's latent values and recompute its distributions at the results."""
     found = _samples(trace)
     values = {name: through(site["value"]) for name, site in found.items() if not site["is_observed"]}
-    again = rerun(values) if len(found) > 1 else {}  # one site depends on no other
+    again = rerun(values) if len(found) > 1 else {}  # a single site depends on no other
     for name, site in found.items():
         site["value"], site["fn"] = values.get(name, site["value"]), again.get(name, site)["fn"]
 
 
 class _Substitute(poutine.messenger.Messenger):
-    """Gives latent sites the values it holds."""
+    """Gives latent sites fixed values."""
 
     def __init__(self, values: Mapping[str, Tensor]) -> None:
         super().__init__()
@@ -119,7 +119,7 @@ def _samples(trace: poutine.Trace) -> dict[str, Site]:
 
 
 def _traced(program: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any]) -> Any:
-    """A program's trace, every site with what scales it; a site that does not fit its plate is told in one line."""
+    """A program's trace, with ``scales`` at every site; an error about plate sizes gets one line."""
     try:
         return poutine.trace(_Scales()(program), graph_type="flat").get_trace(*args, **kwargs)
     except ValueError as error:
@@ -130,7 +130,7 @@ def _traced(program: Program, args: tuple[Any, ...], kwargs: Mapping[str, Any]) 
 
 
 class _Scales(poutine.messenger.Messenger):
-    """Notes at every site what ``poutine.scale`` multiplies its log-density by, apart from plates and beta."""
+    """Records at every site the factors of ``poutine.scale``, without those of plates and beta."""
 
     def _pyro_sample(self, msg: dict[str, Any]) -> None:
         msg["scales"] = tuple(handler.scale for handler in _PYRO_STACK if isinstance(handler, ScaleMessenger))
@@ -143,7 +143,7 @@ def _check_names(model: Mapping[str, Site], guide: Mapping[str, Site], marginal:
     }
     for found, missing, which in ((latent, sampled, ("model", "guide")), (sampled, latent, ("guide", "model"))):
         if found - missing and not (marginal and found is latent):
-            mend = "a helper site of a guide says infer={'is_auxiliary': True}"
+            mend = "mark an auxiliary site of a guide with infer={'is_auxiliary': True}"
             if found is latent:
                 mend = (
                     "sum discrete ones out with estimators.Enum or pyro.infer.TraceEnum_ELBO, or sample them there too"
@@ -154,8 +154,8 @@ def _check_names(model: Mapping[str, Site], guide: Mapping[str, Site], marginal:
             )
 
 
-def _leave_out_what_a_messenger_observes(model: Mapping[str, Site], guide: dict[str, Site]) -> None:
-    """A guide that is a messenger around the model runs the model's observations too, which are no part of it."""
+def _drop_observed_by_messenger(model: Mapping[str, Site], guide: dict[str, Site]) -> None:
+    """Remove observed sites of the model from a guide that is a messenger around the model, and so runs them too."""
     if any("prior" in site["infer"] for site in guide.values()):
         for name in [name for name, site in guide.items() if site["is_observed"]]:
             if name in model and model[name]["is_observed"]:
@@ -163,7 +163,7 @@ def _leave_out_what_a_messenger_observes(model: Mapping[str, Site], guide: dict[
 
 
 def _check_scales(model: Mapping[str, Site], guide: Mapping[str, Site]) -> None:
-    """Refuse a latent site scaled in one program alone; tensors are not read, which would wait for the device."""
+    """Refuse a latent site scaled in only one program; tensors are not read, to avoid synchronising with the device."""
     for name in guide.keys() & model.keys():
         if model[name]["is_observed"]:
             continue
@@ -172,13 +172,13 @@ def _check_scales(model: Mapping[str, Site], guide: Mapping[str, Site]) -> None:
             raise ValueError(f"site {name} is scaled by a tensor in only one of model and guide; scale both")
         if not isinstance(p, Tensor) and not math.isclose(p, q, rel_tol=1e-6):
             raise ValueError(
-                f"site {name} has scale {p:g} in the model and site {name} {q:g} in the guide; wrap model and guide "
-                "whole in poutine.scale, or in handlers.scale_latents for a beta"
+                f"site {name} has scale {p:g} in the model and {q:g} in the guide; wrap all of model and guide in "
+                "poutine.scale, or in handlers.scale_latents for a beta"
             )
 
 
 def log_weights(model: Program, guide: Program, x: Tensor, y: Tensor | None = None, num_particles: int = 1) -> Tensor:
-    """log p(x, z_k) - log q(z_k | x) for fresh z_k ~ q: (K, B), in nats, beta and scales left out.
+    """log p(x, z_k) - log q(z_k | x) for new draws z_k ~ q: (K, B), in nats, without beta and scales.
 
     Args:
         model: Pyro model of (x,) or (x, y).
@@ -206,8 +206,8 @@ def log_weights(model: Program, guide: Program, x: Tensor, y: Tensor | None = No
     for site in (*traced.model.values(), *traced.guide.values()):
         if not traced.is_local(site):
             raise ValueError(
-                f"site {site['name']} is outside the plate {traced.plate.name}; log-weights of single data exist only "
-                "where every site is inside it"
+                f"site {site['name']} is outside the plate {traced.plate.name}; log-weights of single data "
+                "need every site inside it"
             )
     weights = traced.weights()
     return weights.log_likelihood + weights.log_prior - weights.log_q

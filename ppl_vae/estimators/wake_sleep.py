@@ -1,12 +1,12 @@
-"""Reweighted wake-sleep: model and guide each climb a bound of their own.
+"""Reweighted wake-sleep: model and guide have different objectives.
 
     wake-theta   sum_k w~_k grad_theta log p_theta(x, z_k)        w~ the normalised weights of z_k ~ q(z | x)
     wake-phi     sum_k w~_k grad_phi log q_phi(z_k | x)           towards the posterior at the data
-    sleep-phi    grad_phi log q_phi(z | x),  (x, z) ~ p_theta     towards the posterior at data the model dreams up
+    sleep-phi    grad_phi log q_phi(z | x),  (x, z) ~ p_theta     towards the posterior at draws of the model (dreams)
 
-No gradient passes through a sample, so any latent site will do. Wake-theta is the gradient of the IWAE bound; wake-phi
-descends an estimate of KL(p(z | x) || q(z | x)) that is biased at finite K, more so for poor guides; sleep-phi descends
-E_p(x) KL(p(z | x) || q(z | x)) without bias, at the model's data instead of the user's.
+No gradient passes through a sample, so any latent site is allowed. Wake-theta is the gradient of the IWAE bound;
+wake-phi minimises an estimate of KL(p(z | x) || q(z | x)) that is biased at finite K, more so for poor guides;
+sleep-phi minimises E_p(x) KL(p(z | x) || q(z | x)) without bias, but over the model's data instead of the real data.
 """
 
 from __future__ import annotations
@@ -28,21 +28,21 @@ PHASES = ("wake", "sleep")
 
 
 class RWS(Estimator):
-    """Reweighted wake-sleep: wake-theta for the model, wake-phi or sleep-phi for the guide; weights datum by datum.
+    """Reweighted wake-sleep: wake-theta for the model, wake-phi or sleep-phi for the guide; weights are per datum.
 
-    The value is the IWAE bound, which the model's gradient climbs. Biased for the guide at K > 1 where ``phi`` is
-    "wake"; a parameter that model and guide share gets the sum of both gradients.
+    The value and the model's gradient are those of the IWAE bound. The guide's gradient is biased if ``phi`` is "wake";
+    a parameter shared by model and guide gets the sum of both gradients.
 
     Args:
         num_particles: K, at least 2.
-        phi: "wake" or "sleep", what the guide learns from.
-        max_plate_nesting: plates inside one another, particles apart; found by one run where it is None.
+        phi: "wake" or "sleep", the guide's phase.
+        max_plate_nesting: number of nested plates, without the particle plate; None: one run counts them.
 
-    Needs every site inside one data plate, and beta = 1; for "sleep" a model that draws x, its first argument, when it
-    is not observed, and no auxiliary sites in the guide. Dreams are complete, also where data miss entries.
+    Needs every site inside one data plate, and beta = 1; for "sleep" also a model that samples x, its first argument,
+    when x is not observed, and a guide without auxiliary sites. Dreams have no missing entries, even if the data do.
 
     Raises:
-        ValueError: K below 2, or an unknown phase; when run, a program that "sleep" cannot use.
+        ValueError: K below 2, or an unknown phase; when run, programs that "sleep" cannot use.
 
     Source: Bornschein and Bengio 2015, "Reweighted wake-sleep"; Le et al. 2019, "Revisiting reweighted wake-sleep".
 
@@ -58,7 +58,7 @@ class RWS(Estimator):
     """
 
     per_datum = True
-    unit_beta = "wake and sleep move the guide to the posterior, which another beta replaces"
+    unit_beta = "both phases fit the guide to the posterior, and another beta changes that target"
     least_particles = 2
 
     def __init__(
@@ -84,11 +84,11 @@ class RWS(Estimator):
     def _sleep(
         self, model: Program, guide: Program, args: tuple[Any, ...], kwargs: dict[str, Any], traced: Sites
     ) -> Tensor:
-        """log q(z | x) of as many dreams (x, z) of the model as there are data, (B,)."""
+        """log q(z | x) of B draws (x, z) of the model, (B,)."""
         extra = [name for name in traced.drawn if name not in traced.model]
         if extra:
             raise ValueError(
-                f"RWS(phi='sleep') needs a guide that samples the model's latent sites alone, and this one also "
+                f"RWS(phi='sleep') needs a guide that samples only the model's latent sites, but this one also "
                 f"samples {' and '.join(extra)}; use phi='wake'"
             )
         with torch.no_grad():
@@ -97,7 +97,7 @@ class RWS(Estimator):
         x = args[0] if args else None
         if len(seen) != 1 or not isinstance(x, Tensor) or dream[seen[0]]["value"].shape != x.shape:
             raise ValueError(
-                "RWS(phi='sleep') needs a model that draws its first argument, all of it, at its one observed site; "
+                "RWS(phi='sleep') needs a model with one observed site, whose value is its whole first argument; "
                 f"this one observes {' and '.join(seen)}, so use phi='wake'"
             )
         values = {name: dream[name]["value"] for name in traced.drawn}

@@ -131,8 +131,8 @@ class Columns(Likelihood):
         return dist.LogNormal(*self._moments("positive", raw))
 
     def _moments(self, kind: str, raw: Tensor) -> tuple[Tensor, Tensor]:
-        unit, zero = getattr(self, f"{kind}_unit"), getattr(self, f"{kind}_zero")
-        spread = unit * (F.softplus(getattr(self, f"raw_{kind}")) + FLOOR)
+        unit, zero = self.get_buffer(f"{kind}_unit"), self.get_buffer(f"{kind}_zero")
+        spread = unit * (F.softplus(self.get_parameter(f"raw_{kind}")) + FLOOR)
         return zero + unit * raw, spread.expand_as(raw)
 
     def _count(self, raw: Tensor) -> Any:
@@ -168,8 +168,8 @@ class Columns(Likelihood):
                 s = torch.log1p((s / m).square()).sqrt().clamp(min=1e-6)
                 m = m.log() - s.square() / 2
             if kind in ("real", "positive"):
-                getattr(self, f"{kind}_zero").copy_(m)
-                getattr(self, f"{kind}_unit").copy_(s)
+                self.get_buffer(f"{kind}_zero").copy_(m)
+                self.get_buffer(f"{kind}_unit").copy_(s)
             if kind == "count":
                 m = m.clamp(min=1e-3)
                 excess = ((s.square() - m) / m.square()).clamp(min=0.01, max=20.0)

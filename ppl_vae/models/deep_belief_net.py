@@ -8,8 +8,8 @@ all weights are trained, no longer tied, to reconstruct the data.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from collections.abc import Callable, Sequence
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -18,18 +18,11 @@ from .. import randomness
 from ..checks import check_size
 from ..networks import MLP
 from .autoencoder import Autoencoder
+from .hooks import Layered, Machine
 from .rbm import RBM
 
 
-class Layer(NamedTuple):
-    """A machine of the stack, the function from data to what it models, and the k of its contrastive divergence."""
-
-    rbm: RBM
-    below: Callable[[Tensor], Tensor]
-    k: int
-
-
-class DeepBeliefNet(Autoencoder):
+class DeepBeliefNet(Autoencoder, Layered):
     """A deep autoencoder of sigmoid layers that ``fit(Reconstruction(net))`` pre-trains as a stack of RBMs.
 
     Layer by layer, contrastive divergence trains the encoder's weights and both biases; the decoder gets the
@@ -90,15 +83,13 @@ class DeepBeliefNet(Autoencoder):
             made.append(rbm)
         return made
 
-    def stages(self) -> Iterator[tuple[Layer, int]]:
-        """The layers in the order in which they are trained, from the data up, and for how many epochs each."""
-        if self.pretrain:
-            layers = self.layers
-            for index, rbm in enumerate(layers):
-                for bias in (rbm.code_bias, rbm.data_bias):
-                    nn.init.zeros_(bias)
-                yield Layer(rbm, _through(layers[:index]), self.k), self.pretrain
-            _tie(self)
+    def stages(self) -> list[tuple[Machine, int]]:
+        """The machines in the order in which they are trained, from the data up, and for how many epochs each."""
+        machines = self.layers if self.pretrain else []
+        downs = [down for _, down in _linear(self)]
+        return [
+            (Machine(rbm, _through(machines[:i]), self.k, downs[i]), self.pretrain) for i, rbm in enumerate(machines)
+        ]
 
     def unroll(self) -> Autoencoder:
         """An autoencoder with parameters of its own that start as the machines': W_l going up, W_l' coming down."""

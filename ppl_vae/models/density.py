@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-MOST = 50_000  # codes that the fit looks at
+MOST = 50_000  # codes used for the fit
 
 
 class Density(nn.Module):
@@ -17,7 +17,7 @@ class Density(nn.Module):
 
     Args:
         dim: size of the code.
-        components: how many Normals.
+        components: number of Normals.
 
     Source: Ghosh et al. 2020, "From variational to deterministic autoencoders", section 4.
     """
@@ -41,7 +41,7 @@ class Density(nn.Module):
 
     @torch.no_grad()
     def fit(self, codes: Tensor) -> Density:
-        """Fit to codes (N, dim) by expectation maximisation; spare components get no weight.
+        """Fit to codes (N, dim) by expectation maximisation; unused components get weight 0.
 
         Returns:
             the density itself.

@@ -1,6 +1,6 @@
 """The partition function Z of a restricted Boltzmann machine: exactly by enumeration, or estimated by annealing.
 
-Annealed importance sampling carries draws of p_0, where W = 0 and Z is known, through p_t with weights t W, t = 0..1:
+Annealed importance sampling moves draws of p_0, where W = 0 and Z is known, through p_t with weights t W, t = 0..1:
 
     log w = sum_t F_{t-1}(v_t) - F_t(v_t),    v_{t+1} ~ a Gibbs step of p_t from v_t,    Z = Z_0 E[w]
 """
@@ -16,19 +16,18 @@ from torch import Tensor
 
 from .. import randomness
 
-MOST = 20  # units whose states are enumerated
-PIECE = 2**13  # states at a time
+MOST = 20  # binary units that may be enumerated
+PIECE = 2**13  # states per chunk
 
 
 def enumerated(rbm: Any) -> Tensor:
-    """log Z (scalar) as a sum over all states of the smaller side of an RBM that is binary."""
+    """log Z (scalar) as a sum over all states of the smaller binary side of an RBM."""
     sides = [("code", rbm.dim, rbm.code, rbm.code_free_energy), ("visible", rbm.size, rbm.visible, rbm.free_energy)]
     small = sorted(((n, name, energy) for name, n, units, energy in sides if units == "bernoulli"), key=lambda s: s[0])
     size, name, free_energy = small[0]
     if size > MOST:
         raise ValueError(
-            f"log_partition enumerates at most {MOST} binary units, not {size} {name} ones; "
-            "annealed_log_partition estimates it"
+            f"log_partition enumerates at most {MOST} binary units, not {size} {name} ones; use annealed_log_partition"
         )
     bits = torch.arange(size, device=rbm.weight.device)
     totals = []
@@ -49,7 +48,7 @@ def annealed(rbm: Any, chains: int, steps: int, seed: int) -> tuple[Tensor, Tens
     with randomness.isolated(randomness.apart(seed), device):
         hot.weight.zero_()
         x = hot.draw_data(zeros)
-        # At W = 0 the sides are independent: p_0(z = 0) = exp(-H(0)) / sum_z exp(-H(z)), of which both are known at x.
+        # At W = 0 the sides are independent, so p_0(z = 0) = exp(-H(0)) / sum_z exp(-H(z)) is known.
         code_part = hot.energy(x, zeros) - hot.free_energy(x)
         log_base = (code_part - hot.code_free_energy(zeros))[0]
         log_weight = torch.zeros_like(log_base).expand(chains)

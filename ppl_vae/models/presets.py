@@ -1,4 +1,4 @@
-"""Familiar autoencoders by name: each is an ``Autoencoder`` with one of its parts chosen."""
+"""Familiar autoencoders by name: each is an ``Autoencoder`` with certain parts."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ class ConvAutoencoder(Autoencoder):
     Args:
         dim: size of the code.
         shape: (channels, height, width) of the data.
-        hidden: channels of the layers, each of which halves the image.
-        activation: between the layers, one of ``networks.ACTIVATIONS``.
+        hidden: channels of the layers; each layer halves height and width.
+        activation: one of ``networks.ACTIVATIONS``.
         output: "sigmoid" for data in [0, 1], "identity" for real data.
 
     Raises:
-        ValueError: data that are no images, or sizes below 1.
+        ValueError: data that are not images, or sizes below 1.
 
     Source: Masci et al. 2011, "Stacked convolutional auto-encoders".
 
@@ -49,7 +49,7 @@ class ConvAutoencoder(Autoencoder):
 
 
 class DenoisingAutoencoder(Autoencoder):
-    """An autoencoder whose encoder sees corrupted data in training, and the data as they are in evaluation mode.
+    """An autoencoder whose encoder gets corrupted data in training and the clean data in evaluation mode.
 
     Args:
         encoder: module from x (B, *shape) to features.
@@ -86,10 +86,10 @@ class DenoisingAutoencoder(Autoencoder):
 
 
 class LatentNoiseAutoencoder(Autoencoder):
-    """An autoencoder whose decoder sees codes with Normal noise in training, and the codes as they are afterwards.
+    """An autoencoder whose decoder gets codes with Normal noise in training and the codes themselves afterwards.
 
-    The experiment that shows why noise alone does not make a VAE: nothing draws the codes together, so that draws from
-    any distribution over codes still fall between them.
+    It shows why noise alone does not make a VAE: nothing keeps the codes together, so draws from a simple distribution
+    over codes still fall between them.
 
     Args:
         encoder: module from x (B, *shape) to features.
@@ -125,7 +125,7 @@ class LatentNoiseAutoencoder(Autoencoder):
 
 
 class ContractiveAutoencoder(Autoencoder):
-    """An autoencoder whose code is made to change little where the data do, by ``penalties.Contraction``.
+    """An autoencoder whose code changes little when the data do, by ``penalties.Contraction``.
 
     Args:
         encoder: module from x (B, *shape) to features, without batch normalisation.
@@ -133,9 +133,9 @@ class ContractiveAutoencoder(Autoencoder):
         dim: size of the code; it may exceed the data's.
         shape: event shape of the data.
         output: "sigmoid" for data in [0, 1], "identity" for real data.
-        weight: of the squared norm of the encoder's Jacobian, in units of the reconstruction error.
+        weight: weight of the squared norm of the encoder's Jacobian, in units of the reconstruction error.
         code: activation of the code, "identity", "sigmoid" or "relu".
-        probes: passes of Hutchinson's estimate; none for the exact norm.
+        probes: number of passes of Hutchinson's estimate; None: the exact norm.
 
     Raises:
         ValueError: a negative weight, or an encoder with batch normalisation.
@@ -165,21 +165,21 @@ class ContractiveAutoencoder(Autoencoder):
 
 
 class SparseAutoencoder(Autoencoder):
-    """An autoencoder with a penalty on its code, or one on every layer of the encoder.
+    """An autoencoder with a penalty on its code, or with one on every layer of the encoder.
 
     Args:
         encoder: module from x (B, *shape) to features.
         decoder: module from codes (B, dim) to features.
         dim: size of the code; it may exceed the data's.
         shape: event shape of the data.
-        penalty: one of ``ppl_vae.penalties`` for the code, or a sequence of them (None for a layer without), one for
-            each hidden layer of an encoder of ``networks`` and one for the code. The shell gives the code's only.
+        penalty: one of ``ppl_vae.penalties`` for the code; or a sequence, one (or None) for each hidden layer of an
+            encoder of ``networks`` and one for the code. In the shell: for the code only.
         output: "sigmoid" for data in [0, 1], "identity" for real data.
-        code: activation of the code, "identity", "sigmoid" or "relu"; by default the one that suits the penalty.
+        code: activation of the code, "identity", "sigmoid" or "relu"; by default the one that fits the penalty.
 
     Raises:
-        TypeError: something that is no penalty.
-        ValueError: a penalty that does not fit its layer, or another number of them than of layers.
+        TypeError: something that is not a penalty.
+        ValueError: a penalty that does not fit its layer, or a wrong number of penalties.
 
     Source: Ng 2011, "Sparse autoencoder"; Makhzani and Frey 2014, "k-sparse autoencoders".
 

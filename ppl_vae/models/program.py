@@ -1,7 +1,7 @@
-"""A user's own Pyro model and guide as one ``nn.Module`` that owns their parameters.
+"""Your own Pyro model and guide as one ``nn.Module`` that owns their parameters.
 
-``pyro.param`` and ``pyro.module`` sites are answered from a parameter store of the program's own, so two programs with
-the same site names never touch each other and Pyro's global store stays as it was.
+``pyro.param`` and ``pyro.module`` sites are read from the program's own parameter store, so two programs with the same
+site names do not interfere and Pyro's global store does not change.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ from .protocols import Pair
 
 
 class Program(Recorded, nn.Module, Pair):
-    """A Pyro model and guide behind the interface of the package's models.
+    """A Pyro model and guide with the interface of the package's models.
 
-    Both are called with the batch, (x,) or (x, y), cut to the arguments they take; a guide of ``*args``, as Pyro's
-    autoguides are, takes what the model takes. The parameters they use are found by ``prepare``, which ``fit`` calls
-    with the first batch. Latent sites outside the data plate are global: their KL is shared out among the N data of
-    the plate, which is written ``pyro.plate("data", N, subsample_size=len(x))`` where batches are drawn from N.
+    Both are called with the batch, (x,) or (x, y), without y if they take only one argument; a guide of ``*args``, such
+    as Pyro's autoguides, gets the model's arguments. ``prepare``, which ``fit`` calls with the first batch, finds their
+    parameters. Latent sites outside the data plate are global: each datum gets 1/N of their KL. If batches are drawn
+    from N data, write ``pyro.plate("data", N, subsample_size=len(x))``.
 
-    The data plate is the one called ``data``, else the outermost that all observed sites share; a program without
-    plates is one datum. ``poutine.scale`` and ``poutine.mask``, factors, auxiliary sites and plates without a size mean
-    what they mean in Pyro. A program that needs all data at once, or has parameters for each datum, is trained on them
-    in one batch, in their order.
+    The data plate is the one called ``data``, else the outermost plate that all observed sites share; a program without
+    plates has one datum. ``poutine.scale`` and ``poutine.mask``, factors, auxiliary sites and plates without a size
+    work as in Pyro. A program that needs all data at once, or has parameters for each datum, is trained on all data in
+    one batch, in their order.
 
     Args:
         model: Pyro program with a data plate, or a ``PyroModule``.
@@ -63,18 +63,18 @@ class Program(Recorded, nn.Module, Pair):
     """
 
     support = None
-    condition = None  # a label may be a latent site of a program's own
+    condition = None  # a program's label may be one of its latent sites
 
     def __init__(self, model: Callable[..., Any], guide: Callable[..., Any]) -> None:
         super().__init__()
         for name, fn in (("model", model), ("guide", guide)):
             if not callable(fn):
                 raise TypeError(f"{name} must be a Pyro program, a callable of the batch, not {fn!r}")
-            inner = poutine.unwrap(fn)  # of handlers around it
+            inner = poutine.unwrap(fn)  # the program inside its handlers
             owner = inner if isinstance(inner, nn.Module) else getattr(inner, "__self__", None)
             if isinstance(owner, nn.Module):
                 self.add_module(f"{name}_module", owner)
-        # Held in a tuple, so that a module given as a program is registered once, above.
+        # In a tuple, so that a module given as a program is not registered a second time.
         self._programs = (model, guide)
         self._store: dict[str, Any] = {"params": {}, "constraints": {}}
         self.sites = nn.ParameterDict()
@@ -89,14 +89,14 @@ class Program(Recorded, nn.Module, Pair):
         return self._run(self._programs[1], batch)
 
     def prepare(self, *batch: Any) -> None:
-        """Find the parameters by running guide and model once, which leaves generators and buffers as they were."""
+        """Find the parameters by running guide and model once; random states and buffers are restored."""
         with trial(*batch):
             trace = pyro.poutine.trace(self.guide).get_trace(*batch)
             pyro.poutine.replay(self.model, trace=trace)(*batch)
         self.prepared = True
 
     def __deepcopy__(self, memo: dict[int, Any]) -> Program:
-        # Copying one of Pyro's autoguides takes its model from the original and the copy alike.
+        # Copying one of Pyro's autoguides removes the model from both the original and the copy.
         guides = {part: part._model for part in self.modules() if isinstance(part, AutoGuide)}
         clone = type(self).__new__(type(self))
         memo[id(self)] = clone
@@ -121,13 +121,13 @@ class Program(Recorded, nn.Module, Pair):
         return {"params": params, "constraints": dict(self._store["constraints"])}
 
     def _adopt(self, state: StateDict) -> None:
-        """Make parameters of the sites met for the first time."""
+        """Create parameters of sites that are new."""
         for name, value in state["params"].items():
             if name not in self._store["params"]:
                 if self.prepared and self.training and torch.is_grad_enabled():
                     raise ValueError(
-                        f"parameter {name} was first met after training began, so it would not be trained; let model "
-                        "and guide use all their parameters on every batch"
+                        f"parameter {name} first appeared after training began, so it would not be trained; use all "
+                        "parameters of model and guide on every batch"
                     )
                 self.sites[_key(name)] = value if isinstance(value, nn.Parameter) else nn.Parameter(value.detach())
                 self._store["params"][name] = None
@@ -139,7 +139,7 @@ def _key(site: str) -> str:
 
 
 def _arity(fn: Callable[..., Any], default: int | None = None) -> int | None:
-    """How many arguments of the batch a program takes; ``default`` where it takes any number."""
+    """Number of arguments that a program takes; ``default`` if it takes any number."""
     target = poutine.unwrap(fn)
     target = target.forward if isinstance(target, nn.Module) else target
     kinds = [p.kind for p in inspect.signature(target).parameters.values()]

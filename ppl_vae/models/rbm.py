@@ -3,7 +3,7 @@
     E(v, h) = V(v) + H(h) - h' W v / s^2
     V(v) = -b'v or |v - b|^2 / 2 s^2,   H(h) = -c'h or |h|^2 / 2 - c'h
 
-Given one side the units of the other are independent: h | v has logits, or means, c + W v / s^2; v | h has b + W'h.
+Given one side, the units of the other are independent: h | v has logits, or means, c + W v / s^2; v | h has b + W'h.
 Summed over all h the energy is the free energy, F(v) = -log sum_h exp(-E(v, h)), so that log p(v) = -F(v) - log Z.
 """
 
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import torch
 import torch.nn.functional as F
@@ -24,20 +24,22 @@ from ..parts import Part
 from .partition import annealed, enumerated
 from .protocols import Codec
 
+if TYPE_CHECKING:
+    from ..data import Split
+
 UNITS = ("bernoulli", "gaussian")
 
 
 class RBM(Part, Codec):
     """A restricted Boltzmann machine, trained by ``objectives.ContrastiveDivergence`` under ``fit``.
 
-    ``encode`` and ``decode`` give means, so that it can stand where an autoencoder stands; ``draw_code`` and
-    ``draw_data`` draw.
+    ``encode`` and ``decode`` return means, as an autoencoder's do; ``draw_code`` and ``draw_data`` sample.
 
     Args:
         dim: number of code units.
         shape: event shape of the data.
-        visible: "bernoulli" for data in [0, 1], grey levels being probabilities, "gaussian" for real data.
-        code: "bernoulli" or "gaussian", Normal with standard deviation 1; only one side may be gaussian.
+        visible: "bernoulli" for data in [0, 1] (grey levels are probabilities), "gaussian" for real data.
+        code: "bernoulli" or "gaussian" (standard deviation 1); only one side may be gaussian.
         scale: s, standard deviation of gaussian data given the code.
 
     Raises:
@@ -72,7 +74,7 @@ class RBM(Part, Codec):
         if isinstance(scale, bool) or not isinstance(scale, int | float) or not 0 < scale < math.inf:
             raise ValueError(f"scale must be a positive number, not {scale!r}")
         if visible == "bernoulli" and scale != 1:
-            raise ValueError(f"scale is of visible='gaussian' only; with 'bernoulli' it must be 1, not {scale!r}")
+            raise ValueError(f"scale applies to visible='gaussian' only; with 'bernoulli' it must be 1, not {scale!r}")
         self.visible, self.code, self.scale, self.size = visible, code, float(scale), math.prod(self.shape)
         self.weight = nn.Parameter(0.01 * torch.randn(self.dim, self.size))
         self.data_bias = nn.Parameter(torch.zeros(self.size))
@@ -100,7 +102,7 @@ class RBM(Part, Codec):
 
     @torch.no_grad()
     def start_at(self, mean: Tensor) -> RBM:
-        """Set the data's biases so that at W = 0 the data have this mean (*shape), binary ones between 0.02 and 0.98.
+        """Set the data's biases so that at W = 0 the data have this mean (*shape), clamped to [0.02, 0.98] if binary.
 
         Returns:
             the machine itself.
@@ -108,6 +110,11 @@ class RBM(Part, Codec):
         mean = self._flat(mean)
         self.data_bias.copy_(mean if self.visible == "gaussian" else mean.clamp(0.02, 0.98).logit())
         return self
+
+    def start(self, train: Split) -> None:
+        """Let the data's biases start at the mean of the training data, unless something has trained them."""
+        if not self.data_bias.any():
+            self.start_at(train.mean())
 
     # Conditionals
 
@@ -156,7 +163,7 @@ class RBM(Part, Codec):
         return self._data_energy(v) - _log_sum(self._code_inputs(v), self.code, 1.0)
 
     def code_free_energy(self, z: Tensor) -> Tensor:
-        """The same (...) of codes z (..., dim): -log of the sum, or integral, of exp(-E) over all data."""
+        """Free energy (...) of codes z (..., dim): -log of the sum, or integral, of exp(-E) over all data."""
         total = _log_sum(self._data_inputs(z), self.visible, self.scale)
         if self.visible == "gaussian":
             total = total - self.data_bias.square().sum() / (2 * self.scale**2)
@@ -165,21 +172,21 @@ class RBM(Part, Codec):
     # Likelihood
 
     def log_partition(self) -> Tensor:
-        """log Z, a scalar, by enumeration of the smaller side that is binary; it has gradients.
+        """log Z, a scalar, by enumerating the smaller binary side; differentiable.
 
         Raises:
-            ValueError: both sides are too large; ``annealed_log_partition`` serves.
+            ValueError: both sides are too large; use ``annealed_log_partition``.
         """
         return enumerated(self)
 
     def annealed_log_partition(self, chains: int = 100, steps: int = 1000, seed: int = 0) -> tuple[Tensor, Tensor]:
         """Estimate of log Z by annealed importance sampling from W = 0, and its standard error.
 
-        exp of the estimate is unbiased; too few steps make the estimate itself too small.
+        exp of the estimate is unbiased; with too few steps the estimate itself is too small.
 
         Args:
             chains: independent runs.
-            steps: temperatures between W = 0 and the model.
+            steps: number of temperatures between W = 0 and the model.
             seed: of the draws.
 
         Source: Neal 2001; Salakhutdinov and Murray 2008.
@@ -197,13 +204,13 @@ class RBM(Part, Codec):
             ValueError: gaussian data.
         """
         if self.visible == "gaussian":
-            raise ValueError("pseudo_log_likelihood is of visible='bernoulli' only")
+            raise ValueError("pseudo_log_likelihood is defined for visible='bernoulli' only")
         v = self._flat(x)
         chosen = torch.arange(self.size, device=v.device) == torch.randint(self.size, (len(v), 1), device=v.device)
         flipped = torch.where(chosen, 1 - v, v).unflatten(-1, self.shape)
         return self.size * F.logsigmoid(self.free_energy(flipped) - self.free_energy(x))
 
-    # Pieces
+    # Helpers
 
     def _flat(self, x: Tensor) -> Tensor:
         n = len(self.shape)
@@ -228,7 +235,7 @@ class RBM(Part, Codec):
 
 
 def _log_sum(inputs: Tensor, units: str, scale: float) -> Tensor:
-    """Log of the sum over independent units of exp(their inputs times their states): of {0, 1}, or a Normal's."""
+    """Log of the sum, or integral, of exp(input * state) over the states of independent units, {0, 1} or Normal."""
     if units == "bernoulli":
         return F.softplus(inputs).sum(-1)
     return (inputs.square() / (2 * scale**2) + math.log(scale) + 0.5 * math.log(2 * math.pi)).sum(-1)

@@ -17,12 +17,13 @@ from ..checks import check_size, check_weight, nearest
 from ..penalties import L2, DecoderGradient, DecoderL2, SpectralNorm
 from .autoencoder import Autoencoder
 from .density import Density
+from .hooks import Concluded
 from .protocols import Latent
 
 REGULARIZERS = ("gradient", "l2", "spectral")
 
 
-class RegularizedAutoencoder(Autoencoder, Latent):
+class RegularizedAutoencoder(Autoencoder, Latent, Concluded):
     """A deterministic autoencoder that samples: a smooth decoder, and a density of the codes.
 
     Args:

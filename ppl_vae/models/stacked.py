@@ -7,7 +7,7 @@ Beside it the other stacking, in which each next encoder sees the data beside th
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal
 
 import torch
@@ -16,23 +16,7 @@ from torch import Tensor, nn
 from ..checks import check_size
 from ..networks import MLP, full_precision
 from .autoencoder import Autoencoder
-
-
-class Layer(nn.Module):
-    """One autoencoder of a stack: the codes below -> its own code -> the codes below again.
-
-    Its parameters are those of its own encoder and decoder; the layers below are only used.
-    """
-
-    def __init__(self, below: Callable[[Tensor], Tensor], up: nn.Module, down: nn.Module) -> None:
-        super().__init__()
-        self.below, self.up, self.down = below, up, down
-
-    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
-        """Codes of the layer below (B, d), and what this layer makes of them."""
-        with torch.no_grad():
-            h = full_precision(self.below(x))
-        return h, full_precision(self.down(self.up(h, x)))
+from .hooks import Layer, Layered
 
 
 class _Up(nn.Module):
@@ -47,7 +31,7 @@ class _Up(nn.Module):
         return self.activation(out if self.beside is None else out + self.beside(x.flatten(1)))
 
 
-class StackedAutoencoder(Autoencoder):
+class StackedAutoencoder(Autoencoder, Layered):
     """A deep autoencoder that ``fit`` pre-trains greedily, one layer after the other, before it trains all of it.
 
     Args:
@@ -102,10 +86,10 @@ class StackedAutoencoder(Autoencoder):
             h = self._up(index)(h, x)
         return h
 
-    def stages(self) -> Iterator[tuple[Layer, int]]:
+    def stages(self) -> list[tuple[Layer, int]]:
         """The layers in the order in which they are trained, from the data up, and for how many epochs each."""
-        for index in range(self.depth if self.pretrain else 0):
-            yield Layer(self._below(index), self._up(index), self._down(index)), self.pretrain
+        layers = range(self.depth if self.pretrain else 0)
+        return [(Layer(self._below(i), self._up(i), self._down(i)), self.pretrain) for i in layers]
 
     def _below(self, index: int) -> Callable[[Tensor], Tensor]:
         return lambda x: self.codes(x, index)

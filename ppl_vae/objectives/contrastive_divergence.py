@@ -8,7 +8,7 @@ sampling.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -16,9 +16,13 @@ from torch.distributions import constraints
 
 from ..checks import check_size
 from ..models import RBM
+from ..models.hooks import Machine
 from ..parts import Recorded
 from .loss import Loss
-from .objective import Objective
+from .objective import Objective, Stage
+
+if TYPE_CHECKING:
+    from ..data import Split
 
 
 class ContrastiveDivergence(Recorded, Objective):
@@ -73,11 +77,6 @@ class ContrastiveDivergence(Recorded, Objective):
         """Constraint on one entry of the data."""
         return self.model.support
 
-    def prepare(self, x: Tensor, *_: Tensor) -> None:
-        """Let the biases of a machine that nothing has trained start at the mean of a batch."""
-        if not self.model.data_bias.any():
-            self.model.start_at(x.mean(0))
-
     def forward(self, x: Tensor, *_: Tensor) -> Loss:
         """Loss of a batch (x, ...); labels are not used."""
         start = torch.bernoulli(x) if self.model.visible == "bernoulli" and not self.means else x
@@ -107,21 +106,27 @@ class OnCodes(Objective):
     """Contrastive divergence of a machine that sees the codes of the layers below in place of the data.
 
     Args:
-        objective: of the codes.
-        below: from data to codes.
+        machine: of a ``models.DeepBeliefNet``.
     """
 
-    def __init__(self, objective: ContrastiveDivergence, below: Callable[[Tensor], Tensor]) -> None:
+    def __init__(self, machine: Machine) -> None:
         super().__init__()
-        self.objective, self.below = objective, below
+        self.machine = machine
+        self.model = ContrastiveDivergence(machine.rbm, machine.k, means=True)  # of codes, where fit gives data
 
     @torch.no_grad()
-    def prepare(self, x: Tensor, *_: Tensor) -> None:
-        """Let the biases start at the mean code of a batch."""
-        self.objective.prepare(self.below(x))
+    def start(self, train: Split) -> None:
+        """Let the biases start at the mean code of the training data."""
+        device = self.machine.rbm.weight.device
+        total = sum(self.machine.below(x).sum(0) for x, *_ in train.batches(device=device))
+        self.machine.start(torch.as_tensor(total) / len(train))
+
+    def stages(self) -> list[Stage]:
+        """One, after which the decoder gets the machine's weights."""
+        return [Stage("", self, begin=self.start, end=lambda train: self.machine.finish())]
 
     def forward(self, x: Tensor, *_: Tensor) -> Loss:
         """Loss of a batch (x, ...)."""
         with torch.no_grad():
-            codes = self.below(x)
-        return self.objective(codes)
+            codes = self.machine.below(x)
+        return self.model(codes)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
@@ -185,6 +186,7 @@ def as_objective(module: nn.Module) -> Objective:
     """
     if not isinstance(module, nn.Module):
         raise TypeError(f"objective must be an Objective, such as SVI(model), or a torch.nn.Module, not {module!r}")
-    if isinstance(module, torch._dynamo.OptimizedModule):
+    compiler = sys.modules.get("torch._dynamo")  # whose import takes seconds
+    if compiler is not None and isinstance(module, compiler.OptimizedModule):
         raise ValueError("objective was made by torch.compile; give fit the objective itself, and compile=True")
     return module if isinstance(module, Objective) else _Bare(module)

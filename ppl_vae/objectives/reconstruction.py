@@ -1,27 +1,30 @@
 """The objective of autoencoders: the reconstruction error, summed over an example's entries, mean over the batch.
 
-What a model adds to it, and how it goes about its training, is the model's to say, by methods that it may have:
+What a model adds to it, and how it goes about its training, is the model's to say:
 
-    stages()          layers to train before the whole, and for how many epochs each (``models.StackedAutoencoder``,
-                      ``models.DeepBeliefNet``)
-    conclude(batches) what is left to do with the training data when all is trained (``models.RegularizedAutoencoder``)
+    stages()          of ``models.hooks.Layered``: layers to train before the whole, and for how many epochs each
+    conclude(batches) of ``models.hooks.Concluded``: what is left to do with the training data when all is trained
 """
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterable, Iterator
-from typing import Any, Literal
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ..models import Codec, Reconstructs
+from ..models.hooks import Concluded, Layer, Layered, Machine
 from ..parts import Recorded
-from .contrastive_divergence import ContrastiveDivergence, OnCodes
+from .contrastive_divergence import OnCodes
 from .loss import Loss
-from .objective import Objective
+from .objective import Objective, Stage
+
+if TYPE_CHECKING:
+    from ..data import Split
 
 LOSSES = ("mse", "bce")
 
@@ -69,16 +72,19 @@ class Reconstruction(Recorded, Objective):
                 stacklevel=2,
             )
 
-    def layers(self) -> Iterator[tuple[nn.Module, int]]:
-        """Objectives to be trained before this one, and for how many epochs each."""
-        if hasattr(self.model, "stages"):
+    def stages(self) -> list[Stage]:
+        """The model's layers, each trained alone, then the whole, and what is left to do after it."""
+        early = []
+        if isinstance(self.model, Layered):
             for index, (layer, epochs) in enumerate(self.model.stages()):
-                yield _stage(layer, "mse" if index else self.loss), epochs
+                (own,) = _of_layer(layer, "mse" if index else self.loss).stages()
+                early.append(replace(own, name=f"layer {index + 1}", epochs=epochs))
+        end = self._conclude if isinstance(self.model, Concluded) else None
+        return [*early, Stage("", self, begin=self.start, end=end)]
 
-    def conclude(self, batches: Iterable[tuple[Tensor, ...]]) -> None:
-        """Let the model do what is left to do with the training data when all is trained."""
-        if hasattr(self.model, "conclude"):
-            self.model.conclude(x for x, *_ in batches)
+    def _conclude(self, train: Split) -> None:
+        device = next(self.model.parameters()).device
+        self.model.conclude(x for x, *_ in train.batches(device=device))
 
     def forward(self, x: Tensor, *_: Tensor) -> Loss:
         """Loss of a batch (x, ...); labels are not used."""
@@ -97,22 +103,20 @@ class Reconstruction(Recorded, Objective):
         return None if out.isfinite().all() else "the reconstruction"
 
 
-def _stage(layer: Any, loss: str) -> nn.Module:
+def _of_layer(layer: Layer | Machine, loss: str) -> Objective:
     """The objective of a layer: contrastive divergence for an RBM, the reconstruction error otherwise."""
-    if hasattr(layer, "rbm"):
-        return OnCodes(ContrastiveDivergence(layer.rbm, layer.k, means=True), layer.below)
-    return _LayerReconstruction(layer, loss)
+    return OnCodes(layer) if isinstance(layer, Machine) else _LayerReconstruction(layer, loss)
 
 
-class _LayerReconstruction(nn.Module):
+class _LayerReconstruction(Objective):
     """The reconstruction error of a layer of a stack; the layer gives what is to be reconstructed and what it makes."""
 
-    def __init__(self, layer: nn.Module, loss: str) -> None:
+    def __init__(self, layer: Layer, loss: str) -> None:
         super().__init__()
-        self.layer, self.loss = layer, loss
+        self.model, self.loss = layer, loss
 
     def forward(self, x: Tensor, *_: Tensor) -> Loss:
-        h, out = self.layer(x)
+        h, out = self.model(x)
         errors = _errors(h, out, self.loss)
         return Loss(next(iter(errors.values())).mean(), {name: term.detach() for name, term in errors.items()})
 

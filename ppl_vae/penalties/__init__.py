@@ -1,8 +1,8 @@
-"""Penalties: what an autoencoder adds to its reconstruction error, or how it restricts its code or its decoder.
+"""Penalties: terms added to an autoencoder's reconstruction error, or restrictions of its code or decoder.
 
-    KSparse, L1, L2, KLRate         of the activations of a layer: the code's, or with ``Hidden`` a hidden layer's
-    Contraction, DecoderGradient    of the Jacobian of the encoder, or of the decoder
-    DecoderL2, SpectralNorm         of the decoder's weights
+    KSparse, L1, L2, KLRate         on the activations of the code, or with ``Hidden`` of a hidden layer
+    Contraction, DecoderGradient    on the Jacobian of the encoder, or of the decoder
+    DecoderL2, SpectralNorm         on the decoder's weights
 
 An autoencoder takes one or a list of them; their costs are added up.
 """

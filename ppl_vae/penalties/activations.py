@@ -1,10 +1,10 @@
-"""Penalties on the activations a of a layer, a vector of d entries for each example: what makes an autoencoder sparse.
+"""Penalties on the activations a of a layer, d entries for each example; they make an autoencoder sparse.
 
     k-sparse:  a' = a on its k largest entries, 0 elsewhere
     L1, L2:    w sum_j |a_j|,  w sum_j a_j^2
     KL:        w sum_j r log(r / m_j) + (1 - r) log((1 - r) / (1 - m_j)),  m_j the mean of a_j over the batch
 
-A list of them works in its order on what ``KSparse`` leaves; every cost is of the activations that the next layer sees.
+In a list they apply in order; each cost is that of the activations that the next layer gets, after any ``KSparse``.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ from .base import Coder, Pass, Penalty, Weighted
 
 
 class ActivationPenalty(Penalty):
-    """Base of the penalties on the activations of one layer, the code's unless ``Hidden`` says another's."""
+    """Base of the penalties on the activations of one layer: the code, or a hidden layer with ``Hidden``."""
 
     @abstractmethod
     def cost(self, a: Tensor) -> Tensor | None:
-        """What is added to the loss for activations a (B, d): (B,), a scalar for the batch, or None."""
+        """The term of the loss for activations a (B, d): (B,), a scalar for the batch, or None."""
 
     def forward(self, seen: Pass) -> Tensor | None:
         """The cost of the code."""
@@ -39,14 +39,14 @@ class ActivationPenalty(Penalty):
         self.check(model.dim, model.code)
 
     def check(self, size: int, squash: str) -> None:
-        """ValueError unless the penalty fits a layer of ``size`` entries behind the activation ``squash``."""
+        """ValueError unless the penalty fits a layer of ``size`` entries with activation function ``squash``."""
 
 
 class KSparse(ActivationPenalty):
-    """Keeps the k largest activations of every example and sets the others to 0; the gradient passes only there.
+    """Keeps the k largest activations of every example and sets the others to 0, also in the gradient.
 
     Args:
-        k: how many entries are kept.
+        k: number of entries kept.
 
     Raises:
         ValueError: k below 1; when the model is built, k larger than the layer.
@@ -129,7 +129,7 @@ class KLRate(Weighted, ActivationPenalty):
     """KL divergence from a target rate to the mean activation of every entry over the batch, summed over the entries.
 
     Args:
-        rate: the mean activation wanted, between 0 and 1.
+        rate: target mean activation, between 0 and 1.
         weight: of the penalty, in units of the reconstruction error.
 
     Raises:
@@ -155,7 +155,7 @@ class KLRate(Weighted, ActivationPenalty):
     def cost(self, a: Tensor) -> Tensor:
         """Penalty of the batch, a scalar."""
         mean = a.flatten(0, -2).mean(0)
-        tiny = torch.finfo(a.dtype).tiny  # the logarithm of a unit that never fires stays finite
+        tiny = torch.finfo(a.dtype).tiny  # keeps the log of a mean activation of 0 finite
         on, off = mean.clamp(min=tiny).log(), (1 - mean).clamp(min=tiny).log()
         least = self.rate * math.log(self.rate) + (1 - self.rate) * math.log1p(-self.rate)
         return self.weight * (least - self.rate * on - (1 - self.rate) * off).sum()
@@ -172,16 +172,16 @@ class KLRate(Weighted, ActivationPenalty):
 
 
 class Hidden(Penalty):
-    """A penalty on the activations of a hidden layer of the encoder, in place of the code.
+    """A penalty on the activations of a hidden layer of the encoder instead of the code.
 
     Args:
-        penalty: what is put on the layer, an ``ActivationPenalty``.
+        penalty: the ``ActivationPenalty`` on the layer.
         layer: which of the encoder's hidden layers, counted from 0. The encoder must be one of ``networks`` that is a
             chain of layers, such as an MLP, or an ``nn.Sequential``.
 
     Raises:
-        TypeError: a penalty of another kind; when the model is built, an encoder that is no chain of layers.
-        ValueError: when the model is built, a layer that it does not have, or that the penalty does not fit.
+        TypeError: a penalty of another kind; when the model is built, an encoder that is not a chain of layers.
+        ValueError: when the model is built, a layer that does not exist, or that the penalty does not fit.
 
     Source: Ng 2011, "Sparse autoencoder".
 
@@ -222,10 +222,10 @@ class Hidden(Penalty):
 
 
 def chain(encoder: nn.Module) -> list[nn.Module]:
-    """The layers of an encoder that is a chain of them.
+    """The layers of an encoder that is a chain of layers.
 
     Raises:
-        TypeError: an encoder that is more than a chain of layers.
+        TypeError: an encoder of another kind.
     """
     if isinstance(encoder, Network) and type(encoder).forward is Network.forward:
         encoder = encoder.layers

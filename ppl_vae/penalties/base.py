@@ -1,4 +1,4 @@
-"""What a penalty is: a function of one pass through an autoencoder, x -> code -> reconstruction."""
+"""The base of penalties: functions of one pass through an autoencoder, x -> code -> reconstruction."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from ..parts import Part
 
 
 class Coder(Protocol):
-    """What a penalty may ask of the autoencoder that has it."""
+    """What a penalty uses of its autoencoder."""
 
     encoder: nn.Module
     decoder: nn.Module
@@ -31,16 +31,16 @@ class Coder(Protocol):
 
 @dataclass(frozen=True)
 class Pass:
-    """One pass through an autoencoder, as its penalties see it.
+    """One pass through an autoencoder, the argument of its penalties.
 
     Attributes:
         model: the autoencoder.
-        x: what the encoder saw, (B, *shape): corrupted data where there is a corruption.
-        code: what it made of x, (B, dim), before a corruption of the code.
+        x: the encoder's input, (B, *shape); with a corruption, the corrupted data.
+        code: its code of x, (B, dim), before any corruption of the code.
         out: the reconstructions, (B, *shape).
-        hidden: activations of the encoder's hidden layers, (B, ...) each, where a penalty is about one of them.
-        pull_code: takes v (B, dim) to (v'J,), J the encoder's Jacobian at x, where a penalty asks for it.
-        pull_out: takes v (B, *shape) to (v'J,), J the decoder's Jacobian at its input, where a penalty asks for it.
+        hidden: activations of the encoder's hidden layers, (B, ...) each, if a penalty needs them.
+        pull_code: maps v (B, dim) to (v'J,), J the encoder's Jacobian at x, if a penalty needs it.
+        pull_out: maps v (B, *shape) to (v'J,), J the decoder's Jacobian at its input, if a penalty needs it.
     """
 
     model: Coder
@@ -53,12 +53,12 @@ class Pass:
 
 
 class Penalty(Part):
-    """Base of the penalties. A call gives what is added to the loss, (B,) or a scalar for the batch, or None.
+    """Base of the penalties. A call returns the term to add to the loss, (B,) or a scalar for the batch, or None.
 
     Attributes:
-        term: name under which a history keeps the cost; costs of one name are added up.
-        squash: activation of the code, or of a hidden layer, that suits the penalty.
-        layer: hidden layer of the encoder that ``restrict`` is about, counted from 0; None for the code.
+        term: name of the cost in a history; costs with the same name are summed.
+        squash: activation function of the code, or of a hidden layer, that fits the penalty.
+        layer: hidden layer of the encoder that ``restrict`` applies to, counted from 0; None for the code.
     """
 
     term: str = "penalty"
@@ -67,14 +67,14 @@ class Penalty(Part):
 
     @abstractmethod
     def forward(self, seen: Pass) -> Tensor | None:
-        """What is added to the loss, weight included: (B,), a scalar for the batch, or None."""
+        """The term to add to the loss, weight included: (B,), a scalar for the batch, or None."""
 
     def jacobian(self, model: Coder) -> Literal["encoder", "decoder"] | None:
-        """Whose Jacobian the call needs: ``Pass.pull_code`` is the encoder's, ``Pass.pull_out`` the decoder's."""
+        """The Jacobian that the call needs: ``Pass.pull_code`` is the encoder's, ``Pass.pull_out`` the decoder's."""
         return None
 
     def restrict(self, a: Tensor) -> Tensor:
-        """Activations (B, ...) of its layer as the next layer sees them."""
+        """Activations (B, ...) of its layer as the next layer gets them."""
         return a
 
     def attach(self, model: Coder) -> None:

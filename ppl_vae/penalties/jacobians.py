@@ -1,8 +1,8 @@
 """Penalties on Jacobians: w |J|^2, the squared Frobenius norm sum_ij (df_i / dx_j)^2 for each example.
 
-Exactly by one vector-Jacobian product for each output, |J|^2 = sum_i |e_i' J|^2; or without bias by Hutchinson's
-estimate |J|^2 = E |v' J|^2 with entries of v that are -1 or 1 with equal probability. For one sigmoid layer
-h = sigmoid(W x + b) it is in closed form sum_j (h_j (1 - h_j))^2 sum_i W_ji^2.
+Exact: one vector-Jacobian product for each output, |J|^2 = sum_i |e_i' J|^2. Unbiased: Hutchinson's estimate
+|J|^2 = E |v' J|^2, the entries of v being -1 or 1 with equal probability. Closed form, for one sigmoid layer
+h = sigmoid(W x + b): sum_j (h_j (1 - h_j))^2 sum_i W_ji^2.
 """
 
 from __future__ import annotations
@@ -30,15 +30,15 @@ class _Jacobian(Weighted):
 
 
 class Contraction(_Jacobian):
-    """Makes the code change little where the data do: the squared norm of the encoder's Jacobian, times a weight.
+    """Makes the code change little when the data do: the squared norm of the encoder's Jacobian, times a weight.
 
     The norm is exact: in closed form for one sigmoid layer (an encoder ``networks.MLP(shape, [])``), else by one
     backward pass through the encoder for each entry of the code. For large codes and encoders ``probes`` random passes
-    estimate it without bias. Beside a corruption the Jacobian is taken at the corrupted data, which the encoder sees.
+    estimate it without bias. With a corruption the Jacobian is taken at the corrupted data, the encoder's input.
 
     Args:
         weight: of the penalty, in units of the reconstruction error.
-        probes: passes of Hutchinson's estimate; None for the exact norm.
+        probes: number of passes of Hutchinson's estimate; None: the exact norm.
 
     Raises:
         ValueError: a negative weight, probes below 1; when the model is built, an encoder with batch normalisation.
@@ -67,7 +67,7 @@ class Contraction(_Jacobian):
         return self.weight * squared_norm(seen.pull_code, seen.code, self.probes)
 
     def jacobian(self, model: Coder) -> Literal["encoder"] | None:
-        """The encoder's, where it is not in closed form."""
+        """The encoder's, unless the closed form applies."""
         return "encoder" if self._in_closed_form(model) is None else None
 
     def _in_closed_form(self, model: Coder) -> Tensor | None:
@@ -83,8 +83,8 @@ class DecoderGradient(_Jacobian):
 
     Args:
         weight: of the penalty, in units of the reconstruction error.
-        probes: passes of Hutchinson's estimate; None for the exact norm, by one backward pass for each entry of the
-            data.
+        probes: number of passes of Hutchinson's estimate; None: the exact norm, by one backward pass for each entry
+            of the data.
 
     Raises:
         ValueError: a negative weight, probes below 1; when the model is built, a decoder with batch normalisation.
@@ -117,12 +117,12 @@ class DecoderGradient(_Jacobian):
 
 
 def squared_norm(pull: Callable[[Tensor], tuple[Tensor]] | None, values: Tensor, probes: int | None = None) -> Tensor:
-    """Squared norms (B,) of the Jacobians of a function, whose rows do not depend on each other.
+    """Squared norms (B,) of the Jacobians of a function that maps each example separately.
 
     Args:
         pull: vector-Jacobian product of the function, from ``torch.func.vjp``.
-        values: of the function, (B, ...).
-        probes: vectors of the estimate; None for the exact norm.
+        values: values of the function, (B, ...).
+        probes: number of random vectors of the estimate; None: the exact norm.
 
     Example:
         >>> values, pull = torch.func.vjp(lambda x: x @ torch.ones(3, 2), torch.zeros(4, 3))
@@ -142,10 +142,10 @@ def squared_norm(pull: Callable[[Tensor], tuple[Tensor]] | None, values: Tensor,
 
 
 def _check_rows(name: str, network: nn.Module) -> None:
-    """ValueError unless the examples of a batch are apart."""
+    """ValueError if batch normalisation makes examples depend on each other."""
     if any(isinstance(module, _BatchNorm) for module in network.modules()):
         made = "code" if name == "encoder" else "reconstruction"
         raise ValueError(
             f"{name} must have no batch normalisation, which makes the {made} of an example depend on the others; "
-            "networks.MLP and networks.Conv have none"
+            "use networks.MLP or networks.Conv, which have none"
         )

@@ -60,7 +60,7 @@ class SpectralNorm(Penalty):
                         part.step(module.original)
 
     def attach(self, model: Coder) -> None:
-        """Put the division before the layers' weights."""
+        """Add the division to the weights of the layers."""
         for module in [*model.decoder.modules(), *model.to_data.modules()]:
             if isinstance(module, nn.Linear | nn.Conv2d | nn.ConvTranspose2d):
                 outputs = 1 if isinstance(module, nn.ConvTranspose2d) else 0
@@ -68,9 +68,10 @@ class SpectralNorm(Penalty):
 
 
 class _UnitNorm(nn.Module):
-    """A weight divided by its spectral norm, which one power iteration a training step keeps up with.
+    """A weight divided by its spectral norm, which one power iteration per training step estimates.
 
-    torch's own parametrisation cannot be captured as a graph, and changes its state where ``torch.func`` forbids it.
+    torch's own parametrisation cannot be captured as a graph and updates its state inside ``torch.func``, which forbids
+    it.
     """
 
     u: Tensor

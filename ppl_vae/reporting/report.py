@@ -54,12 +54,13 @@ def write(
     given = dict(evaluation or {})
     split = next((name for name in ("test", "valid", "train") if name in given), None)
     results = {**given[split], **given} if split else given
+    main = [row for row in history_rows if not row.get("stage")]
     html = page(
         "ppl_vae.reporting",
         title=title(model, data),
         run=run,
-        facts=facts(model, data, history_rows, config),
-        numbers=[*numbers(model, history_rows, results, split or "test")],
+        facts=facts(model, data, main, config),
+        numbers=[*numbers(model, main, results, split or "test")],
         sections=[*_sections(model, data, history_rows, results)],
         command=command(run, config),
         config=json.dumps(config, indent=2, default=str),
@@ -69,7 +70,8 @@ def write(
 
 
 def _sections(model: Any, data: Data | None, rows: Sequence[Mapping[str, Any]], results: dict) -> Iterator[Section]:
-    yield from _curves(rows)
+    for stage in dict.fromkeys(row.get("stage", "") for row in rows):
+        yield from _curves(stage, [row for row in rows if row.get("stage", "") == stage])
     x, y = _examples(model, data, ("test", "valid", "train"))
     known, labels = _examples(model, data, ("train",))
     if isinstance(model, Codec):
@@ -99,7 +101,7 @@ def _examples(model: Any, data: Data | None, parts: Sequence[str]) -> tuple[Tens
     return x, y[0] if y else None
 
 
-def _curves(rows: Sequence[Mapping[str, Any]]) -> Iterator[Section]:
+def _curves(stage: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[Section]:
     held = plots.terms_of(rows)
     terms = [term for term in held if term != "loss"] or held
     if terms:
@@ -109,7 +111,8 @@ def _curves(rows: Sequence[Mapping[str, Any]]) -> Iterator[Section]:
             "kept aside. Where the two part, the model has begun to learn by heart."
         )
         figures = [(plots.training_curves(rows, [t]), f"Curve of {plots.term_title(t)} over epochs") for t in terms]
-        yield Section("curves", "Training curves", text, figures)
+        name, title = f"curves {stage}".strip().replace(" ", "-"), "Training curves" + (f", {stage}" if stage else "")
+        yield Section(name, title, text, figures)
 
 
 def _reconstructions(model: Codec, x: Tensor, y: Tensor | None) -> Section:

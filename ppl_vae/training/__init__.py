@@ -2,6 +2,6 @@
 
 from .fit import fit
 from .folder import RunFolder, load
-from .loop import Diverged, History
+from .history import Diverged, History
 
 __all__ = ["Diverged", "History", "RunFolder", "fit", "load"]

@@ -1,17 +1,18 @@
 """Captured steps: loss and gradients of one batch as a single graph, compiled once and replayed.
 
-    (parameters, buffers, batch, share)  ->  (loss, terms, gradients of share * loss, changed buffers)
+    (parameters, buffers, batch, share)  ->  (losses, terms, gradients of share * loss, changed buffers)
 
 ``make_fx`` runs the objective once on fake tensors, backward pass included, so that the graph holds what the Pyro
 program, its estimator and autograd do to tensors and nothing of the Python around it. Everything that changes from
 step to step is an input: parameters, buffers (a scheduled beta or temperature is one) and the batch; random numbers are
 drawn in the graph from torch's own generator, so a captured run sees the noise of an eager one. A graph fits batches
-of one shape. A program whose operations depend on values, or change from call to call, has no such graph.
+of one shape and one set of players that move, each of whom differentiates a loss over parameters of its own. A program
+whose operations depend on values, or change from call to call, has no such graph.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
@@ -20,8 +21,10 @@ from torch import Tensor, nn
 
 from ..objectives import Loss
 from .graphs import CudaGraph, NotCapturable, aside, close, compile_graph, cuda_devices, make_graph, quietly
+from .players import loss_of
 
 Batch = tuple[Tensor, ...]
+Movers = Mapping[str, Sequence[nn.Parameter]]
 
 
 class Captured:
@@ -35,6 +38,7 @@ class Captured:
         batch: tensors of the shapes and dtypes to capture for; their values are used for one check.
         context: what a step runs in, such as reduced precision.
         compiled: whether to compile the graph; uncompiled, it gives the bits of an eager step.
+        movers: the parameters of each player that moves, by name; None for one player "" with all of them.
 
     Raises:
         NotCapturable: the program has no graph, or one that does not do what the program does.
@@ -53,9 +57,10 @@ class Captured:
         batch: Batch,
         context: Callable[[], AbstractContextManager[Any]] = nullcontext,
         compiled: bool = True,
+        movers: Movers | None = None,
     ) -> None:
         self.shapes = shapes(batch)
-        step = _Step(objective, context)
+        step = _Step(objective, context, movers)
         self.parameters, self.buffers = step.trained, step.buffers
         self.held = [*(tensor.detach() for tensor in step.tensors)]
         self.share = torch.ones((), device=batch[0].device)
@@ -74,42 +79,53 @@ class Captured:
             before = [None if grad is None else grad.clone() for grad in before]
         with torch.no_grad():
             value, *rest = self.run(*self.held, self.share.fill_(share), *(t.contiguous() for t in batch))
+            others = {name: rest.pop(0) for name in self.step.others}
             terms = {name: rest.pop(0) for name in self.step.names}
             if value.is_cuda:
-                value, terms = value.clone(), {name: term.clone() for name, term in terms.items()}
+                value, others, terms = value.clone(), _cloned(others), _cloned(terms)
             for i in self.step.changed or ():
                 self.buffers[i].copy_(rest.pop(0))
             for i in self.step.reached:
                 grad, old = rest.pop(0), before[i]
                 self.parameters[i].grad = grad if old is None else old.add_(grad)
-        return Loss(value, terms)
+        return Loss(value, terms, others)
+
+
+def _cloned(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.clone() for name, tensor in tensors.items()}
 
 
 class _Step:
     """Loss and gradients as a function of tensors alone: nothing outside them is changed.
 
     Attributes:
-        tensors: the inputs before share and batch: trained parameters, frozen ones, buffers.
+        tensors: the inputs before share and batch: the movers' parameters, all others, buffers.
+        others: the names of the other players' losses.
         names: the loss's terms.
         changed: which buffers a step changes, found by the first call, which needs tensors with values.
-        reached: which of the trained parameters have a gradient.
-        lent: which gradients share memory with others or are laid out unlike their parameter, as after a sum; they
+        reached: which of the movers' parameters have a gradient.
+        aliased: which gradients share storage with others or are laid out unlike their parameter, as after a sum; they
             are copied, as ``backward`` does. Found like ``changed``.
     """
 
-    def __init__(self, objective: nn.Module, context: Callable[[], AbstractContextManager[Any]]) -> None:
+    def __init__(
+        self, objective: nn.Module, context: Callable[[], AbstractContextManager[Any]], movers: Movers | None = None
+    ) -> None:
         self.objective, self.context = objective, context
-        self.trained = [p for p in objective.parameters() if p.requires_grad]
+        self.movers = movers or {"": [p for p in objective.parameters() if p.requires_grad]}
+        self.trained = [p for parameters in self.movers.values() for p in parameters]
         self.buffers = list(objective.buffers())
-        frozen = [p for p in objective.parameters() if not p.requires_grad]
+        moving = {id(p) for p in self.trained}
+        frozen = [p for p in objective.parameters() if id(p) not in moving]
         self.tensors: list[Tensor] = [*self.trained, *frozen, *self.buffers]
+        self.others: list[str] = []
         self.names: list[str] = []
         self.changed: list[int] | None = None
         self.reached: list[int] = []
-        self.lent: list[int] | None = None
+        self.aliased: list[int] | None = None
 
     def __call__(self, *inputs: Tensor) -> list[Tensor]:
-        """Value, terms, changed buffers and gradients, from tensors in the order (*tensors, share, *batch)."""
+        """Losses, terms, changed buffers and gradients, from tensors in the order (*tensors, share, *batch)."""
         held, share, batch = inputs[: len(self.tensors)], inputs[len(self.tensors)], inputs[len(self.tensors) + 1 :]
         leaves = [tensor.detach().requires_grad_() for tensor in held[: len(self.trained)]]
         frozen = list(held[len(leaves) : len(held) - len(self.buffers)])
@@ -120,10 +136,8 @@ class _Step:
             with _standing_in(self.objective, self.tensors, [*leaves, *frozen, *copies]) as now, self.context():
                 loss = self.objective(*batch)
                 after = now()[len(held) - len(copies) :]
-            if not loss.value.requires_grad:
-                raise ValueError("the objective's loss does not depend on any parameter that requires a gradient")
-            gradients = torch.autograd.grad(loss.value * share, leaves, allow_unused=True)
-        self.names = list(loss.terms)
+            gradients = self._gradients(loss, leaves, share)
+        self.others, self.names = list(loss.others), list(loss.terms)
         if self.changed is None:
             # By value too: batch normalisation changes its buffers behind autograd's back.
             here = zip(after, copies, versions, originals, strict=True)
@@ -133,22 +147,25 @@ class _Step:
                 if new is not old or new._version != version or not torch.equal(new, value)
             ]
         self.reached = [i for i, gradient in enumerate(gradients) if gradient is not None]
-        if self.lent is None:
-            self.lent = _lent(gradients, leaves)
-        gradients = [
-            torch.empty_like(leaves[i]).copy_(gradient) if i in self.lent else gradient
-            for i, gradient in enumerate(gradients)
+        if self.aliased is None:
+            self.aliased = _aliased(gradients, leaves)
+        reached = [
+            torch.empty_like(leaves[i]).copy_(gradients[i]) if i in self.aliased else gradients[i] for i in self.reached
         ]
-        terms = [term.detach() for term in loss.terms.values()]
-        return [
-            loss.value.detach(),
-            *terms,
-            *(after[i] for i in self.changed),
-            *(gradients[i] for i in self.reached),
-        ]
+        reported = [term.detach() for term in (loss.value, *loss.others.values(), *loss.terms.values())]
+        return [*reported, *(after[i] for i in self.changed), *reached]
+
+    def _gradients(self, loss: Loss, leaves: list[Tensor], share: Tensor) -> list[Any]:
+        """Gradients of share times each mover's loss over its own parameters, in one list; None for those without."""
+        found: list[Any] = []
+        for index, (name, parameters) in enumerate(self.movers.items()):
+            own = leaves[len(found) : len(found) + len(parameters)]
+            more = index < len(self.movers) - 1
+            found += torch.autograd.grad(loss_of(loss, name) * share, own, allow_unused=True, retain_graph=more)
+        return found
 
 
-def _lent(gradients: Sequence[Tensor | None], leaves: list[Tensor]) -> list[int]:
+def _aliased(gradients: Sequence[Tensor | None], leaves: list[Tensor]) -> list[int]:
     out: list[int] = []
     seen: set[int] = set()
     for i, (gradient, leaf) in enumerate(zip(gradients, leaves, strict=True)):

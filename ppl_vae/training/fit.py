@@ -13,8 +13,10 @@ from torch import nn
 from .. import randomness
 from ..data import as_split
 from ..data.checks import check_event
-from .loop import History, Run
+from ..objectives import as_objective
+from .history import History
 from .processes import Processes
+from .run import Run
 from .settings import Settings
 
 
@@ -47,25 +49,28 @@ def fit(
     extra: dict[str, Any] | None = None,
     callback: Callable[[dict[str, Any]], None] | None = None,
 ) -> History:
-    """Train an objective.
+    """Train an objective, stage by stage.
 
     Order, noise and so the weights follow from ``seed`` alone; the caller's random number generators are left as they
     were. Under ``torchrun`` or ``accelerate launch`` every process takes its share of each batch.
 
     Args:
-        objective: module whose ``forward(*batch)`` gives a ``Loss``: ``SVI``, ``Reconstruction`` or one of your own.
+        objective: an ``objectives.Objective``, such as ``SVI`` or ``Reconstruction``, or any module whose
+            ``forward(*batch)`` gives a ``Loss``.
         train: a split of ``ppl_vae.data``, a tensor or tuple of tensors, or a torch Dataset of (x,) or (x, y).
         valid: the same for validation after every epoch, or None.
-        epochs: passes over the training data.
+        epochs: passes over the training data, of the main stage.
         batch_size: examples a batch, over all processes; 128, or all the data where they are fewer.
-        lr: learning rate.
-        optimizer: "adam", "adamw", "adamax", "rmsprop", "sgd", or a function from parameters to a torch optimizer.
+        lr: learning rate; stages and players may have factors of their own.
+        optimizer: "adam", "adamw", "adamax", "rmsprop", "sgd", or a function from parameters to a torch optimizer, for
+            each player that names no other.
         weight_decay: weight decay of a named optimizer.
         schedule: learning rate after the warm-up: "constant", "linear" to 0, or "cosine" to 0.
         warmup: optimizer steps over which the learning rate rises linearly.
-        clip: largest norm of the gradient; None leaves it.
+        clip: largest norm of the gradient of a player's parameters; None leaves it.
         accumulate: batches an optimizer step.
-        patience: stop after this many epochs without a better validation loss, and keep the best weights.
+        patience: stop the main stage after this many epochs without a better validation loss, or term that the
+            objective watches, and keep the best weights.
         compile: whether steps are captured as one graph, compiled and replayed; "auto" does so where the training is
             long enough to repay the compiler, decided once for a run. Steps that cannot be captured run eagerly, and
             the ``History`` says why. Compiled steps see the same noise and agree with eager ones to rounding.
@@ -90,8 +95,9 @@ def fit(
     Raises:
         ValueError: arguments or data that cannot be right, or batches of a program that needs all data at once, in one
             sentence.
-        Diverged: the loss became NaN or infinite; names step and site.
+        Diverged: the loss became NaN or infinite; names the step and what is not finite.
         KeyboardInterrupt: Ctrl-C, after the run was saved.
+        TypeError: an objective that is no module.
 
     Example:
         >>> from ppl_vae import Reconstruction, models, networks
@@ -100,20 +106,20 @@ def fit(
         >>> [row["epoch"] for row in history.rows]
         [1, 2]
     """
-    support = getattr(objective, "support", None)
+    given = {name: value for name, value in locals().items() if name in inspect.signature(Settings).parameters}
+    whole = as_objective(objective)
+    support = whole.support
     train = as_split(train).resolve(support)
     valid = None if valid is None else as_split(valid, part="valid").resolve(support)
-    batch_size = min(128, len(train)) if batch_size is None else batch_size
-    given = {name: value for name, value in locals().items() if name in inspect.signature(Settings).parameters}
+    given["batch_size"] = min(128, len(train)) if batch_size is None else batch_size
     settings = Settings(**given)
+    check_labels = None if whole.condition is None else whole.condition.check
     for split in (train, valid):
         if split is not None:
-            check_event(getattr(objective, "model", None), split.shape, split.x.dtype, split.where)
-            split.check(support)
-    if patience is not None and valid is None:
-        raise ValueError(f"patience is {patience}, but there is no valid data to watch; pass valid=")
+            check_event(whole.model, split.shape, split.x.dtype, split.where)
+            split.check(support, whole.needs_labels, check_labels=check_labels)
     with Processes(settings.device) as processes, randomness.isolated(seed + processes.rank, processes.device):
-        run = Run(objective, train, valid, settings, processes, progress, callback)
+        run = Run(whole, train, valid, settings, processes, progress, callback)
         run.start(out, resume, extra)
         return run.train()
 

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import nn
 
+from ..files import write_atomically
+from ..models import Pair
 from ..parts import build
-from .checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights, write_atomically
+from .checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 
 # What may differ between the run that was stopped and the one that carries it on.
 FREE_TO_CHANGE = ("epochs", "device", "workers", "tensorboard", "checkpoint_every", "capture")
@@ -91,15 +94,20 @@ class RunFolder:
     def save(self, state: dict[str, Any], model: nn.Module) -> None:
         """Write checkpoint, weights and metrics, each atomically, the checkpoint first."""
         save_checkpoint(self.checkpoint_file, state)
-        save_weights(self.weights_file, model)
+        self.save_weights(model)
         self.write_metrics(state["rows"])
 
+    def save_weights(self, model: nn.Module) -> None:
+        """Write the weights alone, atomically."""
+        save_weights(self.weights_file, model)
+
     def write_metrics(self, rows: list[dict[str, Any]]) -> None:
-        """One JSON line for every epoch."""
-        write_atomically(self.metrics_file, "".join(json.dumps(row) + "\n" for row in rows).encode())
+        """One JSON line for every epoch of every stage, with null for a mean that is NaN or infinite."""
+        lines = (json.dumps(_finite(row), allow_nan=False) + "\n" for row in rows)
+        write_atomically(self.metrics_file, "".join(lines).encode())
 
     def metrics(self) -> list[dict[str, Any]]:
-        """The rows written so far, one an epoch.
+        """The rows written so far, as in ``History.rows``, with NaN for null; old rows are of the main stage.
 
         Raises:
             ValueError: the file is cut short or has been changed.
@@ -109,10 +117,26 @@ class RunFolder:
         try:
             rows = [json.loads(line) for line in self.metrics_file.read_text().splitlines()]
             if all("train" in row and "epoch" in row for row in rows):
-                return rows
-        except (ValueError, TypeError):
+                return [_row(row) for row in rows]
+        except (ValueError, TypeError, AttributeError):
             pass
         raise ValueError(f"{self.metrics_file} is damaged; resuming the run, finished or not, writes it anew")
+
+
+def _finite(value: Any) -> Any:
+    """The value with None for every number that is NaN or infinite, which JSON has no words for."""
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _row(row: dict[str, Any]) -> dict[str, Any]:
+    """A row as it was in ``History.rows``."""
+    means = {part: row[part] for part in ("train", "valid") if part in row}
+    read = {part: {k: math.nan if v is None else v for k, v in terms.items()} for part, terms in means.items()}
+    return {"stage": "", **row, **read}
 
 
 def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
@@ -153,7 +177,7 @@ def load(run: str | Path, model: nn.Module | None = None) -> nn.Module:
         raise ValueError(f"run {folder.path} has no weights yet; train it further with --resume")
     with torch.random.fork_rng(devices=[]):
         trained: nn.Module = build(config["model"]) if model is None else model
-    if not getattr(trained, "prepared", True):
+    if isinstance(trained, Pair) and not trained.prepared:
         raise ValueError("model is a Program that has seen no batch yet; call program.prepare(x) before loading it")
     load_weights(folder.weights_file, trained)
     return trained.eval()

@@ -36,12 +36,12 @@ class Log:
                 raise ValueError("tensorboard is not installed; pip install 'ppl_vae[tensorboard]'") from None
             self.writer = SummaryWriter(str(tensorboard), purge_step=done)
 
-    def step(self, epoch: int, epochs: int, means: Callable[[], dict[str, float]]) -> None:
+    def step(self, stage: str, epoch: int, epochs: int, means: Callable[[], dict[str, float]]) -> None:
         """Advance the bar; the terms are fetched at most twice a second."""
         self.bar.update()
         if not self.bar.disable and time.monotonic() - self.updated > SECONDS_BETWEEN_UPDATES:
             self.updated = time.monotonic()
-            self.bar.set_description(f"epoch {epoch + 1}/{epochs}", refresh=False)
+            self.bar.set_description(f"{stage + ' ' * bool(stage)}epoch {epoch + 1}/{epochs}", refresh=False)
             self.bar.set_postfix({name: f"{value:.2f}" for name, value in means().items()})
 
     def say(self, words: str) -> None:
@@ -49,18 +49,21 @@ class Log:
         if not self.bar.disable:
             self.bar.write(words)
 
-    def epoch(self, row: dict[str, Any]) -> None:
-        """Show and log the row of a finished epoch."""
+    def epoch(self, row: dict[str, Any], before: int) -> None:
+        """Show and log the row of a finished epoch; ``before``: steps of the stages before its own."""
+        stage, step = row["stage"], before + row["step"]
         if not self.bar.disable:
             shown = row.get("valid", row["train"])
             kind = "valid" if "valid" in row else "train"
             terms = "  ".join(f"{name} {value:.2f}" for name, value in shown.items())
-            self.bar.write(f"epoch {row['epoch']:>4}  {kind}  {terms}  {row['examples_per_second']:.0f} examples/s")
+            speed = f"{row['examples_per_second']:.0f} examples/s"
+            self.bar.write(f"{stage + ' ' * bool(stage)}epoch {row['epoch']:>4}  {kind}  {terms}  {speed}")
         if self.writer is not None:
+            prefix = f"{stage}/" if stage else ""
             for kind in ("train", "valid"):
                 for name, value in row.get(kind, {}).items():
-                    self.writer.add_scalar(f"{kind}/{name}", value, row["step"])
-            self.writer.add_scalar("lr", row["lr"], row["step"])
+                    self.writer.add_scalar(f"{prefix}{kind}/{name}", value, step)
+            self.writer.add_scalar(f"{prefix}lr", row["lr"], step)
 
     def close(self) -> None:
         """End the bar and flush the events."""

@@ -52,16 +52,16 @@ class Settings:
 
     def __post_init__(self) -> None:
         for name in ("epochs", "batch_size", "accumulate"):
-            check_size(name, getattr(self, name))
+            check_size(name, vars(self)[name])
         for name in ("warmup", "workers", "seed"):
-            check_size(name, getattr(self, name), least=0)
+            check_size(name, vars(self)[name], least=0)
         for name in ("patience", "checkpoint_every"):
-            if getattr(self, name) is not None:
-                check_size(name, getattr(self, name))
-        _check_number("lr", self.lr)
-        _check_number("weight_decay", self.weight_decay, positive=False)
+            if vars(self)[name] is not None:
+                check_size(name, vars(self)[name])
+        check_number("lr", self.lr)
+        check_number("weight_decay", self.weight_decay, positive=False)
         if self.clip is not None:
-            _check_number("clip", self.clip)
+            check_number("clip", self.clip)
         if self.schedule not in SCHEDULES:
             raise ValueError(f"schedule {self.schedule!r} is unknown; {nearest(str(self.schedule), SCHEDULES)}")
         if not callable(self.optimizer) and self.optimizer not in OPTIMIZERS:
@@ -99,7 +99,8 @@ class Settings:
         return OPTIMIZERS[self.optimizer](parameters, lr=self.lr, weight_decay=self.weight_decay, **fused)
 
 
-def _check_number(name: str, value: Any, positive: bool = True) -> None:
+def check_number(name: str, value: Any, positive: bool = True) -> None:
+    """ValueError unless ``value`` is a finite number above 0, or at least 0."""
     good = isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
     if not good or value < 0 or (positive and value == 0):
         raise ValueError(f"{name} must be a {'positive' if positive else 'non-negative'} number, not {value!r}")

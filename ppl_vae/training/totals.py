@@ -8,6 +8,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from ..objectives import Loss
+
 
 class Totals:
     """Sums over examples of the loss and its terms.
@@ -26,9 +28,9 @@ class Totals:
     def __init__(self, sums: dict[str, Any] | None = None) -> None:
         self.sums: dict[str, Any] = dict(sums or {})
 
-    def add(self, loss: Any, n: int) -> None:
-        """Add a batch of ``n`` examples: per-example terms are summed, scalars count n times."""
-        for name, term in {"loss": loss.value, **loss.terms}.items():
+    def add(self, loss: Loss, n: int) -> None:
+        """Add a batch of ``n`` examples: per-example terms are summed, scalars and losses count n times."""
+        for name, term in {"loss": loss.value, **loss.others, **loss.terms}.items():
             term = term.detach()
             term = term.sum() if term.dim() else term * n
             self.sums[name] = self.sums[name] + term if name in self.sums else term

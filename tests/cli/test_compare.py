@@ -161,10 +161,10 @@ def test_a_wrong_word_costs_no_import_of_torch():
 def test_a_configuration_file_is_a_grid(tmp_path):
     file = tmp_path / "grid.yaml"
     file.write_text("prior: [normal, 'mixture-of-gaussians:components=3']\nhidden: [[8, 4], [6]]\nepochs: 2\n")
-    from ppl_vae.cli.flags import compare_flags
+    from ppl_vae.cli.flags import flags_of
     from ppl_vae.cli.settings import with_file
 
-    given = dict(with_file(words("compare", ["--config", str(file), "--epochs", "3"]), compare_flags()))
+    given = dict(with_file(words("compare", ["--config", str(file), "--epochs", "3"]), flags_of("compare")))
     given.pop("config")
     found = [cell.settings for cell in grid(given)]
     assert [(s["prior"], s["hidden"], s["epochs"]) for s in found] == [

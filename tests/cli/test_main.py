@@ -11,8 +11,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppl_vae.cli import catalog, commands, main
-from ppl_vae.cli.flags import SUMMARIES
+from ppl_vae.cli import catalog, main
+from ppl_vae.cli.flags import commands
+from ppl_vae.cli.run import Run
+from ppl_vae.cli.settings import Settings
 
 
 def shell(*argv, **options):
@@ -56,8 +58,8 @@ def test_train_help_lists_every_part_with_its_options(capsys):
     assert main(["train", "--help"]) == 0
     text = capsys.readouterr().out
     words = text.split()
-    for role in catalog.ROLES:
-        for name, entry in catalog.parts(role).items():
+    for role, offered in catalog.roles().items():
+        for name, entry in offered.items():
             assert f"  {name} " in text or f"  {name}\n" in text
             assert " ".join(entry.summary.split()[:4]) in " ".join(words)
             assert all(f"--{role}.{option}" in words for option in entry.options)
@@ -66,7 +68,7 @@ def test_train_help_lists_every_part_with_its_options(capsys):
 
 
 def test_every_command_has_help(capsys):
-    for command in SUMMARIES:
+    for command in commands():
         assert main([command, "--help"]) == 0
         assert f"ppl-vae {command}" in capsys.readouterr().out
 
@@ -162,10 +164,10 @@ def test_what_only_building_can_tell_is_one_line_too(line, message, capsys, tmp_
 
 
 def test_our_own_bugs_keep_their_traceback(monkeypatch):
-    def broken(argv):
+    def broken(run: Run, **_):
         return int("not a number")
 
-    monkeypatch.setitem(commands.COMMANDS, "report", broken)
+    monkeypatch.setattr("ppl_vae.cli.jobs.report.report", broken)
     with pytest.raises(ValueError, match="invalid literal"):
         main(["report", "x"])
 
@@ -184,10 +186,10 @@ def test_our_own_bugs_keep_their_traceback(monkeypatch):
     ],
 )
 def test_what_the_world_does_is_one_line(error, code, message, capsys, monkeypatch):
-    def fails(argv):
+    def fails(settings: Settings, **_):
         raise error
 
-    monkeypatch.setitem(commands.COMMANDS, "train", fails)
+    monkeypatch.setattr("ppl_vae.cli.jobs.train.train", fails)
     assert main(["train"]) == code
     err = capsys.readouterr().err
     assert message in err and err.count("\n") == 1
@@ -206,29 +208,23 @@ def test_a_reader_that_leaves_is_no_error():
 def test_list_names_every_part_and_the_pairs_that_go_together(capsys):
     assert main(["list", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
-    assert set(listed) == {
-        *(
-            "priors",
-            "posteriors",
-            "likelihoods",
-            "estimators",
-            "models",
-            "data",
-            "networks",
-            "penalties",
-            "corruptions",
-            "compatible",
-        )
-    }
-    for role, folder in catalog.ROLES.items():
+    old = "priors posteriors likelihoods estimators models data networks penalties corruptions compatible"
+    assert set(listed) == {*old.split(), "conditions"}
+    for role in catalog.roles():
         if role != "beta":
-            assert listed[folder] == [*catalog.parts(role)]
+            assert listed[catalog.plural(role)] == [*catalog.parts(role)]
     assert "digits" in listed["data"]
     assert ["normal", "normal"] in listed["compatible"]
     assert ["normal", "multivariate-normal"] in listed["compatible"]
     assert main(["list"]) == 0
     text = capsys.readouterr().out
-    assert "mlp" in text and "normal with multivariate-normal" in text
+    table = dict(line.split(maxsplit=1) for line in text.partition("\nprior ")[2].splitlines()[1:])
+    assert "mlp" in text and {*table} == {*listed["priors"]} and table["vamp-prior"] == "every one"
+    assert all(
+        (q in table[p].split(", ")) == ([p, q] in listed["compatible"])
+        for p in ("normal", "beta")
+        for q in listed["posteriors"]
+    )
 
 
 def printed(*arguments, **_):

@@ -104,9 +104,9 @@ def test_every_other_model(name, tmp_path):
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(SEED)
         known = {"dim": DIM, "shape": shape, "hidden": [5], "activation": "relu"}
-        if "encoder" in entry.structural:
+        if "encoder" in entry.takes:
             known |= {"decoder": networks.MLP.decoder(DIM, [5], shape), "encoder": networks.MLP(shape, [5])}
         known |= {role: part() for role, (_, part) in supplied.items()}
-        python = getattr(models, entry.cls)(**{k: known[k] for k in entry.structural if k in known})
+        python = getattr(models, entry.cls)(**{k: known[k] for k in entry.takes & known.keys()})
     python.start(train)
     check(model, python)

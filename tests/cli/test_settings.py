@@ -7,7 +7,7 @@ import yaml
 
 from ppl_vae.cli.arguments import UsageError
 from ppl_vae.cli.config import to_yaml
-from ppl_vae.cli.flags import train_flags
+from ppl_vae.cli.flags import flags_of
 from ppl_vae.cli.settings import settings
 
 LINE = [
@@ -39,7 +39,7 @@ def test_flags_become_values_and_the_rest_are_defaults():
     assert chosen.options("beta") == {"steps": 50, "start": 0.0, "end": 1.0}
     assert chosen.options("prior") == {"learned": True}
     assert chosen.options("data")["valid"] == 20
-    for name, flag in train_flags().items():
+    for name, flag in flags_of("train").items():
         if name not in chosen.given and name in chosen.values:
             assert chosen[name] == flag.default
 

@@ -116,5 +116,5 @@ def test_other_guides_are_refused_in_a_sentence():
 
 @pytest.mark.parametrize("k", [1, 3])
 def test_samples_come_in_pairs(k):
-    with pytest.raises(ValueError, match="num_particles (is 1|must be even, two to a pair, not 3)"):
+    with pytest.raises(ValueError, match="num_particles (is 1|must be even, since samples come in pairs, not 3)"):
         DisARM(k)

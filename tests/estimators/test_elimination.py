@@ -178,7 +178,7 @@ def test_every_site_has_its_own_scale():
     pair = Scaled(("u", "z"))
     check(pair, -pyros(pair))
     pair = Scaled(("u",))
-    with pytest.raises(ValueError, match="site [xyzu] has scale .* and site z is summed out of the model alone"):
+    with pytest.raises(ValueError, match="site [xyzu] has scale .*, but site z of the model alone is summed out"):
         Enum().terms(pair.model, pair.guide, X)
 
 
@@ -221,7 +221,7 @@ def test_words_drawn_from_all_stand_for_all(guided):
 
 def test_words_drawn_from_all_inside_a_logarithm_are_refused():
     pair = Subsampled(("none",))
-    match = "site [zx] is in the sub-sampled plate words, whose N/B would stand inside the logarithm .* over site u"
+    match = "site [zx] is in the sub-sampled plate words, whose N/B would be inside the logarithm .* over site u"
     with pytest.raises(ValueError, match=match):
         Enum().terms(pair.model, pair.guide, FIVE)
 
@@ -337,10 +337,10 @@ def test_values_that_the_model_never_takes():
 
 def test_a_site_of_the_model_alone_outside_one_of_the_guide_is_refused():
     pair = Parent(("z",))
-    match = "site [xz] depends on site u, which is summed out of the model alone, and on site z of the guide, in the "
-    refused(
-        match + "plate words besides: a mean of the logarithm .*; give the guide site u too", pair.model, pair.guide
+    match = (
+        "site [xz] depends on site u, which is summed out of the model alone, and on site z of the guide, also in the "
     )
+    refused(match + "plate words: the mean of the logarithm .*; give the guide site u too", pair.model, pair.guide)
 
 
 def test_sites_of_crossing_plates_are_refused():
@@ -361,7 +361,7 @@ def test_sites_of_crossing_plates_are_refused():
             with pyro.plate("columns", 3, dim=-3):
                 bit(torch.zeros(3, 1, 1), "c")
 
-    refused("site x depends on sites r and c of plates that cross.*; use VIMCO, RWS or TraceELBO", model, nothing)
+    refused("site x depends on sites r and c, whose plates cross, .*; use VIMCO, RWS or TraceELBO", model, nothing)
     assert Enum().terms(model, guide, X).surrogate.isfinite().all()  # the guide's may cross
 
 
@@ -387,7 +387,7 @@ def test_sites_that_the_guide_observes_have_their_score(inner):
 
     check(pair, -pyros(pair, model=model, guide=guide), model=model, guide=guide)
     if inner:
-        match = "site w is observed in the guide, in a plate besides data or after a discrete site"
+        match = "site w is observed in the guide, in a plate other than data or after a discrete site"
         refused(match, model, lambda x: guide(x, True))
 
 

@@ -255,7 +255,7 @@ def test_the_packages_own_discrete_parts(prior, posterior, dim):
 
 def test_beta_has_no_meaning_where_the_model_alone_is_summed():
     pair = GaussianMixture()
-    with pytest.raises(ValueError, match="beta has no meaning for site m, which is summed out of the model alone"):
+    with pytest.raises(ValueError, match="beta is not defined for site m, which only the model has"):
         Enum().terms(scale_latents(pair.model, 2.0), scale_latents(pair.guide, 2.0), X)
 
 
@@ -302,7 +302,7 @@ def test_sites_that_depend_on_others_from_outside_their_plates_are_refused():
                 pyro.sample("x", dist.Normal(z.sum(-2), 1.0), obs=x)
 
     refused(
-        "the values of site z are in a dimension .* fail with it .*; .* put what depends on z into its plates",
+        "the values of site z are in a dimension .* fail with it .*; .* put sites that depend on z into its plates",
         nested,
         lambda x: nested(x, False),
     )

@@ -213,7 +213,7 @@ def test_common_scale(ours, theirs):
 @BOTH
 def test_scales_that_differ_are_refused(estimator):
     pair = LinearGaussian()
-    with pytest.raises(ValueError, match="has scale .* and site .*; wrap model and guide whole"):
+    with pytest.raises(ValueError, match="has scale .* and .*; wrap all of model and guide"):
         estimator().terms(poutine.scale(pair.model, 2.0), pair.guide, X)
 
 

@@ -361,7 +361,7 @@ def test_a_tensor_beta_is_a_number(case, beta):
 @pytest.mark.parametrize("beta", [0.0, 0.5, torch.tensor(0.5)], ids=str)
 def test_where_beta_has_no_meaning_it_is_refused(case, beta):
     pair, estimator = make(case)
-    with pytest.raises(ValueError, match=f"but {type(estimator).__name__} has a meaning only at beta = 1: ") as error:
+    with pytest.raises(ValueError, match=f"but {type(estimator).__name__} is defined only at beta = 1: ") as error:
         run(estimator, pair, X, *scaled(pair, beta))
     assert "\n" not in str(error.value)
 
@@ -536,7 +536,9 @@ def guide_two_plates(x):
 @EVERY
 def test_two_data_plates_are_refused(case):
     _, estimator = make(case)
-    with pytest.raises(ValueError, match="^the observed sites x and y share no plate, but lie in first and second; "):
+    with pytest.raises(
+        ValueError, match="^the observed sites x and y share no plate .their plates are first and second.; "
+    ):
         with handlers.LocalParameters():
             estimator.terms(two_plates, guide_two_plates, X)
 

@@ -31,7 +31,7 @@ def test_a_dimension_that_is_taken_for_a_plate_is_refused(reduced, k):
             if observed:
                 observe(REDUCTIONS[reduced](z), x)
 
-    what = "the values of site z are in a dimension of their own, dim -4, .*, fail with it" if k == 1 else "particles|x"
+    what = "the values of site z are in a dimension of their own, dim -4; .* fail with it" if k == 1 else "particles|x"
     refused(what, model, lambda x: model(x, False), X[0], k)
     refused(what, model, nothing, X[0], k)
 
@@ -68,7 +68,7 @@ def test_a_dimension_that_came_through_a_continuous_site_is_refused_too(reduced)
             c = pyro.sample("c", dist.Normal(0.0 * x, 1.0))
             observe(REDUCTIONS[reduced](c), x)
 
-    match = "the values of site z are .*fail with it .at a value of z, site x changes with the others"
+    match = "the values of site z are .*fail with it .site x at one value of z depends on the others"
     refused(match, model, guide, torch.cat([X, X[:1]]))
     assert TraceELBO().terms(model, guide, X).surrogate.isfinite().all()
 
@@ -113,9 +113,7 @@ class Program(nn.Module):
 
 def test_programs_that_take_no_further_dimension_are_refused():
     program = Program("norm").eval()
-    match = (
-        "the values of site z are in a dimension of their own, dim -4, and .* fail with it .*expected 2D or 3D input"
-    )
+    match = "the values of site z are in a dimension of their own, dim -4; .* fail with it .*expected 2D or 3D input"
     refused(match, program.model, program.guide, X.float())
 
 

@@ -279,7 +279,7 @@ def test_description(baseline):
 
 def test_what_the_baseline_cannot_look_at_is_refused():
     model, estimator = coded()
-    with pytest.raises(ValueError, match="looks at the first argument .* given by position.* VIMCO"):
+    with pytest.raises(ValueError, match="first positional argument .* VIMCO"):
         estimator.terms(model.model, model.guide, x=X)
 
     def few(x):
@@ -291,9 +291,11 @@ def test_what_the_baseline_cannot_look_at_is_refused():
         with pyro.plate("data", len(x), subsample_size=2):
             pyro.sample("z", dist.Bernoulli(0.3))
 
-    with pytest.raises(ValueError, match=r"baseline gives shape \(5, 1\) for x \(5,\), where the data plate holds 2;"):
+    with pytest.raises(ValueError, match=r"baseline returns shape \(5, 1\) for x \(5,\); .*, \(2,\) or \(2, 1\)$"):
         NVIL().terms(few, guide, X[:, 0])
-    with pytest.raises(ValueError, match=r"baseline gives shape \(5, 2\) .* it must give one number for every datum"):
+    with pytest.raises(
+        ValueError, match=r"baseline returns shape \(5, 2\) .* it must return one number for every datum"
+    ):
         NVIL(baseline=torch.nn.Linear(3, 2)).terms(model.model, model.guide, X)
     with pytest.raises(TypeError, match=r"baseline must be a torch.nn.Module from x \(B, \*shape\)"):
         NVIL(baseline=lambda x: x)

@@ -76,5 +76,5 @@ def test_other_refusals():
         TVO(partitions=0)
     with pytest.raises(ValueError, match="num_particles is 1, but TVO"):
         TVO(1)
-    with pytest.raises(ValueError, match="beta is 2, but TVO has a meaning only at beta = 1: its path ends"):
+    with pytest.raises(ValueError, match="beta is 2, but TVO is defined only at beta = 1: its path ends"):
         SVI(vae(), TVO(), beta=2.0)

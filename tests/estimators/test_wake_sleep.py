@@ -150,7 +150,7 @@ def test_refusals():
         RWS(1)
     with pytest.raises(ValueError, match="phi 'slep' is unknown; choose from sleep, wake .did you mean sleep"):
         RWS(phi="slep")
-    with pytest.raises(ValueError, match="beta is 0.5, but RWS has a meaning only at beta = 1: wake and sleep"):
+    with pytest.raises(ValueError, match="beta is 0.5, but RWS is defined only at beta = 1: both phases"):
         SVI(vae(), RWS(), beta=0.5)
     with pytest.raises(ValueError, match="beta is a schedule, but RWS"):
         SVI(vae(), RWS(), beta=lambda step: 1.0)
@@ -158,7 +158,7 @@ def test_refusals():
 
 def test_what_sleep_cannot_dream_is_refused():
     pair, sleep = LinearGaussian(), RWS(2, "sleep")
-    match = "needs a model that draws its first argument, all of it, at its one observed site; this one observes x, so"
+    match = "needs a model with one observed site, whose value is its whole first argument; this one observes x, so"
     with pytest.raises(ValueError, match=match):
         sleep.terms(pair.model, pair.guide, x=X)
 
@@ -188,6 +188,6 @@ def test_what_sleep_cannot_dream_is_refused():
             h = pyro.sample("h", dist.Normal(0.0, 1.0), infer={"is_auxiliary": True})
             pyro.sample("z", dist.Normal(h[..., None].expand(*h.shape, 2), pair.t).to_event(1))
 
-    with pytest.raises(ValueError, match="samples the model's latent sites alone, and this one also samples h;"):
+    with pytest.raises(ValueError, match="samples only the model's latent sites, but this one also samples h;"):
         sleep.terms(pair.model, helped, X)
     assert RWS(2).terms(pair.model, helped, X).surrogate.isfinite().all()

@@ -272,3 +272,23 @@ def test_fit_refuses_labels_before_anything_is_written(y, message, compile, tmp_
     with pytest.raises(ValueError, match=message):
         fit(SVI(cvae()), data, epochs=1, progress=False, compile=compile, out=tmp_path / "run")
     assert not (tmp_path / "run" / "config.json").exists()
+
+
+class Pairs(torch.utils.data.Dataset):
+    """Rows that are read one at a time, the label of the last one out of range."""
+
+    def __len__(self):
+        return 12
+
+    def __getitem__(self, row):
+        return X[row % 6], CLASSES if row == 11 else row % CLASSES
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_a_label_out_of_range_in_a_later_batch_is_refused(streamed, tmp_path):
+    data = (
+        Pairs() if streamed else (X.repeat(2, *[1] * len(SHAPE)), torch.tensor([Pairs()[row][1] for row in range(12)]))
+    )
+    with pytest.raises(ValueError, match=r"y holds the label 3 in row \d+, but Label\(3\) takes 0 to 2"):
+        fit(SVI(cvae()), data, epochs=1, batch_size=3, shuffle=False, progress=False, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()

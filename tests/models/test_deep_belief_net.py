@@ -67,7 +67,7 @@ def test_unrolling_makes_parameters_of_its_own():
 
 def test_a_stage_is_contrastive_divergence_on_the_codes_below():
     dbn = shaken(net())
-    stage = [stage for stage, _ in Reconstruction(dbn).layers()][1]
+    stage = Reconstruction(dbn).stages()[1].objective
     torch.manual_seed(5)
     loss = stage(X)
     torch.manual_seed(5)
@@ -81,21 +81,25 @@ def test_a_stage_is_contrastive_divergence_on_the_codes_below():
 
 def test_layers_are_trained_in_turn_and_then_the_decoder_gets_their_weights():
     dbn = net(pretrain=2)
+    ups, downs = dbn.encoder.layers, dbn.decoder.layers
+    pairs = [(ups[1], dbn.to_data.layer), (ups[3], downs[3]), (dbn.to_code.layer, downs[1])]
     moved = []
-    for stage, epochs in Reconstruction(dbn).layers():
+    for stage in Reconstruction(dbn).stages()[:-1]:
+        assert not any(torch.equal(up.weight, down.weight.T) for up, down in pairs[len(moved) :])
         before = {name: p.detach().clone() for name, p in dbn.named_parameters()}
-        fit(stage, X, epochs=epochs, progress=False)
+        fit(stage.objective, X, epochs=stage.epochs, progress=False)
         moved.append({name for name, p in dbn.named_parameters() if not torch.equal(p, before[name])})
+        assert all(torch.equal(up.weight, down.weight.T) for up, down in pairs[: len(moved)])
     assert moved == [
-        {"encoder.layers.1.weight", "encoder.layers.1.bias", "to_data.layer.bias"},
-        {"encoder.layers.3.weight", "encoder.layers.3.bias", "decoder.layers.3.bias"},
-        {"to_code.layer.weight", "to_code.layer.bias", "decoder.layers.1.bias"},
+        {"encoder.layers.1.weight", "encoder.layers.1.bias", "to_data.layer.weight", "to_data.layer.bias"},
+        {"encoder.layers.3.weight", "encoder.layers.3.bias", "decoder.layers.3.weight", "decoder.layers.3.bias"},
+        {"to_code.layer.weight", "to_code.layer.bias", "decoder.layers.1.weight", "decoder.layers.1.bias"},
     ]
     assert torch.allclose(dbn(X), dbn.unroll()(X), atol=1e-6)
     history = fit(Reconstruction(dbn, "bce"), X, epochs=3, batch_size=20, progress=False)
-    assert len(history.rows) == 3 and history.rows[-1]["step"] == 9
+    assert [row["epoch"] for row in history.rows] == [1, 2] * 3 + [1, 2, 3] and history.rows[-1]["step"] == 9
     assert not torch.equal(dbn.to_data.layer.weight, dbn.encoder.layers[1].weight.T)
-    assert list(net(pretrain=0).stages()) == []
+    assert net(pretrain=0).stages() == []
 
 
 @torch.no_grad()
@@ -116,15 +120,13 @@ def test_samples_are_of_the_net_that_is_enumerated(hidden):
     within(x, p @ h)
 
 
-def test_a_stopped_run_resumes_to_the_same_bits(tmp_path):
-    def run(out, epochs, resume=False):
-        fit(Reconstruction(net(pretrain=1), "bce"), X, epochs=epochs, out=out, resume=resume, progress=False)
-        return ppl_vae.load(out).state_dict()
-
-    whole = run(tmp_path / "whole", 3)
-    run(tmp_path / "parts", 1)
-    parts = run(tmp_path / "parts", 3, resume=True)
-    assert all(torch.equal(whole[name], parts[name]) for name in whole)
+def test_a_machine_starts_at_the_mean_code_of_the_data():
+    dbn = shaken(net())
+    machine = Reconstruction(dbn).stages()[1]
+    machine.begin(data.as_split(X))
+    mean = dbn.layers[0].encode(X).mean(0).clamp(0.02, 0.98)
+    assert torch.allclose(dbn.layers[1].decode(torch.zeros(5)), mean, atol=1e-5)
+    assert not dbn.layers[1].code_bias.any() and dbn.layers[0].code_bias.any()
 
 
 def test_pretraining_lowers_the_fine_tuned_error_on_digits():

@@ -9,7 +9,7 @@ from contracts import within
 from torch.fx.experimental.proxy_tensor import make_fx
 
 import ppl_vae
-from ppl_vae import Reconstruction, fit, models
+from ppl_vae import Reconstruction, data, fit, models
 from ppl_vae.objectives import ContrastiveDivergence
 
 
@@ -297,12 +297,12 @@ def test_an_rbm_stands_where_an_autoencoder_stands():
 
 
 @pytest.mark.parametrize("visible", ["bernoulli", "gaussian"])
-def test_an_untrained_machine_starts_at_the_mean_of_a_batch(visible):
+def test_an_untrained_machine_starts_at_the_mean_of_the_data(visible):
     x = torch.rand(40, 2, 3)
     objective = ContrastiveDivergence(models.RBM(3, (2, 3), visible))
-    objective.prepare(x)
+    objective.start(data.as_split(x))
     assert torch.allclose(objective.model.decode(torch.zeros(3)), x.mean(0))
-    objective.prepare(x / 2)
+    objective.start(data.as_split(x / 2))
     assert torch.allclose(objective.model.decode(torch.zeros(3)), x.mean(0))
 
 
@@ -368,13 +368,13 @@ def test_a_step_of_persistent_chains_can_be_captured():
         (lambda: models.RBM(3, 4, code="normal"), "code must be 'bernoulli' or 'gaussian', not 'normal'"),
         (lambda: models.RBM(3, 4, "gaussian", "gaussian"), "both 'gaussian', which has no finite Z; make one of them"),
         (lambda: models.RBM(3, 4, "gaussian", scale=0.0), "scale must be a positive number, not 0.0"),
-        (lambda: models.RBM(3, 4, scale=0.5), "scale is of visible='gaussian' only; with 'bernoulli' it must be 1"),
-        (lambda: models.RBM(30, 40).log_partition(), "at most 20 binary units, not 30 code ones; annealed_log_part"),
+        (lambda: models.RBM(3, 4, scale=0.5), "scale applies to visible='gaussian' only; with 'bernoulli' it must"),
+        (lambda: models.RBM(30, 40).log_partition(), "at most 20 binary units, not 30 code ones; use annealed"),
         (lambda: models.RBM(5, 40, code="gaussian").log_partition(), "at most 20 binary units, not 40 visible ones"),
         (lambda: models.RBM(3, 4).annealed_log_partition(1), "chains must be a whole number of at least 2, not 1"),
         (lambda: models.RBM(3, 4).gibbs(torch.rand(2, 4), -1), "steps must be a whole number of at least 0, not -1"),
         (lambda: models.RBM(3, 4).encode(torch.rand(2, 5)), r"built for events of shape \(4,\), not a tensor \(2, 5\)"),
-        (lambda: models.RBM(3, 4, "gaussian").pseudo_log_likelihood(torch.rand(2, 4)), "of visible='bernoulli' only"),
+        (lambda: models.RBM(3, 4, "gaussian").pseudo_log_likelihood(torch.rand(2, 4)), "for visible='bernoulli' only"),
         (lambda: ContrastiveDivergence(models.RBM(3, 4), k=0), "k must be a whole number of at least 1, not 0"),
         (
             lambda: ContrastiveDivergence(models.RBM(3, 4), persistent=True, means=True),

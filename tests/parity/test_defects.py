@@ -81,7 +81,7 @@ DEFECTS = {
     "shapes not compared": ({"_check_same_shape": nothing}, "broken", "z (B,"),
     "dimensions not declared": ({"_check_declared": nothing}, "broken", "rows of"),
     "plates without a size": ({"_sizes": no_sizes}, "data plates", "unsized "),
-    "a messenger's data": ({"_leave_out_what_a_messenger_observes": nothing}, "messengers", "AutoNormalMessenger"),
+    "a messenger's data": ({"_drop_observed_by_messenger": nothing}, "messengers", "AutoNormalMessenger"),
     "factor that does not say": ({"check_factors": nothing}, "factors and helpers", "unsaid"),
 }
 

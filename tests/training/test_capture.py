@@ -108,8 +108,7 @@ def of_estimator(case):
 def made(make, *args):
     torch.manual_seed(0)
     objective = make(*args)
-    if hasattr(objective, "prepare"):
-        objective.prepare(X[:32])
+    objective.prepare(X[:32])
     return objective.train()
 
 
@@ -119,8 +118,7 @@ def walk(objective, step, count):
     torch.manual_seed(2)
     seen = []
     for i in range(count):
-        if hasattr(objective, "at_step"):
-            objective.at_step(i)
+        objective.at_step(i)
         optimizer.zero_grad()
         loss = step((X[i % 50 : i % 50 + 32],))
         seen += [loss.value.detach().clone(), *(term.clone() for term in loss.terms.values())]
@@ -196,20 +194,6 @@ def test_compiled_steps_of_every_objective_follow_eager_ones(name):
 # fit
 
 
-@pytest.fixture
-def uncompiled(monkeypatch):
-    """``fit`` with graphs that are captured and not compiled; counts the captures."""
-    count = []
-
-    class Counted(Captured):
-        def __init__(self, *args, **kwargs):
-            super().__init__(*args, **kwargs, compiled=False)
-            count.append(1)
-
-    monkeypatch.setattr(steps, "Captured", Counted)
-    return count
-
-
 def trained(make, **more):
     objective = made(make)
     history = fit(objective, (X,), epochs=4, batch_size=20, progress=False, seed=3, **more)
@@ -261,7 +245,7 @@ def test_the_choice_is_made_once_and_kept(uncompiled, tmp_path, monkeypatch, fir
     run = functools.partial(fit, train=(X,), batch_size=20, progress=False, out=tmp_path / "run")
     assert run(made(convolutional), epochs=1).steps == ("captured" if first else "eager")
     assert RunFolder(tmp_path / "run").config()["training"]["capture"] is first
-    assert load_checkpoint(tmp_path / "run/checkpoint.pt")["capture"] is first
+    assert load_checkpoint(tmp_path / "run/checkpoint.pt")["stages"][0]["capture"] is first
     monkeypatch.setattr(steps, "worth_capturing", lambda *_: not first)
     assert run(made(convolutional), epochs=2, resume=True).steps == ("captured" if first else "eager")
     with pytest.raises(ValueError, match="compile was 'auto'"):

@@ -46,6 +46,7 @@ def test_fit_follows_pyro(pair, fused, tolerance):
     x = data.load("digits", binarize="static").train.x
     x = torch.cat([x, x, x])[: STEPS * BATCH]
     fitted = make_vae()
+    fitted.start(data.as_split(x))  # as fit does
     reference = copy.deepcopy(fitted)
     start = copy.deepcopy(fitted)
     optimizer = (lambda p: torch.optim.Adam(p, lr=1e-3)) if not fused else "adam"

@@ -1,6 +1,7 @@
-"""Run by test_processes.py, alone and under torchrun: trains two models, captured if asked, and keeps their weights."""
+"""Run by test_processes.py, alone and under torchrun: trains models, captured if asked, and keeps their weights."""
 
 import sys
+from pathlib import Path
 
 import pyro.distributions as dist
 import torch
@@ -8,6 +9,9 @@ import torch.nn.functional as F
 from safetensors.torch import save_file
 
 from ppl_vae import SVI, VAE, Reconstruction, data, estimators, fit, likelihoods, models, networks, posteriors, priors
+
+sys.path.insert(0, str(Path(__file__).parent))
+from fixtures import Adversarial  # noqa: E402
 
 
 class Fed(dist.Normal):
@@ -50,13 +54,23 @@ def main(out, captured=False):
         likelihoods.Normal(networks.MLP(4, [32]), (1, 8, 8)),
     )
     history = fit(SVI(vae, estimators.TraceELBO()), (x, eps), accumulate=2, **settings)
-    assert ae_history.steps == history.steps == ("captured" if captured else "eager")
-    state = {f"ae.{name}": value for name, value in ae.state_dict().items()}
-    state |= {f"vae.{name}": value for name, value in vae.state_dict().items()}
-    state["losses"] = torch.tensor(
-        [[r["train"]["loss"] for r in ae_history.rows], [r["valid"]["loss"] for r in ae_history.rows]]
-        + [[r["train"]["loss"] for r in history.rows]]
-    )
+    torch.manual_seed(0)
+    game = Adversarial(64, alternate=True, dropout=0.0)  # each process would drop other units
+    game_history = fit(game, (x, eps[:, :3]), **settings)
+    torch.manual_seed(0)
+    net = models.DeepBeliefNet(3, (1, 8, 8), [16], pretrain=0)
+    stack = models.StackedAutoencoder(net.encoder, net.decoder, 3, (1, 8, 8), pretrain=1)
+    stack_history = fit(Reconstruction(stack), (x,), **settings)
+    histories = {"ae": ae_history, "vae": history, "game": game_history, "stack": stack_history}
+    assert {h.steps for h in histories.values()} == {"captured" if captured else "eager"}
+    state = {
+        f"{name}.{key}": value
+        for name, m in zip(histories, (ae, vae, game, stack), strict=True)
+        for key, value in m.state_dict().items()
+    }
+    state["losses"] = torch.tensor([r["train"]["loss"] for h in histories.values() for r in h.rows])
+    state["valid"] = torch.tensor([r["valid"]["loss"] for r in ae_history.rows])
+    state["critic"] = torch.tensor([r["train"]["critic"] for r in game_history.rows])
     if torch.distributed.is_initialized():
         assert torch.distributed.get_world_size() == 2
         state["world"] = torch.tensor(2)

@@ -1,0 +1,60 @@
+"""``ppl-vae evaluate``."""
+
+from __future__ import annotations
+
+import json as text
+import math
+from typing import Any
+
+from ... import evaluation
+from ...evaluation.figures import FIGURES, Figure, error, why_unknown
+from ...training.processes import Processes
+from ..run import Examples, plain, store
+
+
+def evaluate(
+    run: Examples,
+    num_particles: int = 100,
+    limit: int | None = None,
+    seed: int = 0,
+    device: str = "auto",
+    json: bool = False,
+) -> None:
+    """Log-likelihood, ELBO and its terms of a trained run.
+
+    The run's evaluation.json keeps them.
+
+    Args:
+        run: a run and its data.
+        num_particles: importance samples an example for the log-likelihood.
+        limit: only the first N examples.
+        seed: seed of everything drawn here.
+        device: where to compute.
+        json: print JSON.
+    """
+    model = run.model.to(Processes(device).device)
+    found = evaluation.evaluate(model, run.told(), num_particles=num_particles, limit=limit, seed=seed)
+    store(run.folder, {run.split: found})
+    print(text.dumps({run.split: plain(found)}, allow_nan=False) if json else f"{run.split}\n{_table(found)}")
+
+
+def _table(metrics: dict[str, Any]) -> str:
+    """Metrics as lines of name, value, unit and what it is."""
+    lines = []
+    for name, figure in FIGURES.items():
+        if name == "log_likelihood_error" and "error_unknown" in metrics:
+            value = error(metrics)
+            shown = ("not known", "", why_unknown(metrics)) if value is None else _shown(value, figure, metrics)
+        elif name in metrics and name not in ("log_likelihood_stderr", "error_unknown"):
+            shown = _shown(metrics[name], figure, metrics)
+        else:
+            continue
+        lines.append("  {:<22}{:>12}  {:<5} {}".format(figure.title, *shown).rstrip())
+    return "\n".join(lines)
+
+
+def _shown(value: Any, figure: Figure, metrics: dict[str, Any]) -> tuple[str, str, str]:
+    """A figure's value in words, its unit, and what it is."""
+    if value is None or isinstance(value, float) and math.isnan(value):
+        return "not defined", "", ""
+    return f"{value:.3f}" if isinstance(value, float) else str(value), figure.unit, figure.told(metrics)

@@ -1,0 +1,28 @@
+"""``ppl-vae reconstruct``."""
+
+from __future__ import annotations
+
+import torch
+
+from ... import evaluation
+from ...checks import check_size
+from ...reporting import plots
+from ..files import target, write_array
+from ..run import Examples
+
+
+def reconstruct(run: Examples, n: int = 8, out: str | None = None, seed: int = 0) -> None:
+    """Examples beside what the model makes of them.
+
+    In .npy the pair of arrays, (2, n, *shape).
+
+    Args:
+        run: a run and its data.
+        n: how many examples.
+        out: file to write: .png for a picture, .npy for the numbers.
+        seed: seed of everything drawn here.
+    """
+    path = target(out)
+    x, y, _ = run.first(check_size("--n", n))
+    means = evaluation.decode(run.model, evaluation.codes(run.model, x, y, seed=seed), y, like=x)
+    write_array(path, torch.stack([x, means]), lambda pair: plots.reconstructions(*pair))

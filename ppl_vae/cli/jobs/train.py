@@ -1,0 +1,85 @@
+"""``ppl-vae train``."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any
+
+from ..config import to_yaml
+from ..settings import Settings
+
+QUICK = {"num_particles": 64, "limit": 500, "seed": 0}
+"""The evaluation that follows training."""
+
+
+def train(
+    settings: Settings,
+    out: str | None = None,
+    resume: bool = False,
+    config: str | None = None,
+    print_config: bool = False,
+    report: bool = True,
+    progress: bool = True,
+    quiet: bool = False,
+) -> None:
+    """Train a model and write its run folder and report.
+
+    Args:
+        settings: what is trained.
+        out: folder for the run; runs/DATA if not given.
+        resume: continue the run in --out, or start it there if there is none.
+        config: YAML or JSON file, or a run's config.json; flags given here win over it.
+        print_config: print every flag as YAML for --config, and stop.
+        report: write report.html.
+        progress: show a progress bar.
+        quiet: print nothing but errors.
+    """
+    if print_config:
+        print(to_yaml({k: v for k, v in settings.values.items() if k not in ("config", "print-config")}), end="")
+        return
+    from ...training import RunFolder, fit
+    from ..build import build_objective, fit_arguments, load_data
+
+    folder = RunFolder(out or f"runs/{Path(settings['data']).stem}")
+    data = load_data(settings)
+    objective = build_objective(settings, data)
+    try:
+        before = len(folder.metrics())
+    except ValueError:  # written anew from the checkpoint
+        before = -1
+    history = fit(
+        objective,
+        data.train,
+        data.valid if len(data.valid) else None,
+        out=folder.path,
+        resume=resume,
+        progress=progress and not quiet,
+        extra={"shell": settings.kept()},
+        **fit_arguments(settings),
+    )
+    if int(os.environ.get("RANK", "0")) == 0:
+        finished = before == len(history.rows) and (not report or (folder.path / "report.html").exists())
+        said = f"already finished after {before} epochs" if finished else _conclude(folder, objective, data, report)
+        if not quiet:
+            print(f"{folder.path}: {said}")
+
+
+def _conclude(folder: Any, objective: Any, data: Any, report: bool) -> str:
+    """Evaluate quickly and write the report; what came out, in a line."""
+    from ... import evaluation
+    from ..run import store, write_report
+
+    model = objective.model
+    (folder.path / "evaluation.json").unlink(missing_ok=True)  # of the model before it was trained further
+    said = [f"{len(folder.metrics())} epochs"]
+    if len(data.test):
+        result = evaluation.evaluate(model.eval(), data.test.resolve(model.support), **QUICK)
+        store(folder, {"test": result})
+        if "elbo" in result:
+            said.append(f"test ELBO {result['elbo']:.2f} nats an example")
+        else:
+            said.append(f"test squared error {result['reconstruction_error']:.3g} an example")
+    if report:
+        said.append(f"report in {write_report(folder, model, data)}")
+    return ", ".join(said)

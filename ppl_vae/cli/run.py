@@ -1,0 +1,185 @@
+"""A trained run as every job sees it: its model, and its data resolved, with the labels that the model is given."""
+
+from __future__ import annotations
+
+import copy
+import functools
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from .. import reporting
+from ..checks import nearest
+from ..data import Data, Split
+from ..data import load as load_data
+from ..files import write_atomically
+from ..models import Codec
+from ..training import RunFolder, load
+from .arguments import UsageError
+
+
+class Batch(NamedTuple):
+    """Examples x (N, *shape), the labels y that the model is given (None where it needs none), and the data's own."""
+
+    x: Tensor
+    y: Tensor | None
+    labels: Tensor | None
+
+
+class Run:
+    """A trained run.
+
+    Args:
+        run: folder of a run.
+    """
+
+    def __init__(self, run: str) -> None:
+        self.name, self.folder = run, RunFolder(run)
+
+    @functools.cached_property
+    def model(self) -> Any:
+        """The trained model."""
+        return load(self.name)
+
+    @property
+    def condition(self) -> Any:
+        """What the model needs labels for; None where it needs none."""
+        return self.model.condition if isinstance(self.model, Codec) else None
+
+    @property
+    def record(self) -> dict[str, Any]:
+        """The arguments of ``data.load`` that the run was trained on; none for data of the user's own."""
+        return self.folder.config().get("data") or {}
+
+    def data(self, root: str | None = None) -> Data:
+        """The data that the run was trained on, resolved by the model's support."""
+        if not self.record:
+            raise UsageError(f"{self.name} was trained on data of your own, which config.json cannot name; use Python")
+        place = {} if root is None else {"root": root}
+        return load_data(**{**self.record, **place}).resolve(self.model.support)
+
+    def labels(self, words: Sequence[str] | None, n: int) -> Tensor | None:
+        """The words of ``--y`` as labels (n, ...) that the model takes, one for all or one each; None if it takes none.
+
+        Raises:
+            UsageError: words for a model that takes none, or none for one that does; not one or n labels.
+            ValueError: labels that the model's condition refuses.
+        """
+        if self.condition is None:
+            if words is not None:
+                raise UsageError(f"--y is for conditional models; the model of {self.name} takes no labels")
+            return None
+        if words is None:
+            raise UsageError(f"--y is needed: {self.name} is a model of x given y, {self.condition!r}")
+        like = self.condition.example(1, torch.zeros(1))
+        numbers = torch.tensor([self._number(word) for word in words])
+        y = numbers.to(like.dtype)
+        if not like.is_floating_point() and not torch.equal(y.float(), numbers):
+            raise UsageError(f"--y {' '.join(words)} is no whole number, which {self.condition!r} takes")
+        if len(y) not in (like.numel(), n * like.numel()):
+            raise UsageError(f"--y takes one label for all, or one for each of the {n}, not {' '.join(words)}")
+        y = y.reshape(-1, *like.shape[1:]).expand(n, *like.shape[1:])
+        self.condition.check(y, n)
+        return y
+
+    def _number(self, word: str) -> float:
+        """The number of a label that may be the name of a class."""
+        try:
+            return float(word)
+        except ValueError:
+            labels = self.data().labels if self.record else None
+        names = [*map(str, (labels and labels.classes) or ())]
+        if word not in names:
+            raise UsageError(f"--y {word} is unknown; {nearest(word, names)}")
+        return names.index(word)
+
+
+class Examples(Run):
+    """A trained run and a part of its data.
+
+    Args:
+        split: which part of the data.
+        data_root: where the data lies, if it is not where the run found it.
+        y: labels that a conditional model is given in place of the data's own, one for all examples or one each.
+    """
+
+    def __init__(
+        self,
+        run: str,
+        split: Literal["train", "valid", "test"] = "test",
+        data_root: str | None = None,
+        y: Sequence[str] | None = None,
+    ) -> None:
+        super().__init__(run)
+        self.split, self.data_root, self.y = split, data_root, y
+
+    @functools.cached_property
+    def parts(self) -> Data:
+        """The data."""
+        return self.data(self.data_root)
+
+    def rows(self, split: str | None = None) -> Split:
+        """A split as the data have it, the one chosen if none is named."""
+        return getattr(self.parts, split or self.split)
+
+    def told(self) -> Split:
+        """The chosen split with the labels that the model is given."""
+        found = copy.copy(self.rows())
+        if self.y is not None or (self.condition is not None and found.y is None):
+            found.y = self.labels(self.y, len(found))
+        return found
+
+    def take(self, which: Any = slice(None), split: str | None = None) -> Batch:
+        """Rows of a split, the one chosen if none is named."""
+        x, *labels = self.rows(split).take(which)
+        own = labels[0] if labels else None
+        y = own if self.y is None and self.condition is not None and own is not None else self.labels(self.y, len(x))
+        return Batch(x, y, own)
+
+    def first(self, n: int, split: str | None = None) -> Batch:
+        """The first n rows of a split, or all where there are fewer."""
+        return self.take(slice(0, n), split)
+
+
+def write_report(folder: RunFolder, model: Any, data: Data | None) -> Path:
+    """Write report.html with whatever evaluations there are."""
+    return reporting.write(folder.path, model, data, folder.metrics(), folder.config(), stored(folder))
+
+
+def stored(folder: RunFolder) -> dict[str, Any]:
+    """Metrics by split, of all evaluations so far; none if the file does not read."""
+    file = folder.path / "evaluation.json"
+    try:
+        found = json.loads(file.read_text()) if file.exists() else {}
+    except ValueError:
+        return {}
+    if not isinstance(found, dict) or not all(isinstance(part, dict) for part in found.values()):
+        return {}
+    infinite = {"inf": math.inf, "-inf": -math.inf}  # as ``plain`` writes them
+    return {
+        name: {key: infinite.get(value, value) if isinstance(value, str) else value for key, value in part.items()}
+        for name, part in found.items()
+    }
+
+
+def store(folder: RunFolder, results: dict[str, Any]) -> None:
+    """Add metrics by split to evaluation.json."""
+    content = {split: plain(metrics) for split, metrics in (stored(folder) | results).items()}
+    file = folder.path / "evaluation.json"
+    write_atomically(file, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
+
+
+def plain(metrics: dict[str, Any]) -> dict[str, Any]:
+    """The same with None in place of NaN and a word in place of an infinite number, as JSON knows neither.
+
+    Example:
+        >>> plain({"elbo": math.nan, "log_likelihood": -math.inf, "n": 3})
+        {'elbo': None, 'log_likelihood': '-inf', 'n': 3}
+    """
+    odd = {key: value for key, value in metrics.items() if isinstance(value, float) and not math.isfinite(value)}
+    return metrics | {key: None if math.isnan(value) else str(value) for key, value in odd.items()}
