@@ -33,17 +33,15 @@ class Batches:
     Args:
         split: what ``as_split`` takes.
         batch_size: rows in a batch of all processes together; the last batch of an epoch may be shorter.
-        seed: seed of order and noise, at least 0.
+        seed: of order and noise, at least 0.
         device: where the batches are wanted.
         shuffle: a new order each epoch; without it rows come in order.
-        rank: this process, 0 .. world - 1. Where the last batch has fewer rows than there are processes, some get a
-            batch of no rows.
+        rank: this process, 0 .. world - 1. Where the last batch has fewer rows than there are processes, some get none.
         world: number of processes.
         workers: number of reading processes for a streamed split.
 
     Raises:
-        ValueError: a batch size larger than the split, sizes that are not whole positive numbers, a split that
-            ``resolve`` has yet to decide about.
+        ValueError: a batch size larger than the split, other sizes that cannot be, a split yet to be resolved.
 
     Example:
         >>> batches = Batches(torch.arange(10.0).view(5, 2), batch_size=2, shuffle=False)
@@ -67,10 +65,9 @@ class Batches:
         part = {"train": "training", "valid": "validation", "test": "test"}[self.split.part]
         if len(self.split) == 0:
             raise ValueError(f"{self.split.where} is empty")
-        if check_size("batch_size", batch_size) > len(self.split):
+        if check_size("batch_size", batch_size) > (rows := len(self.split)):
             raise ValueError(
-                f"batch_size {batch_size} is larger than the {len(self.split)} {part} examples; "
-                f"choose at most {len(self.split)}"
+                f"batch_size {batch_size} is larger than the {rows} {part} examples; choose at most {rows}"
             )
         self.batch_size, self.seed, self.shuffle = batch_size, check_size("seed", seed, 0), shuffle
         self.rank, self.world = check_size("rank", rank, 0), check_size("world", world)
@@ -90,16 +87,14 @@ class Batches:
         return self._iterate(check_size("epoch", epoch, 0), check_size("start", start, 0))
 
     def _iterate(self, epoch: int, start: int) -> Iterator[tuple[Tensor, ...]]:
-        noise, shape = self.split.noise, self.split.shape
-        generator = torch.Generator(self.device)
-        for batch, parts in zip(range(start, len(self)), self._read(epoch, start), strict=True):
+        noise, generator = self.split.noise, torch.Generator(self.device)
+        for batch, (x, *y) in zip(range(start, len(self)), self._read(epoch, start), strict=True):
             if noise is not None:
-                rows = min(self.batch_size, len(self.split) - batch * self.batch_size)
+                shape = min(self.batch_size, len(self.split) - batch * self.batch_size), *self.split.shape
                 generator.manual_seed(seed_of(_NOISE, self.seed, epoch, batch))
-                u = torch.rand(rows, *shape, generator=generator, device=self.device, dtype=parts[0].dtype)
-                u = u[self.rank :: self.world].contiguous()
-                parts = (noise.apply(parts[0], u), *parts[1:])
-            yield parts
+                u = torch.rand(shape, generator=generator, device=self.device, dtype=x.dtype)
+                x = noise.apply(x, u[self.rank :: self.world].contiguous())
+            yield (x, *y)
 
     def _read(self, epoch: int, start: int) -> Iterator[tuple[Tensor, ...]]:
         """Batches without their fresh noise."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ class Items:
         if self.label is not None:
             names = getattr(dataset, "classes", None)  # as torchvision has them
             found = Labels.of(self.label[None], names)
-            self.labels = found if names else Labels(None, found.shape, found.dtype)
+            self.labels = found if names else replace(found, classes=None)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -53,11 +54,11 @@ class Items:
         for row, (x, _) in zip(index, pairs, strict=True):
             if tuple(x.shape) != self.shape:
                 raise ValueError(f"item {row} of the data set has shape {tuple(x.shape)} and the first {self.shape}")
-        x = torch.stack([x for x, _ in pairs]) if pairs else torch.zeros(0, *self.shape, dtype=self.dtype)
-        if self.label is None:
-            return x, None
-        y: list[Any] = [y for _, y in pairs]
-        return x, torch.stack(y) if y else self.label.new_zeros(0, *self.label.shape)
+        if not pairs:
+            none = None if self.label is None else self.label.new_zeros(0, *self.label.shape)
+            return torch.zeros(0, *self.shape, dtype=self.dtype), none
+        x, y = zip(*pairs, strict=True)
+        return torch.stack(x), None if self.label is None else torch.stack(y)
 
 
 def as_split(

@@ -71,10 +71,8 @@ def parse_kinds(kinds: Any, names: Sequence[str] | int) -> tuple[Column, ...]:
     if isinstance(names, int):
         numbers = all(_number(key) is not None for key in mapping)
         if not numbers and len(mapping) != names:
-            raise ValueError(
-                f"kinds names {len(mapping)} columns ({', '.join(map(str, mapping))}), but the table has {names}; "
-                f"name all of them in order, or give numbers from 0 to {names - 1}"
-            )
+            named = f"kinds names {len(mapping)} columns ({', '.join(map(str, mapping))}), but the table has {names}"
+            raise ValueError(f"{named}; name all of them in order, or give numbers from 0 to {names - 1}")
         names = [str(i) for i in range(names)] if numbers else [str(key) for key in mapping]
     columns = [Column(name) for name in names]
     places: dict[Any, int] = {key: i for i in range(len(names)) for key in (i, str(i))}
@@ -82,10 +80,8 @@ def parse_kinds(kinds: Any, names: Sequence[str] | int) -> tuple[Column, ...]:
     for key, kind in mapping.items():
         at = None if isinstance(key, bool) else places.get(key)
         if at is None:
-            raise ValueError(
-                f"kinds names {key!r}, which is no column of the table; {nearest(str(key), names)}, or give a number "
-                f"from 0 to {len(names) - 1}"
-            )
+            use = f"{nearest(str(key), names)}, or give a number from 0 to {len(names) - 1}"
+            raise ValueError(f"kinds names {key!r}, which is no column of the table; {use}")
         columns[at] = _column(names[at], kind)
     return tuple(columns)
 

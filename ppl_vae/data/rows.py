@@ -27,9 +27,7 @@ class Reader(Protocol):
     """What reads rows of one source: ``len`` of them, each of shape ``shape`` and of type ``dtype``."""
 
     dtype: torch.dtype
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...  # noqa: D102
+    shape: tuple[int, ...]
 
     def __len__(self) -> int: ...
 
@@ -109,10 +107,8 @@ class Pictures:
     resize: bool
     dtype: torch.dtype = torch.float32
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(channels, H, W)."""
-        return (1 if self.mode == "L" else 3, *self.size)
+    def __post_init__(self) -> None:
+        self.shape: tuple[int, ...] = (1 if self.mode == "L" else 3, *self.size)
 
     def __len__(self) -> int:
         return self.count
@@ -129,10 +125,8 @@ class Pictures:
                 picture = picture.crop((left, top, left + side, top + side))
             picture = picture.resize((width, height), Image.Resampling.BILINEAR)
         if picture.size != (width, height):
-            raise ValueError(
-                f"picture {row} is {picture.size[1]} x {picture.size[0]} pixels and the first {height} x {width}; "
-                "say size= to bring all to one size"
-            )
+            here = f"picture {row} is {picture.height} x {picture.width} pixels and the first {height} x {width}"
+            raise ValueError(f"{here}; say size= to bring all to one size")
         return torch.from_numpy(np.array(picture)).view(height, width, -1).movedim(-1, 0)
 
     def read(self, index: np.ndarray, key: tuple[int, ...] = ()) -> tuple[Tensor, None]:
@@ -146,7 +140,8 @@ class Rows:
     Args:
         reader: what reads the source.
         index: (N,) int64 row numbers in the source; None is all of them.
-        scale: (shift, divisor, clip): x becomes (x - shift) / divisor, clipped to [0, 1] if asked.
+        scale: (shift, divisor, clip): x becomes (x - shift) / divisor where they are not None, clipped to [0, 1] if
+            asked.
         noise: noise fixed for each row of this part; None leaves x as it is.
         where: words that name this part in an error.
     """
@@ -155,7 +150,7 @@ class Rows:
         self,
         reader: Reader,
         index: np.ndarray | None = None,
-        scale: tuple[Any, Any, bool] = (0.0, 1.0, False),
+        scale: tuple[Any, Any, bool] = (None, None, False),
         noise: Noise | None = None,
         where: str = "x",
     ) -> None:
@@ -186,12 +181,9 @@ class Rows:
         """x of shape (B, *event shape) at positions ``rows`` of this part, and labels if the source gives them."""
         x, y = self.reader.read(self.index[rows], key)
         shift, divisor, clip = self.scale
-        if isinstance(shift, Tensor) or shift:
-            x = x - shift
-        if isinstance(divisor, Tensor) or divisor != 1:
-            x = x / divisor
-        if clip:
-            x = x.clamp(0, 1)
+        x = x if shift is None else x - shift
+        x = x if divisor is None else x / divisor
+        x = x.clamp(0, 1) if clip else x
         if self.noise is not None:
             check_unit(x, self.where)
             x = self.noise.fixed(x, rows)

@@ -136,7 +136,7 @@ def load(
     check_size("seed", seed, 0)
     for side in (size,) if isinstance(size, int) else size or ():
         check_size("size", side)
-    if kinds is not None and (scale not in ("auto", "none") or binarize not in ("auto", "none")):
+    if kinds is not None and not {scale, binarize} <= {"auto", "none"}:
         raise ValueError(
             f"kinds say what the values mean, so scale={scale!r} and binarize={binarize!r} must leave them alone: "
             "choose auto or none for both; networks.TableEncoder brings columns to one scale"
@@ -207,10 +207,8 @@ def _cut(source: Source, seed: int, valid: int | None, name: str) -> dict[str, t
     tests = 0 if "test" in own else max(1, len(rows) // 10)
     valids = valid or max(1, len(rows) // (12 if "test" in own else 10))
     if len(rows) - tests - valids < 1:
-        raise ValueError(
-            f"{name} has {len(rows)} rows, too few for {valids} of validation, {tests} of test and at least 1 of "
-            "training"
-        )
+        wanted = f"{valids} of validation, {tests} of test and at least 1 of training"
+        raise ValueError(f"{name} has {len(rows)} rows, too few for {wanted}")
     order = np.random.default_rng(seed_of(seed)).permutation(len(rows))
     cuts = np.split(order, [len(rows) - valids - tests, len(rows) - tests])
     drawn = {part: (reader, y, index) for part, index in zip(PARTS, cuts, strict=True)}
@@ -242,7 +240,7 @@ def _leave_out(parts: dict[str, Any], without: list[int] | None, name: str) -> d
 def _scale(train: Rows, scale: str, divisor: float, name: str) -> tuple[Any, Any, bool]:
     """(shift, divisor, clip) for ``Rows``: statistics of the training split, per column or per channel."""
     if scale in ("auto", "none"):
-        return 0.0, divisor if scale == "auto" else 1.0, False
+        return None, divisor if scale == "auto" and divisor != 1 else None, False
     event = train.shape[1:]
     keep = event[0] if len(event) in (1, 3) else 1
     found = (x.double().reshape(len(x), keep, -1).movedim(1, -1).flatten(0, 1) for _, x in blocks(train))

@@ -260,9 +260,8 @@ class Split:
     def _check_labels(self) -> None:
         owner = f"the {self.part} split of {self.name}"
         if self.y is None:
-            raise ValueError(
-                f"labels y are needed, but {owner} has none; give (x, y), a 'label' column or a folder for each class"
-            )
+            give = "(x, y), a 'label' column or a folder for each class"
+            raise ValueError(f"labels y are needed, but {owner} has none; give {give}")
         if isinstance(self.y, Tensor) and not self.y.isfinite().all():
             row = (~self.y.isfinite().reshape(len(self), -1).all(1)).nonzero()[0].numpy()
             raise ValueError(f"labels y are needed, but row {self._numbers(row)[0]} of {owner} has none")

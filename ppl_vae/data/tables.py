@@ -61,10 +61,9 @@ def read_csv(path: Path, labels: str | None = None, kinds: Any = None, only: boo
             try:
                 cells.append(_number(row[i], seen))
             except ValueError:
+                where = f"{path}, line {number}, column {names[i]!r}"
                 use = "" if kinds is None else "; leave it empty if it is missing, or declare categorical"
-                raise ValueError(
-                    f"{path}, line {number}, column {names[i]!r} holds {row[i]!r}, which is not a number{use}"
-                ) from None
+                raise ValueError(f"{where} holds {row[i]!r}, which is not a number{use}") from None
         if mark is not None:
             marks.append(row[mark].strip())
     if not cells:
@@ -122,10 +121,9 @@ def _number_words(column: Column, words: Sequence[str], auto: bool, path: Path) 
         if levels == [str(i) for i in range(len(levels))]:
             return replace(column, levels=max(2, len(levels))), values
     if column.levels is not None and len(levels) > column.levels:
-        some, more = ", ".join(levels[:3]), "; categorical would fit" if column.kind == "binary" else ""
-        raise ValueError(
-            f"{where} holds {len(levels)} words ({some}, ...), but {column.spelled} has {column.levels}{more}"
-        )
+        some, more = ", ".join(levels[:3]), "; categorical would fit" * (column.kind == "binary")
+        few = f"{column.spelled} has {column.levels}{more}"
+        raise ValueError(f"{where} holds {len(levels)} words ({some}, ...), but {few}")
     if len(levels) < 2:
         raise ValueError(f"{where} holds one word only, {levels[0]!r}; leave the column out, or declare the others")
     kind = "categorical" if auto else column.kind

@@ -21,7 +21,7 @@ from .drawing import INK, LEGEND, MUTED, PALETTE, as_array, count_along, left_ou
 
 __all__ = ["coverage", "ecdf_difference", "khat_by_datum", "rank_histogram"]
 
-BAND = 0.99  # of each bar by itself
+BAND = 0.99  # of the counts of each bar by itself
 NAMED = 5  # data whose index is written beside their k-hat
 
 
@@ -38,6 +38,8 @@ def rank_histogram(counts: ArrayLike, names: Sequence[str], passed: ArrayLike | 
         >>> [axes.get_title("left") for axes in figure.axes]
         ['z[0]', 'z[1]']
     """
+    from scipy.stats import binom
+
     counts, passed = _by_dimension("counts", counts, names, passed)
     total = counts.sum(0)
     if (total <= 0).any():
@@ -46,7 +48,7 @@ def rank_histogram(counts: ArrayLike, names: Sequence[str], passed: ArrayLike | 
     rows = math.ceil(dims / 2)
     figure, grid = panels(dims, 1.35 + 0.5 / rows, columns=min(dims, 2), share="xy")
     for axes, bars, n, name, good in zip(grid, counts.T, total, names, passed, strict=True):
-        low, high = _binomial_band(int(n), 1 / bins)
+        low, high = binom.interval(BAND, int(n), 1 / bins)
         axes.bar(np.arange(bins) + 0.5, bars, width=0.86, color=PALETTE[0] if good else PALETTE[1])
         axes.axhspan(low, high, color=MUTED, alpha=0.28, lw=0, zorder=2)
         axes.axhline(n / bins, color=MUTED, lw=1, zorder=2)
@@ -184,11 +186,3 @@ def _by_dimension(
     if flags.shape != (size,) or (names is not None and len(names) != size):
         raise ValueError(f"names and passed must hold one entry for each of the {size} columns of {argument}")
     return values, flags
-
-
-def _binomial_band(n: int, p: float) -> tuple[float, float]:
-    """Central interval of a binomial count that holds ``BAND``."""
-    from scipy.special import bdtr
-
-    below = bdtr(np.arange(n + 1.0), n, p)
-    return float(np.argmax(below >= (1 - BAND) / 2)), float(np.argmax(below >= (1 + BAND) / 2))

@@ -193,3 +193,8 @@ def draw_panels(
     if labels and count > 1:
         figure.legend([handles[0], handles[-1]], labels, loc="outside lower center", ncols=2, **LEGEND)
     return figure
+
+
+def draw_rows(examples: NDArray[np.floating], labels: Sequence[str], names: Sequence[str] | None = None) -> Figure:
+    """Images (rows, steps, C, H, W) as rows of tiles; vectors (rows, steps, D) as fans of lines, the ends labelled."""
+    return draw_panels(examples, None, names, labels) if examples.ndim == 3 else draw_tiles([*examples], names)

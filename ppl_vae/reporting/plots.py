@@ -70,7 +70,7 @@ def samples(images: ArrayLike) -> Figure:
 
 
 def reconstructions(originals: ArrayLike, means: ArrayLike) -> Figure:
-    """Each original above its reconstruction, both (N, C, H, W) or (N, D); vectors share a panel.
+    """Each of ``originals`` above its reconstruction in ``means``, both (N, C, H, W) or (N, D); vectors share a panel.
 
     Example:
         >>> x = np.random.rand(5, 1, 8, 8)
@@ -94,10 +94,7 @@ def interpolation(images: ArrayLike) -> Figure:
         >>> len(interpolation(np.random.rand(3, 7, 1, 8, 8)).axes[0].images)
         21
     """
-    images = as_examples("images", images, 2)
-    if images.ndim == 3:
-        return drawing.draw_panels(images, labels=["first input", "second input"])
-    return drawing.draw_tiles(list(images))
+    return drawing.draw_rows(as_examples("images", images, 2), labels=["first input", "second input"])
 
 
 def traversals(images: ArrayLike, names: Sequence[str] | None = None) -> Figure:
@@ -116,9 +113,7 @@ def traversals(images: ArrayLike, names: Sequence[str] | None = None) -> Figure:
     names = [f"z{i + 1}" for i in range(len(images))] if names is None else list(names)
     if len(names) != len(images):
         raise ValueError(f"names must hold one name for each of the {len(images)} rows, not {len(names)}")
-    if images.ndim == 3:
-        return drawing.draw_panels(images, names=names, labels=["low", "high"])
-    return drawing.draw_tiles(list(images), names=names)
+    return drawing.draw_rows(images, labels=["low", "high"], names=names)
 
 
 def manifold(images: ArrayLike) -> Figure:
@@ -129,9 +124,7 @@ def manifold(images: ArrayLike) -> Figure:
         16
     """
     images = as_examples("images", images, 2)
-    if images.ndim == 3:
-        return image_grid(images.reshape(-1, images.shape[-1]), columns=images.shape[1])
-    return drawing.draw_tiles(list(images))
+    return image_grid(images.reshape(-1, *images.shape[2:]), columns=images.shape[1])
 
 
 def latent_scatter(codes: ArrayLike, labels: ArrayLike | None = None) -> Figure:
@@ -179,7 +172,7 @@ def latent_scatter(codes: ArrayLike, labels: ArrayLike | None = None) -> Figure:
 
 
 def kl_by_dimension(kl: ArrayLike, active: ArrayLike) -> Figure:
-    """KL (dim,) of each latent dimension in nats per example, the active ones (dim,) of bool in colour.
+    """``kl`` (dim,) of each latent dimension in nats per example; in colour where ``active`` (dim,) is True.
 
     Example:
         >>> figure = kl_by_dimension([1.5, 0.0], [True, False])

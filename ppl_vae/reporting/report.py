@@ -1,9 +1,8 @@
 """The report: one HTML file that shows what a run learned, opens offline and needs nothing beside it.
 
-Figures with letters are inline SVG whose colours follow the page (light or dark); pictures without are PNG in base64.
-A section that the model or the data cannot fill is left out: no samples of an autoencoder without its training data, no
-legend without labels, no pictures of a program whose parts are not known; of a program there are its curves and what
-can be said of its guide. What is shown is what ``evaluation`` computes: its codes, its pictures, its figures.
+What is shown is what ``evaluation`` computes. A section that the model or the data cannot fill is left out: no samples
+of an autoencoder without its training data, no legend without labels; of a program there are its curves and what can be
+said of its guide.
 """
 
 from __future__ import annotations
@@ -97,8 +96,8 @@ def _examples(model: Any, data: Data | None, parts: Sequence[str]) -> tuple[Tens
     if split is None:
         return None, None
     split = split.resolve(model.support if isinstance(model, Codec) else None)
-    x, *y = split.take(slice(0, min(CODES, len(split))))
-    return x, y[0] if y else None
+    x, y = (*split.take(slice(0, min(CODES, len(split)))), None)[:2]
+    return x, y
 
 
 def _curves(stage: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[Section]:
@@ -116,13 +115,11 @@ def _curves(stage: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[Section]:
 
 
 def _reconstructions(model: Codec, x: Tensor, y: Tensor | None) -> Section:
-    count = _count(model, PAIRS, 9)
+    count, size = _count(model, PAIRS, 9), counted(math.prod(model.code_shape), "number")
     x, y = x[:count], trust.first(y, count)
-    means = evaluation.reconstruct(model, x, y)
-    figure = plots.reconstructions(_drawable(model, x), _drawable(model, means))
+    figure = plots.reconstructions(_drawable(model, x), _drawable(model, evaluation.reconstruct(model, x, y)))
     text = (
-        "Test examples the model never trained on, squeezed into a code of "
-        f"{counted(math.prod(model.code_shape), 'number')} and drawn again from the code alone."
+        f"Test examples the model never trained on, squeezed into a code of {size} and drawn again from the code alone."
     )
     alt = "Test examples, each beside its reconstruction from the code"
     return Section("reconstructions", "Reconstructions", text, [(figure, alt)])
@@ -218,5 +215,4 @@ def _drawable(model: Codec, values: Tensor) -> Tensor:
     shape = tuple(model.shape)
     lead = values.shape[: values.ndim - len(shape)]
     image = (1, *shape) if len(shape) == 2 else shape
-    drawn = image if len(image) == 3 and image[0] in (1, 3, 4) else (math.prod(shape),)
-    return values.reshape(*lead, *drawn)
+    return values.reshape(*lead, *(image if len(image) == 3 and image[0] in (1, 3, 4) else (math.prod(shape),)))

@@ -100,28 +100,29 @@ def _weighed(khat: Any, ess: Any, particles: int | None, how: str) -> tuple[str,
     values = torch.as_tensor(khat)
     tail = calibration.khat(values, worst=5, num_particles=particles)
     most = min(FINITE, tail.threshold)
+    endless, unknown = int(values.isinf().sum()), (~(values <= most)).double().mean().item()
     if tail.undefined == len(values):
         return f"Not computed: k-hat is not defined for any of the {len(values)} examples.{how}", []
     text = (
         "How far the importance-sampled log-likelihood can be trusted, example by example. Below the dashed line "
         f"at {tail.threshold:.2g} the weights have a light enough tail; above it the estimate is likely too low: "
         f"so for {tail.share:.0%} of the examples.{how} Above {most:.2g} the weights may have no variance, so that the "
-        f"error of the estimate is not known: so for {(~(values <= most)).double().mean().item():.0%}."
+        f"error of the estimate is not known: so for {unknown:.0%}."
     )
     if tail.worst:
         text += f" The worst, by their place in the split: {', '.join(map(str, tail.worst))}."
     if tail.undefined:
         text += f" For {tail.undefined} of them k-hat is not defined: their weights are NaN or all 0."
-    endless = int(values.isinf().sum())
     if endless:
         text += f" For {endless} of them it is infinite, since too few of their weights are above 0."
     if not values.isfinite().any():
         return text, []
-    alt = "Histograms of Pareto k-hat and effective sample size over test examples"
     drawn = ess if is_vector(ess) and torch.as_tensor(ess).isfinite().any() else None
+    histograms = plots.log_weights_quality(khat, drawn, tail.threshold)
+    ordered = calibration_plots.khat_by_datum(khat, tail.threshold)
     return text, [
-        (plots.log_weights_quality(khat, drawn, tail.threshold), alt),
-        (calibration_plots.khat_by_datum(khat, tail.threshold), "Pareto k-hat of test examples, in ascending order"),
+        (histograms, "Histograms of Pareto k-hat and effective sample size over test examples"),
+        (ordered, "Pareto k-hat of test examples, in ascending order"),
     ]
 
 
