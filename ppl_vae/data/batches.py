@@ -1,9 +1,8 @@
-"""Batches: the rows of a split, shuffled, binarized and on the device, as a pure function of the seed.
+"""Batches: the rows of a split, shuffled, binarized and on the device, a pure function of the seed.
 
-The order of an epoch depends on (seed, epoch), the noise of a batch on (seed, epoch, batch index), and on nothing
-else: no state is kept between batches, none has to be saved to go on in the middle of an epoch, and the global random
-states are left alone. Process ``rank`` of ``world`` gets rows ``rank, rank + world, ...`` of the batch that one
-process would get, with the noise those rows would have had.
+The order of an epoch depends only on (seed, epoch), the noise of a batch only on (seed, epoch, batch index). So there
+is no state to save for a resume in the middle of an epoch, and the global random states do not change. Process ``rank``
+of ``world`` gets rows ``rank, rank + world, ...`` of the batch that a single process would get, with the same noise.
 """
 
 from __future__ import annotations
@@ -21,27 +20,27 @@ from ..randomness import seed_of
 from .given import as_split
 from .splits import Split
 
-_ORDER, _NOISE, _ITEMS = 1, 2, 3  # which randomness a key is for
+_ORDER, _NOISE, _ITEMS = 1, 2, 3  # purpose of a random key
 
 
 class Batches:
     """Batches of a split, epoch by epoch.
 
-    A split in memory is put on the device once. A streamed one is read batch by batch, in the process itself or by
-    ``workers`` processes that read ahead.
+    A split in memory is moved to the device once. A streamed one is read batch by batch, in this process or ahead by
+    ``workers`` processes.
 
     Args:
-        split: what ``as_split`` takes.
-        batch_size: rows in a batch of all processes together; the last batch of an epoch may be shorter.
-        seed: of order and noise, at least 0.
-        device: where the batches are wanted.
-        shuffle: a new order each epoch; without it rows come in order.
-        rank: this process, 0 .. world - 1. Where the last batch has fewer rows than there are processes, some get none.
+        split: any argument of ``as_split``.
+        batch_size: rows in a batch, over all processes; the last batch of an epoch may be shorter.
+        seed: seed of order and noise, at least 0.
+        device: device of the batches.
+        shuffle: whether the order is new in each epoch; otherwise rows come in order.
+        rank: this process, 0 .. world - 1; its last batch is empty if it has fewer rows than there are processes.
         world: number of processes.
         workers: number of reading processes for a streamed split.
 
     Raises:
-        ValueError: a batch size larger than the split, other sizes that cannot be, a split yet to be resolved.
+        ValueError: a batch size larger than the split, other invalid sizes, a split whose ``binarize`` is still "auto".
 
     Example:
         >>> batches = Batches(torch.arange(10.0).view(5, 2), batch_size=2, shuffle=False)
@@ -97,7 +96,7 @@ class Batches:
             yield (x, *y)
 
     def _read(self, epoch: int, start: int) -> Iterator[tuple[Tensor, ...]]:
-        """Batches without their fresh noise."""
+        """Batches before fresh noise."""
         order: Any = np.arange(len(self.split), dtype=np.int64)
         if self.shuffle:
             order = np.random.default_rng(seed_of(_ORDER, self.seed, epoch)).permutation(len(order))
@@ -118,6 +117,6 @@ class Batches:
 
 
 def _fits(held: list[Tensor], device: torch.device) -> bool:
-    """Whether the data may live on the device: on a GPU, in half of its free memory."""
+    """Whether the data fit on the device: on a GPU, in half of its free memory."""
     size = sum(part.numel() * part.element_size() for part in held)
     return device.type != "cuda" or size < torch.cuda.mem_get_info(device)[0] // 2

@@ -1,4 +1,4 @@
-"""Kinds of table columns: what the numbers of a column mean, declared in one mapping from column to kind.
+"""Kinds of table columns: what the numbers of a column mean, as a mapping from column to kind.
 
     real           any number
     positive       a number above 0
@@ -7,8 +7,8 @@
     categorical    one of L levels without order: 0, ..., L-1, or words
     ordinal        one of L levels in order: 0, ..., L-1, or words
 
-A kind is spelled ``"real"``, ``"categorical(4)"`` with the number of levels, ``"ordinal(small<medium<large)"`` or
-``["ordinal", "small", "medium", "large"]`` with the words that a file has for them. A missing entry is NaN.
+A kind is written ``"real"``, ``"categorical(4)"`` with the number of levels, ``"ordinal(small<medium<large)"`` or
+``["ordinal", "small", "medium", "large"]`` with the words in the file. A missing entry is NaN.
 """
 
 from __future__ import annotations
@@ -51,21 +51,21 @@ class Column:
 
     @property
     def spelled(self) -> str | list[str]:
-        """The kind as a mapping holds it, JSON-able."""
+        """The kind as in a mapping, JSON-able."""
         if self.words is not None:
             return [self.kind, *self.words]
         return f"{self.kind}({self.levels})" if self.kind in _LEVELLED[1:] and self.levels else self.kind
 
     @property
     def takes(self) -> str:
-        """Which numbers fit, in words."""
+        """The numbers that fit, in words."""
         return _TAKES[self.kind].format((self.levels or 1) - 1)
 
 
 def parse_kinds(kinds: Any, names: Sequence[str] | int) -> tuple[Column, ...]:
-    """Every column with its declared kind; those that the mapping leaves out are real.
+    """Every column with its declared kind; columns not in the mapping are real.
 
-    Where ``names`` says only how many columns there are, the mapping has numbers, or the names of all in order.
+    If ``names`` is only the number of columns, the mapping has numbers, or the names of all in order.
     """
     mapping = mapping_of(kinds)
     if isinstance(names, int):
@@ -81,7 +81,7 @@ def parse_kinds(kinds: Any, names: Sequence[str] | int) -> tuple[Column, ...]:
         at = None if isinstance(key, bool) else places.get(key)
         if at is None:
             use = f"{nearest(str(key), names)}, or give a number from 0 to {len(names) - 1}"
-            raise ValueError(f"kinds names {key!r}, which is no column of the table; {use}")
+            raise ValueError(f"kinds names {key!r}, not a column of the table; {use}")
         columns[at] = _column(names[at], kind)
     return tuple(columns)
 
@@ -138,12 +138,12 @@ def _column(name: str, spelled: Any) -> Column:
     if alone is None and (len(set(words)) < number or "" in words):
         raise ValueError(f"kinds gives {name!r} the levels {', '.join(words)}, which must be different words")
     if kind == "binary" and number != 2:
-        raise ValueError(f"kinds gives {name!r} {number} levels, but binary has 2; categorical would fit")
+        raise ValueError(f"kinds gives {name!r} {number} levels, but binary has 2; use categorical")
     return Column(name, kind, number, words if alone is None else None)
 
 
 class Table(constraints.Constraint):
-    """Rows whose entries are what their columns' kinds take; ``check`` gives one answer an entry, False for NaN."""
+    """Rows whose entries fit their columns' kinds; ``check`` returns a bool for each entry, False for NaN."""
 
     def __init__(self, columns: Sequence[Column]) -> None:
         self.columns = tuple(columns)
@@ -173,7 +173,7 @@ class Table(constraints.Constraint):
         if fits == "count" and column.levelled:
             kind = "categorical" if column.kind == "binary" else column.kind
             fits = f"{kind}({int(x[:, at].nan_to_num(0.0).max()) + 1})"
-        other = f"; {fits} would fit" if math.isfinite(value) else ""
+        other = f"; use {fits}" if math.isfinite(value) else ""
         return row, f"{value:.6g} in column {column.name!r}, but {column.kind} takes {column.takes}{other}"
 
 
@@ -183,15 +183,15 @@ def _fits(values: Tensor, kind: str) -> bool:
 
 
 def find_kinds(x: Any, kinds: Any = None, names: Sequence[str] | None = None) -> dict[str, Any]:
-    """The whole mapping of a table: every column's kind, with levels found in x where they are not declared.
+    """The complete mapping of a table: every column's kind, with levels found in x unless they are declared.
 
     Args:
-        x: (N, D) numbers with NaN for missing entries.
+        x: (N, D) numbers, NaN for missing entries.
         kinds: as for ``parse_kinds``; "auto" makes columns of 0 and 1 binary and the others real.
         names: the columns' names; their numbers if None.
 
     Raises:
-        ValueError: as ``parse_kinds``, and values that a declared kind does not take.
+        ValueError: as ``parse_kinds``, and values that do not fit a declared kind.
 
     Example:
         >>> find_kinds(torch.tensor([[1.5, 0.0], [2.0, 3.0]]), {0: "positive", 1: "categorical"})
