@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from .. import supports
-from .kinds import Table
+from ..kinds import Table
 
 
 def is_binary(x: Tensor) -> bool:

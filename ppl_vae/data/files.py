@@ -20,7 +20,7 @@ import numpy as np
 from torch import Tensor
 
 from ..checks import nearest
-from .kinds import find_kinds
+from ..kinds import find_kinds
 from .labels import to_labels
 from .rows import Array, Pictures
 from .tables import is_number, read_csv

@@ -24,7 +24,7 @@ import numpy as np
 import torch
 
 from ..checks import nearest
-from .kinds import Column, complete, mapping_of, parse_kinds
+from ..kinds import Column, complete, mapping_of, parse_kinds
 
 _CELL = re.compile(r'(?:^|,)((?:[^",]|"[^"]*(?:"|$))*)')  # up to the next comma outside quotes
 

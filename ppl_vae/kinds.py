@@ -26,7 +26,7 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from ..checks import check_size, nearest
+from .checks import check_size, nearest
 
 _TAKES = {
     **{"real": "any finite number", "positive": "numbers above 0", "count": "the whole numbers 0, 1, 2, ..."},
