@@ -40,12 +40,13 @@ class Parts:
             name, given = data.name, [split if len(split) else None for split in (data.train, data.valid, data.test)]
         if given[0] is None:
             raise ValueError("data has no training part; give a Data, (train, valid, test) or training data alone")
-        parts = zip(("train", "valid", "test"), given, strict=True)
-        train, *others = (None if one is None else as_split(one, part=part) for part, one in parts)
-        for split in others:
+        train = as_split(given[0])
+        valid = None if given[1] is None else as_split(given[1], part="valid")
+        test = None if given[2] is None else as_split(given[2], part="test")
+        for split in (valid, test):
             if split is not None and split.shape != train.shape:
                 raise ValueError(f"{split.where} has shape {tuple(split.shape)}, that of train {tuple(train.shape)}")
-        return cls(train, *others, name)
+        return cls(train, valid, test, name)
 
     @property
     def measured(self) -> Split:

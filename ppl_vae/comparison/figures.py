@@ -92,7 +92,8 @@ class Watch:
         model = self.objective.model
         if row["epoch"] not in self.epochs or not is_pair(model):
             return
-        x, y = (*self.split.take(slice(0, min(WATCHED, len(self.split)))), None)[:2]
+        x, *labels = self.split.take(slice(0, min(WATCHED, len(self.split))))
+        y = labels[0] if labels else None
         likelihood = evaluation.log_likelihood(model, x, num_particles=PARTICLES, y=y).mean
         elbo = evaluation.elbo(model, x, y).elbo.mean().item()
         test = {"log_likelihood": likelihood, "elbo": elbo, "gap": likelihood - elbo}

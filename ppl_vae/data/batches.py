@@ -110,9 +110,10 @@ class Batches:
         fetch, pinned = partial(self.split.fetch, key=(_ITEMS, self.seed, epoch)), self.device.type == "cuda"
         read: Any = map(fetch, cuts)
         if self.workers:
+            index: Any = [*cuts]  # one by one, each fetched by a reading process
             options: dict[str, Any] = {"batch_size": None, "collate_fn": fetch, "pin_memory": pinned}
             generator = torch.Generator().manual_seed(0)
-            read = torch.utils.data.DataLoader([*cuts], num_workers=self.workers, generator=generator, **options)
+            read = torch.utils.data.DataLoader(index, num_workers=self.workers, generator=generator, **options)
         yield from (tuple(part.to(self.device, non_blocking=pinned) for part in parts) for parts in read)
 
 

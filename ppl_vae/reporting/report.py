@@ -96,8 +96,8 @@ def _examples(model: Any, data: Data | None, parts: Sequence[str]) -> tuple[Tens
     if split is None:
         return None, None
     split = split.resolve(model.support if isinstance(model, Codec) else None)
-    x, y = (*split.take(slice(0, min(CODES, len(split)))), None)[:2]
-    return x, y
+    x, *y = split.take(slice(0, min(CODES, len(split))))
+    return x, y[0] if y else None
 
 
 def _curves(stage: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[Section]:
@@ -128,12 +128,13 @@ def _reconstructions(model: Codec, x: Tensor, y: Tensor | None) -> Section:
 def _samples(model: Any, known: Tensor | None, labels: Tensor | None, x: Tensor | None, y: Tensor | None) -> Section:
     """Pictures of random codes, with the labels of training examples, and how well they pass for data."""
     asked = None if labels is None else labels[torch.arange(DRAWN) % len(labels)]
-    z = evaluation.random_codes(model, DRAWN, asked, x=None if isinstance(model, Latent) else known)
-    if isinstance(model, Latent):
+    latent, conditional = isinstance(model, Latent), model.condition is not None
+    z = evaluation.random_codes(model, DRAWN, asked, x=None if latent else known)
+    if latent:
         name = "Prior samples"
         text = "Codes drawn from the prior and decoded: none of these exists in the data."
         text += " Shown is the likelihood's mean." * isinstance(model, VAE)
-        text += " Each has the label of a training example." * (model.condition is not None)
+        text += " Each has the label of a training example." * conditional
     else:
         name = "Samples from random codes"
         text = (
