@@ -117,7 +117,8 @@ def _curves(stage: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[Section]:
 def _reconstructions(model: Codec, x: Tensor, y: Tensor | None) -> Section:
     count, size = _count(model, PAIRS, 9), counted(math.prod(model.code_shape), "number")
     x, y = x[:count], trust.first(y, count)
-    figure = plots.reconstructions(_drawable(model, x), _drawable(model, evaluation.reconstruct(model, x, y)))
+    means = evaluation.reconstruct(model, x, y)
+    figure = plots.reconstructions(_drawable(model, x), _drawable(model, means))
     text = (
         f"Test examples the model never trained on, squeezed into a code of {size} and drawn again from the code alone."
     )
