@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import dis
+import traceback
 from pathlib import Path
 
 
-def sentence(error: OSError) -> str:
-    """What went wrong with which file."""
-    if error.strerror is None:
-        return str(error)
-    where = f"{error.filename}: " if error.filename is not None else ""
-    return f"{where}{error.strerror}"
+def sentence(error: BaseException) -> str:
+    """What a user is told of an error: our own words, what went wrong with which file, or the error and its place."""
+    if is_ours(error):
+        return " ".join(str(error).split())
+    if isinstance(error, OSError):
+        where = f"{error.filename}: " if error.filename is not None else ""
+        return str(error) if error.strerror is None else f"{where}{error.strerror}"
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    said = " ".join(str(error).split())[:300]
+    return f"{type(error).__name__}: {said} (at {Path(frame.filename).name}:{frame.lineno} in {frame.name})"
 
 
 def is_ours(error: BaseException) -> bool:

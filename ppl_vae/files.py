@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import json
+import math
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -29,3 +33,26 @@ def write_atomically(path: Path, content: bytes) -> None:
             kept = "; the file that was there is kept" if path.exists() else ""
             raise OSError(error.errno, f"could not write {path}: {error.strerror or error}{kept}") from None
         raise
+
+
+def read_json(file: Path) -> dict[str, Any] | None:
+    """A JSON object; None if there is no such file or it does not read."""
+    try:
+        found = json.loads(file.read_text())
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def write_json(file: Path, content: Mapping[str, Any]) -> None:
+    """Write a JSON object, whole or not at all."""
+    write_atomically(file, (json.dumps(defined(content), indent=1) + "\n").encode())
+
+
+def defined(value: Any) -> Any:
+    """The same with None for every number that is not finite, as JSON wants it."""
+    if isinstance(value, Mapping):
+        return {key: defined(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [defined(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

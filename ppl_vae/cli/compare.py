@@ -84,7 +84,7 @@ def compare_words(
 
     from ..comparison.cells import Cell, Parts
     from ..comparison.compare import run
-    from ..comparison.engine import check_backend
+    from ..parallel import check_backend
     from ..training.fit import default_settings
     from .build import fit_arguments, load_data
 

@@ -1,7 +1,7 @@
 """Comparison: many training runs on one data set, in parallel processes, and one table of what each gave.
 
-``compare`` makes ``cells``, one for each objective and seed; ``engine`` spreads them over processes, ``work`` trains
-one, ``figures`` measures it, ``table`` puts them side by side and ``report`` shows them.
+``compare`` makes ``cells``, one for each objective and seed; ``work`` trains one, in a process of ``ppl_vae.parallel``,
+``figures`` measures it, ``table`` puts them side by side and ``report`` shows them.
 """
 
 from .cells import Cell

@@ -10,6 +10,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..files import read_json
+
 if TYPE_CHECKING:
     from torch import nn
 
@@ -39,10 +41,8 @@ class Parts:
         if given[0] is None:
             raise ValueError("data has no training part; give a Data, (train, valid, test) or training data alone")
         train = as_split(given[0])
-        valid, test = (
-            None if one is None else as_split(one, part=part)
-            for one, part in zip(given[1:], ("valid", "test"), strict=True)
-        )
+        valid = None if given[1] is None else as_split(given[1], part="valid")
+        test = None if given[2] is None else as_split(given[2], part="test")
         for split in (valid, test):
             if split is not None and split.shape != train.shape:
                 raise ValueError(f"{split.where} has shape {tuple(split.shape)}, that of train {tuple(train.shape)}")
@@ -80,14 +80,9 @@ class Cell:
 
 
 def placed(cells: Sequence[Cell], folder: Path) -> list[Cell]:
-    """The cells, each with the folder below this one that was made with its record, else one of its name.
-
-    Raises:
-        ValueError: the folder of that name was made with another record.
-    """
-    records = {
-        file.parent: (read_json(file) or {}).get(cells[0].section) for file in sorted(folder.glob("*/config.json"))
-    }
+    """The cells, each with the folder below this one that was made with its record, else one of its name."""
+    section, files = cells[0].section, sorted(folder.glob("*/config.json"))
+    records = {file.parent: (read_json(file) or {}).get(section) for file in files}
     made, found = {identity(record): place for place, record in records.items() if record}, []
     for cell in cells:
         place = made.get(identity(cell.record or {}), folder / cell.name)
@@ -105,24 +100,14 @@ def identity(record: Mapping[str, Any]) -> str:
 
 
 def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
-    """The first entry in which two records differ, in words; None if they are the same.
-
-    Example:
-        >>> difference({"prior": {"dim": 2}, "lr": 0.1}, {"prior": {"dim": 3}, "lr": 0.1})
-        'prior.dim was 2 and is now 3'
-    """
+    """The first entry in which two records differ, as "prior.dim was 2 and is now 3"; None if they are the same."""
     old, new = (dict(_flat(json.loads(identity(record)))) for record in (before, now))
     name = next((name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)), None)
     return name and f"{name} was {shown(old.get(name))} and is now {shown(new.get(name))}"
 
 
 def shown(value: Any) -> str:
-    """A value in words.
-
-    Example:
-        >>> shown([200, 0.10]), shown(None)
-        ('200,0.1', 'none')
-    """
+    """A value in words: "none", "true", "200,0.1"."""
     if value is None or isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
@@ -131,29 +116,16 @@ def shown(value: Any) -> str:
 
 
 def folder_name(pieces: Sequence[str], text: str, taken: Container[str]) -> str:
-    """A folder's name made of pieces; if it is long or taken, with a digest of a text.
-
-    Example:
-        >>> folder_name(["k = 5", "seed-0"], "", ())
-        'k-5_seed-0'
-    """
+    """A folder's name made of pieces, as "k-5_seed-0"; if it is long or taken, with a digest of a text."""
     name = "_".join(re.sub(r"[^A-Za-z0-9.+-]+", "-", piece).strip("-.") for piece in pieces)
     digests = [hashlib.sha256(words.encode()).hexdigest()[:8] for words in (name, text)]
     name = name if len(name) <= 120 else f"{name[:100]}_{digests[0]}"
     return f"{name}_{digests[1]}" if name in taken else name
 
 
-def read_json(file: Path) -> dict[str, Any] | None:
-    """A JSON file; None if there is none or it does not read."""
-    try:
-        found = json.loads(file.read_text())
-    except (OSError, ValueError):
-        return None
-    return found if isinstance(found, dict) else None
-
-
 def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, item in value.items() if isinstance(value, dict) else ():
-        yield from _flat(item, f"{prefix}.{key}" if prefix else str(key))
     if not isinstance(value, dict):
         yield prefix, value
+        return
+    for key, item in value.items():
+        yield from _flat(item, f"{prefix}.{key}" if prefix else str(key))

@@ -60,15 +60,14 @@ def compare(
     resumed; a cell that fails does not stop the others. All cells of a seed see the same data in the same order, and
     are built from the same random state.
 
-    With the name or path of a data set in place of the mapping, ``compare("digits", out=..., estimator=["stl",
-    "iwae:num-particles=5"])``, the settings are words, as ``ppl-vae compare`` takes them: see
-    ``ppl_vae.cli.compare.compare``.
+    With the name or path of a data set in place of the mapping, the settings are words, as ``ppl-vae compare`` takes
+    them, ``compare("digits", estimator=["stl", "iwae:num-particles=5"])``: see ``ppl_vae.cli.compare.compare``.
 
     Args:
         cells: functions by name, each building a fresh objective with a fresh model: ``lambda seed: SVI(...)``, or of
             no argument. The random state is seeded before the call.
-        data: a ``Data``, a tuple (train, valid, test) of what ``fit`` takes, any but the first of them None, or
-            training data alone, which the figures are then of.
+        data: a ``Data``, training data as ``fit`` takes them, or (train, valid, test), the last two of which may be
+            None. The figures are of the test data, or without any of the validation or training data.
         seeds: of the initial weights and the training.
         epochs: passes over the training data.
         out: folder for table.csv, table.json, report.html and, in cells, the runs.
@@ -80,14 +79,13 @@ def compare(
         **fit_arguments: further arguments of ``fit``, the same for all cells, such as ``lr`` and ``batch_size``.
 
     Returns:
-        a ``Table``: ``.rows`` a dict for every cell, ``.means`` over the seeds of every objective, and ``.failed``.
-        Figures are in nats per example at beta = 1; a model that is neither a ``Codec`` nor a ``Pair`` has only its
-        loss.
+        a ``Table`` with figures in nats per example at beta = 1; a model that is neither a ``Codec`` nor a ``Pair`` has
+        only its loss.
 
     Raises:
         TypeError: a cell that is not a function.
-        ValueError: arguments or data that cannot be right, functions whose objectives share parameters, or a folder
-            in ``out`` that holds a cell of the same name and another configuration; before anything is trained.
+        ValueError: before anything is trained: arguments or data that cannot be right, functions whose objectives share
+            parameters, or a folder in ``out`` that holds a cell of the same name and another configuration.
 
     Example:
         >>> import tempfile, torch
@@ -100,8 +98,8 @@ def compare(
         >>> [row["setting"] for row in table.rows], table.failed
         (['hidden 4', 'hidden 8'], [])
     """
+    from ..parallel import check_backend
     from ..training.settings import Settings
-    from .engine import check_backend
 
     for name, value in {"jobs": jobs, "num_particles": num_particles, "limit": limit}.items():
         check_size(name, value)
@@ -131,15 +129,15 @@ def run(
     """Train and measure cells, and keep the table and the report up to date: what is common to Python and the shell."""
     from tqdm import tqdm
 
+    from ..parallel import outcomes
     from . import report
-    from .engine import outcomes
 
     if out.exists() and not out.is_dir():
         raise ValueError(f"out is {out}, which is a file; name a folder")
     cells, asked = placed(cells, out / "cells"), {"num_particles": num_particles, "limit": limit}
     (out / "cells").mkdir(parents=True, exist_ok=True)
     found = {cell.name: outcome for cell in cells if (outcome := work.finished(cell, asked)) is not None}
-    left, attempt = [cell for cell in cells if cell.name not in found], functools.partial(work.attempt, asked=asked)
+    left = {cell.name: cell for cell in cells if cell.name not in found}
     drawn, took = -math.inf, 0.0
 
     def table(last: bool = True) -> Table:
@@ -156,11 +154,13 @@ def run(
     bar = tqdm(total=len(cells), initial=len(found), unit="cell", disable=not (progress and left), dynamic_ncols=True)
     try:
         with bar:
-            for cell, outcome in outcomes(left, attempt, jobs, backend) if left else ():
+            attempt = functools.partial(work.attempt, asked=asked)
+            for name, outcome in outcomes(left, attempt, jobs, backend) if left else ():
                 if progress:
-                    bar.write(f"{cell.label}, seed {cell.axes['seed']}: {outcome.get('error') or _headline(outcome)}")
+                    said, cell = outcome.get("error") or _headline(outcome), left[name]
+                    bar.write(f"{cell.label}, seed {cell.axes['seed']}: {said}")
                 bar.update()
-                found[cell.name] = outcome
+                found[name] = outcome
                 table(last=False)
     finally:
         made = table()
@@ -240,4 +240,5 @@ def _make(build: Build, seed: int, data: Parts) -> tuple[nn.Module, Parts]:
 def _headline(outcome: Mapping[str, Any]) -> str:
     """The first figure of a cell."""
     name = shown([outcome])[0]
-    return f"test {heading(name)[0]} {words(outcome, name)[0]} {heading(name)[1]}".rstrip()
+    title, unit = heading(name)
+    return f"test {title} {words(outcome, name)[0]} {unit}".rstrip()

@@ -7,18 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import copy
-import ctypes
-import gc
 import math
-import threading
 from typing import Any
 
-import psutil
 import torch
 
 from .. import evaluation, randomness
 from ..data import Split
 from ..evaluation.gradients import snr
+from ..memory import PeakMemory
 from ..models.protocols import Codec, is_pair
 from ..objectives import SVI
 from ..objectives.objective import Objective
@@ -78,13 +75,9 @@ def warm_up(objective: Objective, train: Split, device: str) -> None:
 
 
 class Watch:
-    """``fit``'s callback: adds row["test"] at up to ten epochs, the last among them, and ends the memory's watch.
+    """``fit``'s callback: adds row["test"] at up to ten of the epochs, the last among them, on a split.
 
-    Args:
-        objective: what is trained.
-        split: the test examples.
-        epochs: of the whole run.
-        memory: stopped after the first epoch of the main stage, before anything is evaluated here.
+    Before it first evaluates, in the first epoch of the main stage, it ends the memory's watch.
     """
 
     def __init__(self, objective: Objective, split: Split, epochs: int, memory: PeakMemory) -> None:
@@ -105,56 +98,3 @@ class Watch:
         elbo = evaluation.elbo(model, x, y).elbo.mean().item()
         test = {"log_likelihood": likelihood, "elbo": elbo, "gap": likelihood - elbo}
         row["test"] = {**test, **signal_to_noise(self.objective, self.split, REPEATS)}
-
-
-class PeakMemory:
-    """The most memory that training took above what the process held before, in MiB, as a context manager.
-
-    On an accelerator that of CUDA's allocator, else the resident set, looked at every 10 ms.
-
-    Args:
-        device: where the training is.
-    """
-
-    def __init__(self, device: torch.device) -> None:
-        self.device, self.peak = device, math.nan
-        self._done = threading.Event()
-        self._thread = threading.Thread(target=self._look, daemon=True)
-
-    def __enter__(self) -> PeakMemory:
-        gc.collect()
-        if self.device.type == "cuda":
-            torch.cuda.empty_cache()
-            torch.cuda.reset_peak_memory_stats(self.device)
-            self.before = torch.cuda.memory_allocated(self.device)
-            return self
-        _give_back()
-        self.process = psutil.Process()
-        self.before = self.most = self.process.memory_info().rss
-        self._thread.start()
-        return self
-
-    def stop(self) -> None:
-        """End the watch and say what it saw; what comes after does not count."""
-        if self._done.is_set():
-            return
-        self._done.set()
-        if self.device.type == "cuda":
-            self.most = torch.cuda.max_memory_allocated(self.device)
-        else:
-            self._thread.join()
-            self.most = max(self.most, self.process.memory_info().rss)
-        self.peak = (self.most - self.before) / 2**20
-
-    def __exit__(self, *_: object) -> None:
-        self._done.set()  # where nothing was trained, nothing is said
-
-    def _look(self) -> None:
-        while not self._done.wait(0.01):
-            self.most = max(self.most, self.process.memory_info().rss)
-
-
-def _give_back() -> None:
-    """Let the C library return what it holds free, or the second training of a process seems to take nothing."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)

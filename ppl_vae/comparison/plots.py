@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from ..reporting.drawing import INK, MUTED, PALETTE, WIDTH, dress, one_axes
+from ..reporting.drawing import INK, MUTED, PALETTE, one_axes
 from .table import mean_and_error
 
 DASHES = ((), (5, 2), (1.5, 1.5), (7, 2, 1.5, 2))
@@ -38,13 +38,9 @@ class Line:
 
 
 def lines(rows: Sequence[Mapping[str, Any]], figure: str, against: str, order: Sequence[str]) -> list[Line]:
-    """The course of a figure in every setting that has it, at the epochs where it is defined for every seed.
+    """The course of a figure against "seconds" or "step" in every setting, at the epochs where every seed has it.
 
-    Args:
-        rows: a table's rows, with their "history".
-        figure: a key of "test" in the history.
-        against: "seconds" or "step".
-        order: the settings, which also fixes their colours.
+    The order of the settings fixes their colours.
     """
     found = []
     for index, label in enumerate(order):
@@ -53,24 +49,17 @@ def lines(rows: Sequence[Mapping[str, Any]], figure: str, against: str, order: S
             for point in row.get("history") or () if row["setting"] == label else ():
                 if "test" in point:
                     epochs.setdefault(point["epoch"], []).append((point[against], (point["test"] or {}).get(figure)))
+        points = [zip(*epochs[epoch], strict=True) for epoch in sorted(epochs)]
         # Where a seed has no figure, the mean of the others would look like that of all.
-        whole = [epochs[epoch] for epoch in sorted(epochs) if all(value is not None for _, value in epochs[epoch])]
-        if whole:
-            points = [zip(*pairs, strict=True) for pairs in whole]
-            means = [(float(np.mean(x)), *mean_and_error(y)) for x, y in points]
+        means = [(float(np.mean(x)), *mean_and_error(y)) for x, y in points if None not in y]
+        if means:
             x, y, error = zip(*means, strict=True)
             found.append(Line(label, [*x], [*y], [e or 0.0 for e in error], index))
     return found
 
 
 def course(drawn: Sequence[Line], name: str, against: str) -> Figure:
-    """A figure's lines with their bands; the legend is the page's.
-
-    Example:
-        >>> figure = course([Line("iwae", [1.0, 2.0], [-99.0, -95.0], [0.1, 0.1], 0)], "ELBO", "step")
-        >>> len(figure.axes[0].lines)
-        1
-    """
+    """A figure's lines with their bands; the legend is the page's."""
     figure, axes = one_axes(2.9)
     for line in drawn:
         x, y, error = (np.array(values) for values in (line.x, line.y, line.error))
@@ -95,25 +84,17 @@ def _room(drawn: Sequence[Line]) -> tuple[float, float]:
     return low - margin, high + margin
 
 
-def bars(labels: Sequence[str], values: Sequence[float], errors: Sequence[float | None], name: str) -> Figure:
-    """Horizontal bars, one a setting, with their standard errors; the labels stand above the bars.
-
-    Example:
-        >>> len(bars(["iwae", "stl"], [1.0, 2.0], [0.1, None], "ms a step").axes[0].patches)
-        2
-    """
-    figure = Figure((WIDTH, 0.5 + 0.42 * len(labels)), layout="constrained")
-    axes = figure.subplots()
-    dress(axes)
+def bars(drawn: Sequence[tuple[str, float, float | None]], name: str) -> Figure:
+    """A horizontal bar for the (label, value, standard error) of every setting; the label stands above its bar."""
+    figure, axes = one_axes(0.5 + 0.42 * len(drawn))
     axes.grid(visible=False, axis="y")
     axes.spines["bottom"].set_visible(False)
-    places = [-float(i) for i in range(len(labels))]
-    colours = [PALETTE[i % len(PALETTE)] for i in range(len(labels))]
-    axes.barh(places, values, height=0.34, color=colours)
-    for place, label, value, error in zip(places, labels, values, errors, strict=True):
-        axes.text(0, place + 0.24, label, va="bottom", ha="left", size=8.5, color=INK)
+    for i, (label, value, error) in enumerate(drawn):
+        axes.barh(-i, value, height=0.34, color=PALETTE[i % len(PALETTE)])
+        axes.text(0, 0.24 - i, label, va="bottom", ha="left", size=8.5, color=INK)
         said = f"{value:.3g}" + (f" ± {error:.2g}" if error is not None else "")
-        axes.text(max(value, 0), place, f" {said}", va="center", ha="left", size=8.5, color=MUTED)
-    axes.set(yticks=[], xticks=[], xlim=(0, 1.3 * max([*values, 1e-9])), ylim=(places[-1] - 0.35, 0.7))
+        axes.text(max(value, 0), -i, f" {said}", va="center", ha="left", size=8.5, color=MUTED)
+    longest = max(1e-9, *(value for _, value, _ in drawn))
+    axes.set(yticks=[], xticks=[], xlim=(0, 1.3 * longest), ylim=(0.65 - len(drawn), 0.7))
     axes.set_title(name, loc="left", color=INK, size=10.5)
     return figure

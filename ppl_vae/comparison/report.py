@@ -6,10 +6,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from matplotlib.figure import Figure
+
 from .. import evaluation
-from ..reporting.embed import embed
-from ..reporting.page import page
-from ..training.checkpoint import write_atomically
+from ..files import write_atomically
+from ..reporting.page import Section, page
 from . import plots
 from .cells import Parts
 from .figures import LAST_REPEATS, PARTICLES, WATCHED
@@ -20,26 +21,22 @@ COSTS = ("seconds_per_step", "memory_mib")
 
 
 def write(table: Table, data: Parts, total: int, command: str | None) -> Path:
-    """Write ``report.html`` beside the table; the file appears whole or not at all.
+    """Write ``report.html`` beside the table, of which ``total`` cells are to come in all, whole or not at all.
 
-    Args:
-        table: what is there so far.
-        data: what was trained on.
-        total: cells that there will be.
-        command: what to type in a shell to do it again; None if it was not made in one.
+    ``command`` is what to type in a shell to do it again; None if it was not made in one.
     """
     path, means = table.path / "report.html", table.means
     html = page(
         "ppl_vae.comparison",
         title=f"Comparison on {data.name}" if data.name else "Comparison",
         run=table.path.resolve().name,
-        facts=list(_facts(table, data, total)),
+        facts=[*_facts(table, data, total)],
         lead=_lead(means),
         columns=[heading(name) for name in shown(means)],
-        settings=list(_settings(means)),
+        settings=[*_settings(means)],
         note=_note(table, data),
         failed=_failed(table),
-        sections=list(_sections(table, means)),
+        sections=[*_sections(table, means)],
         command=command,
         dashes=plots.DASHES,
     )
@@ -115,30 +112,28 @@ def _settings(means: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
         yield {"label": mean["setting"], "figures": figures, "best": best}
 
 
-def _sections(table: Table, means: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+def _sections(table: Table, means: Sequence[Mapping[str, Any]]) -> Iterator[Section]:
     order = [mean["setting"] for mean in means]
-    figures = [
-        embed(plots.course(drawn, _title(figure), against), f"{_title(figure)}, against {against}")
+    courses = [
+        (plots.course(drawn, _title(figure), against), f"{_title(figure)}, against {against}")
         for figure in COURSES
         for against in ("seconds", "step")
         if (drawn := plots.lines(table.rows, figure, against, order))
     ]
-    if figures:
+    if courses:
         text = (
             f"On at most {WATCHED} test examples, with {PARTICLES} importance samples each: every figure against "
             "seconds of training and against optimizer steps. A band is one standard error over seeds to each side."
         )
-        yield {"id": "courses", "title": "Along the way", "text": text, "figures": figures}
-    drawn = []
+        yield Section("courses", "Along the way", text, courses, legend=True)
+    costs: list[tuple[Figure, str]] = []
     for cost in COSTS:
-        known = [mean for mean in means if mean.get(cost) is not None]
+        known: list[Any] = [(mean["setting"], *scaled(mean, cost)) for mean in means if mean.get(cost) is not None]
         if known:
-            values, errors = zip(*(scaled(mean, cost) for mean in known), strict=True)
-            bars = plots.bars([mean["setting"] for mean in known], values, errors, _title(cost))
-            drawn.append(embed(bars, f"Bars of {_title(cost)}"))
-    if drawn:
+            costs.append((plots.bars(known, _title(cost)), f"Bars of {_title(cost)}"))
+    if costs:
         text = "Time of training only, without evaluation; memory above what the process held before."
-        yield {"id": "cost", "title": "What it took", "text": text, "figures": drawn}
+        yield Section("cost", "What it took", text, costs)
 
 
 def _title(figure: str) -> str:

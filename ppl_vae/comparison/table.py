@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -17,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ..files import defined, write_atomically, write_json
 from .cells import Cell
 
 NAMES = (
@@ -28,7 +28,6 @@ NAMES = (
 
 COUNT = "_seeds"
 """Text after a figure's name that counts the seeds that have it, where some lack it."""
-
 
 SHOWN = {
     **{"log_likelihood": 2, "elbo": 2, "gap": 2, "kl": 2, "reconstruction_error": 3, "loss": 3},
@@ -86,7 +85,6 @@ class Table:
     def write(self) -> None:
         """Write table.csv and table.json, each whole or not at all."""
         from ..evaluation.figures import FIGURES
-        from ..training.checkpoint import write_atomically
 
         write_atomically(self.path / "table.csv", self.csv().encode())
         told = {name: FIGURES[name].told() for name in NAMES}
@@ -100,7 +98,8 @@ class Table:
         writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         for row in self.rows:
-            writer.writerow({name: _cell(value) for name, value in defined(row).items()})
+            plain = {k: ",".join(map(str, v)) if isinstance(v, list) else v for k, v in defined(row).items()}
+            writer.writerow(plain)
         return file.getvalue()
 
     def __str__(self) -> str:
@@ -125,14 +124,7 @@ def row_of(cell: Cell, outcome: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def mean_and_error(values: Sequence[float | None]) -> tuple[float | None, float | None]:
-    """Mean and standard error of those values that are defined; None where there are too few for it.
-
-    Example:
-        >>> mean_and_error([1.0, 3.0, None])
-        (2.0, 1.0)
-        >>> mean_and_error([1.0])
-        (1.0, None)
-    """
+    """Mean and standard error of those values that are defined; None where there are too few for it."""
     known = [float(value) for value in values if value is not None and not math.isnan(value)]
     if len(known) < 2:
         return (known or [None])[0], None
@@ -160,32 +152,7 @@ def scaled(mean: Mapping[str, Any], name: str) -> tuple[float | None, float | No
 
 
 def words(mean: Mapping[str, Any], name: str) -> tuple[str, str, str]:
-    """The same in words, and the number of seeds where some of them lack the figure.
-
-    Example:
-        >>> words({"seeds": 3, "elbo": -90.0, "elbo_seeds": 2, "elbo_stderr": 0.5}, "elbo")
-        ('-90.00', '0.50', ' (2 of 3 seeds)')
-    """
+    """The same in words, as ("-90.00", "0.50", " (2 of 3 seeds)"); the last where some seeds lack the figure."""
     value, error = ("" if number is None else f"{number:,.{SHOWN[name]}f}" for number in scaled(mean, name))
     some = f" ({mean[name + COUNT]} of {mean['seeds']} seeds)" if name + COUNT in mean and value else ""
     return value or "-", error, some
-
-
-def defined(value: Any) -> Any:
-    """The same with None for every number that is not finite, as JSON wants it."""
-    if isinstance(value, Mapping):
-        return {key: defined(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [defined(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def write_json(file: Path, content: Mapping[str, Any]) -> None:
-    """Write a JSON file, whole or not at all."""
-    from ..training.checkpoint import write_atomically
-
-    write_atomically(file, (json.dumps(defined(content), indent=1) + "\n").encode())
-
-
-def _cell(value: Any) -> Any:
-    return ",".join(map(str, value)) if isinstance(value, list) else value

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import math
-import traceback
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
-from .. import failing
-from .cells import Cell, identity, read_json
-from .table import defined, write_json
+from ..failing import sentence
+from ..files import defined, read_json, write_json
+from .cells import Cell, identity
 
 Asked = Mapping[str, int]
 """Arguments of the measurement: "num_particles" of the log-likelihood, and "limit", the number of test examples."""
@@ -33,6 +31,7 @@ def finished(cell: Cell, asked: Asked) -> dict[str, Any] | None:
 
 def train(cell: Cell, threads: int, asked: Asked) -> dict[str, Any]:
     """Train and measure a cell, or go on where that was stopped."""
+    from ..memory import PeakMemory
     from ..objectives.objective import as_objective
     from ..training import fit
     from ..training.processes import Processes
@@ -42,7 +41,7 @@ def train(cell: Cell, threads: int, asked: Asked) -> dict[str, Any]:
     objective, device = as_objective(made), cell.fit.get("device", "auto")
     split = data.measured.resolve(objective.support)
     figures.warm_up(objective, data.train, device)
-    with figures.PeakMemory(Processes(device).device) as memory:
+    with PeakMemory(Processes(device).device) as memory:
         history = fit(
             made,
             data.train,
@@ -72,19 +71,8 @@ def train(cell: Cell, threads: int, asked: Asked) -> dict[str, Any]:
     # So called, to be told from the error over seeds.
     outcome["log_likelihood_mc_error"] = outcome.pop("log_likelihood_stderr", None)
     infinite = {name: str(v) for name, v in found.items() if isinstance(v, float) and math.isinf(v)}
-    evaluated = (read_json(cell.folder / "evaluation.json") or {}) | {split.part: defined(found) | infinite}
+    evaluated = (read_json(cell.folder / "evaluation.json") or {}) | {split.part: found | infinite}
     result = {"asked": asked, "settings": cell.record, "outcome": defined(outcome)}
     for name, content in {"evaluation.json": evaluated, "result.json": result}.items():
         write_json(cell.folder / name, content)
     return result["outcome"]
-
-
-def sentence(error: Exception) -> str:
-    """One sentence for an error that tells the user something; for any other its type and where it happened."""
-    if failing.is_ours(error):
-        return " ".join(str(error).split())
-    if isinstance(error, OSError):
-        return failing.sentence(error)
-    frame = traceback.extract_tb(error.__traceback__)[-1]
-    said = " ".join(str(error).split())[:300]
-    return f"{type(error).__name__}: {said} (at {Path(frame.filename).name}:{frame.lineno} in {frame.name})"

@@ -4,9 +4,9 @@
 other name is the path of a .npy, .npz or .csv file or of a folder of images.
 """
 
+from ..kinds import find_kinds
 from .batches import Batches
 from .given import as_split
-from .kinds import find_kinds
 from .labels import Labels
 from .named import NAMES
 from .sources import Data, load

@@ -8,7 +8,7 @@ of ``world`` gets rows ``rank, rank + world, ...`` of the batch that a single pr
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -35,14 +35,12 @@ class Batches:
         seed: seed of order and noise, at least 0.
         device: device of the batches.
         shuffle: whether the order is new in each epoch; otherwise rows come in order.
-        rank: this process, 0 .. world - 1. If the last batch has fewer rows than there are processes, some processes
-            get an empty batch.
+        rank: this process, 0 .. world - 1; its last batch is empty if it has fewer rows than there are processes.
         world: number of processes.
         workers: number of reading processes for a streamed split.
 
     Raises:
-        ValueError: a batch size larger than the split, sizes that are not whole positive numbers, a split whose
-            ``binarize`` is still "auto".
+        ValueError: a batch size larger than the split, other invalid sizes, a split whose ``binarize`` is still "auto".
 
     Example:
         >>> batches = Batches(torch.arange(10.0).view(5, 2), batch_size=2, shuffle=False)
@@ -66,14 +64,13 @@ class Batches:
         part = {"train": "training", "valid": "validation", "test": "test"}[self.split.part]
         if len(self.split) == 0:
             raise ValueError(f"{self.split.where} is empty")
-        if check_size("batch_size", batch_size) > len(self.split):
+        if check_size("batch_size", batch_size) > (rows := len(self.split)):
             raise ValueError(
-                f"batch_size {batch_size} is larger than the {len(self.split)} {part} examples; "
-                f"choose at most {len(self.split)}"
+                f"batch_size {batch_size} is larger than the {rows} {part} examples; choose at most {rows}"
             )
         self.batch_size, self.seed, self.shuffle = batch_size, check_size("seed", seed, 0), shuffle
-        self.world = check_size("world", world)
-        self.rank, self.workers = check_size("rank", rank, 0), check_size("workers", workers, 0)
+        self.rank, self.world = check_size("rank", rank, 0), check_size("world", world)
+        self.workers = check_size("workers", workers, 0)
         if rank >= world:
             raise ValueError(f"rank must be below world = {world}, not {rank}")
         self.device = torch.device(device)
@@ -86,21 +83,17 @@ class Batches:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[tuple[Tensor, ...]]:
         """The batches of one epoch, (x,) or (x, y) on the device, from batch index ``start`` on."""
-        check_size("epoch", epoch, 0)
-        check_size("start", start, 0)
-        return self._iterate(epoch, start)
+        return self._iterate(check_size("epoch", epoch, 0), check_size("start", start, 0))
 
     def _iterate(self, epoch: int, start: int) -> Iterator[tuple[Tensor, ...]]:
-        noise, shape = self.split.noise, self.split.shape
-        generator = torch.Generator(self.device)
-        for batch, parts in zip(range(start, len(self)), self._read(epoch, start), strict=True):
+        noise, generator = self.split.noise, torch.Generator(self.device)
+        for batch, (x, *y) in zip(range(start, len(self)), self._read(epoch, start), strict=True):
             if noise is not None:
-                rows = min(self.batch_size, len(self.split) - batch * self.batch_size)
+                shape = min(self.batch_size, len(self.split) - batch * self.batch_size), *self.split.shape
                 generator.manual_seed(seed_of(_NOISE, self.seed, epoch, batch))
-                u = torch.rand(rows, *shape, generator=generator, device=self.device, dtype=parts[0].dtype)
-                u = u[self.rank :: self.world].contiguous()
-                parts = (noise.apply(parts[0], u), *parts[1:])
-            yield parts
+                u = torch.rand(shape, generator=generator, device=self.device, dtype=x.dtype)
+                x = noise.apply(x, u[self.rank :: self.world].contiguous())
+            yield (x, *y)
 
     def _read(self, epoch: int, start: int) -> Iterator[tuple[Tensor, ...]]:
         """Batches before fresh noise."""
@@ -114,30 +107,14 @@ class Batches:
         if self._held is not None:
             yield from (tuple(part.index_select(0, index) for part in self._held) for index in cuts)
             return
-        reader = _Reader(self.split, (_ITEMS, self.seed, epoch))
-        pinned = self.device.type == "cuda"
-        read: Any = map(reader.__getitem__, cuts)
+        fetch, pinned = partial(self.split.fetch, key=(_ITEMS, self.seed, epoch)), self.device.type == "cuda"
+        read: Any = map(fetch, cuts)
         if self.workers:
-            read = torch.utils.data.DataLoader(
-                reader,
-                sampler=[*cuts],
-                batch_size=None,
-                num_workers=self.workers,
-                pin_memory=pinned,
-                generator=torch.Generator().manual_seed(0),
-            )
+            index: Any = [*cuts]  # one by one, each fetched by a reading process
+            options: dict[str, Any] = {"batch_size": None, "collate_fn": fetch, "pin_memory": pinned}
+            generator = torch.Generator().manual_seed(0)
+            read = torch.utils.data.DataLoader(index, num_workers=self.workers, generator=generator, **options)
         yield from (tuple(part.to(self.device, non_blocking=pinned) for part in parts) for parts in read)
-
-
-@dataclass
-class _Reader(torch.utils.data.Dataset[tuple[Tensor, ...]]):
-    """The data set of a reading process: ``reader[rows]`` is a batch before fresh noise."""
-
-    split: Split
-    key: tuple[int, ...]
-
-    def __getitem__(self, rows: np.ndarray) -> tuple[Tensor, ...]:
-        return self.split.fetch(rows, self.key)
 
 
 def _fits(held: list[Tensor], device: torch.device) -> bool:

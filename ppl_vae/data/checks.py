@@ -10,7 +10,7 @@ from torch import Tensor
 from torch.distributions import constraints
 
 from .. import supports
-from .kinds import Table
+from ..kinds import Table
 
 
 def is_binary(x: Tensor) -> bool:
@@ -58,22 +58,12 @@ def check_drawn(levels: int | None, where: str, support: Any) -> None:
 
 
 def check_values(
-    x: Tensor,
-    rows: np.ndarray,
-    where: str,
-    support: Any = None,
-    missing: bool = False,
-    ours: bool = False,
+    x: Tensor, rows: np.ndarray, where: str, support: Any = None, missing: bool = False, ours: bool = False
 ) -> None:
-    """ValueError unless x is finite and inside the support.
+    """ValueError unless x (B, ...) is finite and inside the support, if there is one.
 
-    Args:
-        x: (B, ...) values.
-        rows: (B,) row numbers for errors.
-        where: words that name the split.
-        support: the likelihood's support, or None for any real number.
-        missing: whether NaN is allowed.
-        ours: whether the data came from ``load``, which decides the advice.
+    ``rows`` (B,) are the row numbers for errors; ``missing`` allows NaN; ``ours``, whether the data came from ``load``,
+    decides the advice.
     """
     if x.numel() == 0:
         return
@@ -81,21 +71,18 @@ def check_values(
     if not (low.isfinite() and high.isfinite()):
         bad = x.isinf() if missing else ~x.isfinite()
         if bad.any():
-            first = bad.nonzero()[0].tolist()
-            spot = f"column {first[1]}" if x.dim() == 2 else f"element {tuple(first[1:])}"
+            row, *at = bad.nonzero()[0].tolist()
+            spot = f"row {rows[row]}, {f'column {at[0]}' if x.dim() == 2 else f'element {tuple(at)}'}"
             raise ValueError(
-                f"{where} holds {int(bad.sum())} values that are NaN or infinite, the first in row "
-                f"{rows[first[0]]}, {spot}; remove them, or use a model of missing entries"
+                f"{where} holds {int(bad.sum())} values that are NaN or infinite, the first in {spot}; remove them, "
+                "or use a model of missing entries"
             )
     base = supports.entry(support)
-    if base is None or base is constraints.real or (base is constraints.boolean and is_binary(x)):
-        return
-    if isinstance(base, Table):
-        wrong = base.complaint(x)
-        if wrong is not None:
-            raise ValueError(f"{where} has, in row {rows[wrong[0]]}, {wrong[1]}")
-        return
-    if base is constraints.unit_interval and low >= 0 and high <= 1:
+    if isinstance(base, Table) and (wrong := base.complaint(x)) is not None:
+        raise ValueError(f"{where} has, in row {rows[wrong[0]]}, {wrong[1]}")
+    binary = base is constraints.boolean and is_binary(x)
+    unit = base is constraints.unit_interval and low >= 0 and high <= 1
+    if base is None or base is constraints.real or isinstance(base, Table) or binary or unit:
         return
     bad = ~base.check(x)
     if missing:
@@ -103,12 +90,10 @@ def check_values(
     if bad.any():
         values = x[bad].flatten()
         values = values[~values.isnan()]
-        worst = values[values.abs().argmax()].item()
+        worst, advice = values[values.abs().argmax()].item(), _advice(base, *torch.aminmax(values), ours)
         row = rows[int(bad.reshape(len(x), -1).any(1).nonzero()[0])]
-        raise ValueError(
-            f"{where} holds {worst:.6g}, outside the likelihood's support {_words(base)} (first in row {row}); "
-            + _advice(base, values.min().item(), values.max().item(), ours)
-        )
+        outside = f"outside the likelihood's support {_words(base)} (first in row {row})"
+        raise ValueError(f"{where} holds {worst:.6g}, {outside}; {advice}")
 
 
 def _words(support: Any) -> str:
@@ -122,7 +107,8 @@ def _words(support: Any) -> str:
     return names.get(support) or str(support)
 
 
-def _advice(base: Any, low: float, high: float, ours: bool) -> str:
+def _advice(base: Any, low: Tensor, high: Tensor, ours: bool) -> str:
+    """What to do about values from low to high outside the support."""
     if base is constraints.boolean and low >= 0 and high <= 1:
         how = "load it with binarize='dynamic'" if ours else "use data.as_split(x, binarize='dynamic')"
         return f"{how}, or choose a likelihood on [0, 1] or on the real line"

@@ -20,7 +20,7 @@ import numpy as np
 from torch import Tensor
 
 from ..checks import nearest
-from .kinds import find_kinds
+from ..kinds import find_kinds
 from .labels import to_labels
 from .rows import Array, Pictures
 from .tables import is_number, read_csv
@@ -31,30 +31,21 @@ _IMAGES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".ti
 
 @dataclass
 class Source:
-    """The source that ``load`` splits: readers and labels of the training part and of any other parts.
-
-    ``divisor`` scales integers to [0, 1] on ``levels`` grey levels (None: no such levels). A set of up to
-    ``held_bytes`` as float32 is held in memory. ``columns`` are the names of a table's columns and ``kinds`` their
-    kinds, if given.
-    """
+    """The source that ``load`` splits: readers and labels of the training part and of any other parts."""
 
     train: tuple[Any, Tensor | None]
     valid: tuple[Any, Tensor | None] | None = None
     test: tuple[Any, Tensor | None] | None = None
-    divisor: float = 1.0
-    levels: int | None = None
+    divisor: float = 1.0  # brings integers to [0, 1]
+    levels: int | None = None  # grey levels of these
     classes: tuple[str, ...] | None = None
-    held_bytes: float = 2.0**29
-    columns: tuple[str, ...] | None = None
-    kinds: dict[str, Any] | None = None
+    held_bytes: float = 2.0**29  # size as float32 up to which the set is held in memory
+    columns: tuple[str, ...] | None = None  # names of a table's columns
+    kinds: dict[str, Any] | None = None  # of all columns by name, if asked for
 
 
 def open_file(path: Path, labels: str | None, kinds: Any = None) -> Source:
-    """Source of a file; ``kinds`` are for tables.
-
-    Raises:
-        ValueError: an unknown format, or contents that are not rows of numbers.
-    """
+    """Source of a file; ``kinds`` are for tables."""
     if path.suffix not in FORMATS:
         raise ValueError(f"{path} has no known format: {nearest(path.suffix, FORMATS)}, or give a folder of images")
     if path.suffix == ".csv":
@@ -110,27 +101,22 @@ def _npz(path: Path, labels: str | None) -> Source:
 
 def _csv(path: Path, labels: str | None, kinds: Any = None) -> Source:
     table = read_csv(path, labels, kinds)
-    classes, y = None, None
-    if table.marks is not None:
-        if all(is_number(mark) for mark in table.marks if mark):
-            kind = int if all(is_number(mark, int) for mark in table.marks) else float
-            y = np.array([kind(mark) if mark else np.nan for mark in table.marks])
-        else:
-            if "" in table.marks:
-                raise ValueError(f"{path} has no label in row {table.marks.index('')} (counting from 0)")
-            classes = tuple(sorted(set(table.marks)))
-            y = np.array([classes.index(mark) for mark in table.marks])
+    classes, y, marks = None, None, table.marks
+    if marks is not None and all(is_number(mark) for mark in marks if mark):
+        kind = int if all(is_number(mark, int) for mark in marks) else float
+        y = np.array([kind(mark) if mark else np.nan for mark in marks])
+    elif marks is not None:
+        if "" in marks:
+            raise ValueError(f"{path} has no label in row {marks.index('')} (counting from 0)")
+        names, y = np.unique(marks, return_inverse=True)
+        classes = tuple(names.tolist())
     source = from_array(table.x, y, str(path))
     source.classes, source.columns, source.kinds = classes, tuple(table.names), table.kinds
     return source
 
 
 def open_folder(path: Path, size: int | tuple[int, int] | None) -> Source:
-    """Source of a folder of images.
-
-    Raises:
-        ValueError: no images, images of several sizes without ``size``, images both in subfolders and outside.
-    """
+    """Source of a folder of images, which have one size or are brought to ``size``."""
     found = sorted(p for p in path.rglob("*") if p.suffix.lower() in _IMAGES and p.is_file())
     if not found:
         raise ValueError(f"{path} is empty: no images in the folder or its subfolders ({', '.join(sorted(_IMAGES))})")
@@ -160,15 +146,13 @@ def _readable(folder: Path, paths: list[Path], size: Any) -> dict[Path, tuple[tu
         warnings.warn(
             f"{len(bad)} of the {len(paths)} images in {folder} cannot be read and are skipped: {some}", stacklevel=5
         )
-    first, (wanted, _) = next(iter(sound.items()))
+    first, ((height, width), _) = next(iter(sound.items()))
     for path, (shape, mode) in sound.items():
         if mode.startswith(("I", "F")):
             raise ValueError(f"{path} has {mode} pixels: wanted 8-bit images")
-        if size is None and shape != wanted:
-            raise ValueError(
-                f"{path} is {shape[0]} x {shape[1]} pixels and {first.name} {wanted[0]} x {wanted[1]}; "
-                "use size= to resize all"
-            )
+        if size is None and shape != (height, width):
+            here = f"{path} is {shape[0]} x {shape[1]} pixels and {first.name} {height} x {width}"
+            raise ValueError(f"{here}; use size= to resize all")
     return sound
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -32,7 +33,7 @@ class Items:
         if self.label is not None:
             names = getattr(dataset, "classes", None)  # as in torchvision
             found = Labels.of(self.label[None], names)
-            self.labels = found if names else Labels(None, found.shape, found.dtype)
+            self.labels = found if names else replace(found, classes=None)
 
     def __len__(self) -> int:
         return len(self.dataset)
@@ -53,11 +54,11 @@ class Items:
         for row, (x, _) in zip(index, pairs, strict=True):
             if tuple(x.shape) != self.shape:
                 raise ValueError(f"item {row} of the data set has shape {tuple(x.shape)} and the first {self.shape}")
-        x = torch.stack([x for x, _ in pairs]) if pairs else torch.zeros(0, *self.shape, dtype=self.dtype)
-        if self.label is None:
-            return x, None
-        y: list[Any] = [y for _, y in pairs]
-        return x, torch.stack(y) if y else self.label.new_zeros(0, *self.label.shape)
+        if not pairs:
+            none = None if self.label is None else self.label.new_zeros(0, *self.label.shape)
+            return torch.zeros(0, *self.shape, dtype=self.dtype), none
+        x, y = zip(*pairs, strict=True)
+        return torch.stack(x), None if self.label is None else torch.stack(y)
 
 
 def as_split(
@@ -65,10 +66,9 @@ def as_split(
 ) -> Split:
     """A ``Split`` from any data that can be trained on.
 
-    Values do not change. Torch tensors keep their floating dtype; numpy arrays and integers become float32. uint8
-    pictures with values above 1 are refused, since they must be scaled to [0, 1] first. Labels y become int64 if their
-    dtype is integer or bool, and float32 if it is a float. Items of a torch Dataset are fetched each time they are
-    used, since it may augment them.
+    Values do not change. Torch tensors keep their floating dtype; numpy arrays and integers become float32. Labels y
+    become int64 if their dtype is integer or bool, and float32 if it is a float. Items of a torch Dataset are fetched
+    each time they are used, since it may augment them.
 
     Args:
         train: a Split, a tensor or array x of shape (N, ...), a tuple (x,) or (x, y), or a torch Dataset with a length
@@ -80,7 +80,8 @@ def as_split(
 
     Raises:
         TypeError: anything else.
-        ValueError: empty data, x and y of different lengths, a ``Data`` rather than one of its splits.
+        ValueError: empty data, x and y of different lengths, uint8 pictures that are not scaled to [0, 1], a ``Data``
+            rather than one of its splits.
 
     Example:
         >>> as_split((torch.rand(5, 3), [0, 1, 0, 1, 1]))

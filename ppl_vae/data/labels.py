@@ -64,12 +64,7 @@ class ReadLabels:
 
 
 def to_labels(value: Any) -> Tensor:
-    """Labels as a tensor; the dtype decides, not the values: floats become float32, integers and bools int64.
-
-    Example:
-        >>> to_labels([1.0, 3.0]).dtype, to_labels([1, 3]).dtype
-        (torch.float32, torch.int64)
-    """
+    """Labels as a tensor; the dtype decides, not the values: floats become float32, integers and bools int64."""
     if isinstance(value, Tensor) and value.is_floating_point():
         return value.detach().cpu().float()
     array = as_numbers(value, "labels y")

@@ -34,11 +34,7 @@ SIZES = {"celeba": 64, "omniglot": 28}  # the usual sizes; the files are 218 x 1
 
 
 def open_named(name: str, root: Path, download: bool, size: int | tuple[int, int] | None) -> Source:
-    """Source of a named set.
-
-    Raises:
-        ValueError: files that are missing or damaged.
-    """
+    """Source of a named set."""
     if name == "digits":
         from sklearn.datasets import load_digits
 

@@ -19,7 +19,6 @@ import torch
 from torch import Tensor
 
 from ..randomness import seed_of
-from ..randomness import unchanged as own_randomness  # noqa: F401  # until evaluation and reporting use the new name
 
 PARTS = ("train", "valid", "test")
 
@@ -35,13 +34,7 @@ def hashed(key: tuple[int, ...], counters: np.ndarray) -> np.ndarray:
 
 
 def uniform(key: tuple[int, ...], rows: np.ndarray, size: int) -> Tensor:
-    """Uniform numbers in [0, 1), shape (len(rows), size), a function of only the key and the row number.
-
-    Example:
-        >>> u = uniform((0, 1), np.array([3, 7]), 4)
-        >>> bool((u[1] == uniform((0, 1), np.array([7]), 4)[0]).all())
-        True
-    """
+    """Uniform numbers in [0, 1), shape (len(rows), size), a function of only the key and the row number."""
     counters = rows.astype(np.uint64)[:, None] * np.uint64(size) + np.arange(size, dtype=np.uint64)
     return torch.from_numpy((hashed(key, counters) >> np.uint64(40)).astype(np.float32)) * 2.0**-24
 

@@ -27,9 +27,7 @@ class Reader(Protocol):
     """Reader of the rows of one source: ``len`` rows of shape ``shape`` and type ``dtype``."""
 
     dtype: torch.dtype
-
-    @property
-    def shape(self) -> tuple[int, ...]: ...  # noqa: D102
+    shape: tuple[int, ...]
 
     def __len__(self) -> int: ...
 
@@ -39,13 +37,10 @@ class Reader(Protocol):
 
 
 class Array:
-    """Reader of a numpy array, memory-mapped or not: (N, ...) numbers to float32, pictures channels first.
+    """Reader of a numpy array (N, ...) of numbers; uint8 (N, H, W) or (N, H, W, C) are pictures, channels first.
 
-    Args:
-        array: (N, ...) integers, booleans or floats. uint8 of shape (N, H, W) is read as (N, 1, H, W) and of shape
-            (N, H, W, C) as (N, C, H, W).
-        path: the .npy file of a memory map: a worker process maps it again instead of receiving a copy, and after
-            ``stream`` rows are read from the file.
+    ``path`` is the .npy file of a memory map: a worker process maps it again instead of receiving a copy, and after
+    ``stream`` rows are read from the file.
     """
 
     dtype = torch.float32
@@ -99,27 +94,21 @@ class Array:
 
 @dataclass
 class Pictures:
-    """Reader of N pictures that are decoded when read.
+    """Reader of pictures that are decoded when read: ``open_picture`` gives the PIL image of a row.
 
-    Args:
-        open_picture: function of a row number that returns a PIL image.
-        count: N.
-        mode: PIL mode, "L" (one channel) or "RGB".
-        size: (H, W) of the pictures, or to resize to: a square is cropped from the centre, other shapes are stretched.
-        resize: whether pictures are resized to ``size``; otherwise another size is an error.
+    With ``resize`` pictures are resized to ``size``: a square is cropped from the centre, other shapes are stretched.
+    Without it another size is an error.
     """
 
     open_picture: Callable[[int], Any]
     count: int
-    mode: str
-    size: tuple[int, int]
+    mode: str  # "L" (one channel) or "RGB"
+    size: tuple[int, int]  # (H, W)
     resize: bool
     dtype: torch.dtype = torch.float32
 
-    @property
-    def shape(self) -> tuple[int, ...]:
-        """(channels, H, W)."""
-        return (1 if self.mode == "L" else 3, *self.size)
+    def __post_init__(self) -> None:
+        self.shape: tuple[int, ...] = (1 if self.mode == "L" else 3, *self.size)
 
     def __len__(self) -> int:
         return self.count
@@ -136,10 +125,8 @@ class Pictures:
                 picture = picture.crop((left, top, left + side, top + side))
             picture = picture.resize((width, height), Image.Resampling.BILINEAR)
         if picture.size != (width, height):
-            raise ValueError(
-                f"picture {row} is {picture.size[1]} x {picture.size[0]} pixels and the first {height} x {width}; "
-                "use size= to resize all"
-            )
+            here = f"picture {row} is {picture.height} x {picture.width} pixels and the first {height} x {width}"
+            raise ValueError(f"{here}; use size= to resize all")
         return torch.from_numpy(np.array(picture)).view(height, width, -1).movedim(-1, 0)
 
     def read(self, index: np.ndarray, key: tuple[int, ...] = ()) -> tuple[Tensor, None]:
@@ -150,15 +137,10 @@ class Pictures:
 class Rows:
     """The rows ``index`` of a reader as float tensors, read when indexed.
 
-    Example:
-        >>> rows = Rows(Array(np.arange(12.0).reshape(6, 2)), index=np.array([5, 0, 1]))
-        >>> len(rows), tuple(rows.shape), rows[0].tolist(), rows[1:].tolist()
-        (3, (3, 2), [10.0, 11.0], [[0.0, 1.0], [2.0, 3.0]])
-
     Args:
         reader: reader of the source.
         index: (N,) int64 row numbers in the source; None is all of them.
-        scale: (shift, divisor, clip): x becomes (x - shift) / divisor, clipped to [0, 1] if ``clip``.
+        scale: (shift, divisor, clip): x becomes (x - shift) / divisor, where not None, clipped to [0, 1] if ``clip``.
         noise: noise fixed for each row of this part; None leaves x as it is.
         where: name of this part in errors.
     """
@@ -167,7 +149,7 @@ class Rows:
         self,
         reader: Reader,
         index: np.ndarray | None = None,
-        scale: tuple[Any, Any, bool] = (0.0, 1.0, False),
+        scale: tuple[Any, Any, bool] = (None, None, False),
         noise: Noise | None = None,
         where: str = "x",
     ) -> None:
@@ -198,12 +180,9 @@ class Rows:
         """x of shape (B, *event shape) at positions ``rows`` of this part, and labels if the source gives them."""
         x, y = self.reader.read(self.index[rows], key)
         shift, divisor, clip = self.scale
-        if isinstance(shift, Tensor) or shift:
-            x = x - shift
-        if isinstance(divisor, Tensor) or divisor != 1:
-            x = x / divisor
-        if clip:
-            x = x.clamp(0, 1)
+        x = x if shift is None else x - shift
+        x = x if divisor is None else x / divisor
+        x = x.clamp(0, 1) if clip else x
         if self.noise is not None:
             check_unit(x, self.where)
             x = self.noise.fixed(x, rows)
@@ -211,10 +190,7 @@ class Rows:
 
     def load(self) -> Tensor:
         """All rows as one float32 tensor."""
-        x = torch.empty(self.shape, dtype=torch.float32)
-        for rows, block in blocks(self):
-            x[int(rows[0]) : int(rows[0]) + len(rows)] = block
-        return x
+        return filled(torch.empty(self.shape, dtype=torch.float32), blocks(self))
 
 
 def blocks(x: Tensor | Rows, rows: np.ndarray | None = None) -> Iterator[tuple[np.ndarray, Tensor]]:
@@ -226,25 +202,26 @@ def blocks(x: Tensor | Rows, rows: np.ndarray | None = None) -> Iterator[tuple[n
         yield at, x[start:stop] if rows is None else x[at]
 
 
+def filled(out: Tensor, found: Iterable[tuple[np.ndarray, Tensor]]) -> Tensor:
+    """``out`` with blocks of rows that follow each other put in their places."""
+    for rows, block in found:
+        out[int(rows[0]) : int(rows[0]) + len(rows)] = block
+    return out
+
+
 def moments(found: Iterable[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     """Mean, standard deviation and count of the entries of blocks (B, ...) that are not NaN: float64 (...)."""
     total = squares = count = torch.zeros((), dtype=torch.float64)
     for block in found:
         block = block.cpu().double()
-        total = total + block.nansum(0)
-        squares = squares + block.square().nansum(0)
+        total, squares = total + block.nansum(0), squares + block.square().nansum(0)
         count = count + (~block.isnan()).sum(0)
-    mean = total / count.clamp(min=1)
-    return mean, (squares / count.clamp(min=1) - mean.square()).clamp(min=0).sqrt(), count
+    mean, square = total / count.clamp(min=1), squares / count.clamp(min=1)
+    return mean, (square - mean.square()).clamp(min=0).sqrt(), count
 
 
 def positions(which: int | slice | Sequence[int] | np.ndarray | Tensor, count: int) -> np.ndarray:
-    """Row numbers in 0..count-1 as (B,) int64, from any index.
-
-    Example:
-        >>> positions(slice(-2, None), 5).tolist(), positions(-1, 5).tolist()
-        ([3, 4], [4])
-    """
+    """Row numbers in 0..count-1 as (B,) int64, from any index."""
     if isinstance(which, slice):
         return np.arange(*which.indices(count), dtype=np.int64)
     index = which.detach().cpu().numpy() if isinstance(which, Tensor) else np.asarray(which)
@@ -257,12 +234,7 @@ def positions(which: int | slice | Sequence[int] | np.ndarray | Tensor, count: i
 
 
 def to_float(value: Any, where: str) -> Tensor:
-    """Numbers as a float tensor, values unchanged: torch floats keep their dtype, all else becomes float32.
-
-    Raises:
-        TypeError: not numbers.
-        ValueError: uint8 pictures that were not scaled to [0, 1].
-    """
+    """Numbers as a float tensor, values unchanged: torch floats keep their dtype, all else becomes float32."""
     if not isinstance(value, Tensor | np.ndarray | np.generic | float | int):
         hint = "; give it transform=torchvision.transforms.ToTensor()" if hasattr(value, "convert") else ""
         raise TypeError(f"{where} must be a tensor or an array of numbers, not {type(value).__name__}{hint}")

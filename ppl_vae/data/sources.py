@@ -31,13 +31,10 @@ SCALES = ("auto", "none", "unit", "standard")
 
 @dataclass(frozen=True)
 class Data:
-    """A data set in three splits.
+    """A data set in three splits, ``train``, ``valid`` and ``test``.
 
     Attributes:
         name: the name given to ``load``.
-        train: training split.
-        valid: validation split.
-        test: test split.
         levels: number of grey levels of the values (256; 17 for digits), for bits per dimension; None if they have
             none.
         config: JSON-able arguments: ``load(**config)`` loads this data set again.
@@ -139,13 +136,13 @@ def load(
     check_size("seed", seed, 0)
     for side in (size,) if isinstance(size, int) else size or ():
         check_size("size", side)
-    if kinds is not None and (scale not in ("auto", "none") or binarize not in ("auto", "none")):
+    if kinds is not None and not {scale, binarize} <= {"auto", "none"}:
         raise ValueError(
             f"kinds say what the values mean, so scale={scale!r} and binarize={binarize!r} must not change them: "
             "use auto or none for both; networks.TableEncoder scales the columns"
         )
     size = cast(tuple[int, int], tuple(size)) if isinstance(size, list | tuple) else size  # JSON gives a list
-    name, where = os.fspath(name), os.fspath(name)
+    name = os.fspath(name)
     with unchanged():  # importing scikit-learn changes Python's random state
         source = _open(name, Path(root).expanduser(), download, labels, size, kinds)
     levels = source.levels if scale == "auto" else None
@@ -153,9 +150,9 @@ def load(
         raise ValueError(f"dequantize=True needs grey levels and scale='auto': {name} has none with scale={scale!r}")
     left_out = [without] if isinstance(without, int) else None if without is None else [*without]
     parts = _leave_out(_cut(source, seed, valid, name), left_out, name)
-    total = sum(Rows(reader, index).shape.numel() for reader, _, index in parts.values())
-    limit = source.held_bytes if in_memory is None else float("inf") if in_memory else 0.0
-    by = _scale(Rows(parts["train"][0], parts["train"][2]), scale, source.divisor, where)
+    rows = {part: Rows(reader, index) for part, (reader, _, index) in parts.items()}
+    by = _scale(rows["train"], scale, source.divisor, name)
+    held = 4 * sum(one.shape.numel() for one in rows.values()) <= source.held_bytes if in_memory is None else in_memory
     config: dict[str, Any] = {
         "name": name if name in NAMES else os.path.abspath(name),
         "root": os.path.abspath(Path(root).expanduser()) if name in NAMES and name != "digits" else str(root),
@@ -163,33 +160,30 @@ def load(
         "labels": labels, "size": list(size) if isinstance(size, tuple) else size, "in_memory": in_memory,
         "kinds": source.kinds, "without": left_out,
     }  # fmt: skip
-    held = 4 * total <= limit
     if not held and isinstance(source.train[0], Array):
         source.train[0].stream()
     ys = [y for _, y, _ in parts.values() if y is not None]
     what = Labels.of(torch.cat(ys), source.classes) if ys else None
     splits = {}
-    for part, (reader, y, index) in parts.items():
-        rows = Rows(reader, index, by, where=f"x of the {part} split of {where}")
+    for part, (_, y, index) in parts.items():
+        x = rows[part]
+        x.scale, x.where = by, f"x of the {part} split of {name}"
         splits[part] = Split(
-            rows.load() if held else rows,
-            None if y is None else y[torch.from_numpy(index)],
-            part=part, binarize=binarize, levels=levels if dequantize else None, seed=seed, config=config, name=where,
+            x.load() if held else x, None if y is None else y[torch.from_numpy(index)],
+            part=part, binarize=binarize, levels=levels if dequantize else None, seed=seed, config=config, name=name,
             index=index, labels=what,
         )  # fmt: skip
     return Data(name=name, levels=levels, config=config, columns=source.columns, **splits)
 
 
 def _open(name: str, root: Path, download: bool, labels: str | None, size: Any, kinds: Any) -> Source:
-    path, takes = Path(name).expanduser(), {"labels", "kinds"}
-    if name in NAMES:
-        takes = {"size"} if name in SIZES else set()
-    elif path.is_dir():
-        takes = {"size"}
-    elif not path.exists() and path.name == name and not path.suffix:
-        raise ValueError(f"unknown data {name!r}: {nearest(name, NAMES)}, or give the path of a file or folder")
-    elif not path.exists():
+    path = Path(name).expanduser()
+    if name not in NAMES and not path.exists():
+        if path.name == name and not path.suffix:
+            raise ValueError(f"unknown data {name!r}: {nearest(name, NAMES)}, or give the path of a file or folder")
         raise ValueError(f"no such file or folder: {path}")
+    pictures = name in SIZES or (name not in NAMES and path.is_dir())
+    takes = {"size"} if pictures else set() if name in NAMES else {"labels", "kinds"}
     owners = {"labels": "files", "size": f"folders of images, {' and '.join(SIZES)}", "kinds": "tables in files"}
     for argument, value in (("labels", labels), ("size", size), ("kinds", kinds)):
         if value is not None and argument not in takes:
@@ -213,10 +207,8 @@ def _cut(source: Source, seed: int, valid: int | None, name: str) -> dict[str, t
     tests = 0 if "test" in own else max(1, len(rows) // 10)
     valids = valid or max(1, len(rows) // (12 if "test" in own else 10))
     if len(rows) - tests - valids < 1:
-        raise ValueError(
-            f"{name} has {len(rows)} rows, too few for {valids} of validation, {tests} of test and at least 1 of "
-            "training"
-        )
+        wanted = f"{valids} of validation, {tests} of test and at least 1 of training"
+        raise ValueError(f"{name} has {len(rows)} rows, too few for {wanted}")
     order = np.random.default_rng(seed_of(seed)).permutation(len(rows))
     cuts = np.split(order, [len(rows) - valids - tests, len(rows) - tests])
     drawn = {part: (reader, y, index) for part, index in zip(PARTS, cuts, strict=True)}
@@ -245,10 +237,10 @@ def _leave_out(parts: dict[str, Any], without: list[int] | None, name: str) -> d
     return {**parts, **found}
 
 
-def _scale(train: Rows, scale: str, divisor: float, where: str) -> tuple[Any, Any, bool]:
+def _scale(train: Rows, scale: str, divisor: float, name: str) -> tuple[Any, Any, bool]:
     """(shift, divisor, clip) for ``Rows``: statistics of the training split, per column or per channel."""
     if scale in ("auto", "none"):
-        return 0.0, divisor if scale == "auto" else 1.0, False
+        return None, divisor if scale == "auto" and divisor != 1 else None, False
     event = train.shape[1:]
     keep = event[0] if len(event) in (1, 3) else 1
     found = (x.double().reshape(len(x), keep, -1).movedim(1, -1).flatten(0, 1) for _, x in blocks(train))
@@ -261,7 +253,7 @@ def _scale(train: Rows, scale: str, divisor: float, where: str) -> tuple[Any, An
         spread = torch.stack([high for _, high in ends]).amax(0) - shift
         known = shift.isfinite()
     if not (known & shift.isfinite() & spread.isfinite()).all():
-        raise ValueError(f"scale={scale!r} cannot be computed: x of {where} holds infinite values or an empty column")
+        raise ValueError(f"scale={scale!r} cannot be computed: x of {name} holds infinite values or an empty column")
     spread[spread <= 1e-12 * shift.abs()] = 1.0  # a constant column becomes 0
     view = (-1, *[1] * (len(event) - 1))
     return shift.float().view(view), spread.float().view(view), scale == "unit"

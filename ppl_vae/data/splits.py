@@ -22,7 +22,7 @@ from ..supports import allows_missing, entry
 from .checks import check_drawn, check_unit, check_values, is_binary, is_unit
 from .labels import Labels, ReadLabels
 from .noise import PARTS, Noise
-from .rows import BLOCK, Rows, blocks, moments, positions
+from .rows import BLOCK, Rows, blocks, filled, moments, positions
 
 MODES = ("auto", "none", "static", "dynamic")
 _MEAN_ROWS = 20_000  # evenly spaced rows for the mean of a streamed split
@@ -89,21 +89,18 @@ class Split:
         if self.levels is None and self.binarize in ("auto", "none"):
             return
         noise = Noise((self.seed, PARTS.index(self.part)), self.levels)
-        fresh = self.part == "train" and self.binarize != "static"
         if not isinstance(self.x, Rows):
             if self.levels is None and all(is_binary(block) for _, block in blocks(self.x)):
                 return  # drawing does not change 0 and 1
             for _, block in blocks(self.x):
                 check_unit(block, self.where)
-        if fresh:
+        if self.part == "train" and self.binarize != "static":
             self.noise = noise
         elif isinstance(self.x, Rows):
             self.x = Rows(self.x.reader, self.x.index, self.x.scale, noise, self.where)
         else:
-            drawn = torch.empty_like(self.x)
-            for rows, block in blocks(self.x):
-                drawn[int(rows[0]) : int(rows[0]) + len(rows)] = noise.fixed(block.cpu(), rows)
-            self.x = drawn
+            drawn = ((rows, noise.fixed(block.cpu(), rows)) for rows, block in blocks(self.x))
+            self.x = filled(torch.empty_like(self.x), drawn)
 
     @property
     def where(self) -> str:
@@ -129,9 +126,8 @@ class Split:
         return len(self.x)
 
     def __repr__(self) -> str:
-        labelled = ", labelled" if self.labelled else ""
-        shape = tuple(self.shape)
-        return f"Split({self.part}, {len(self)} rows of {shape}{labelled}, binarize={self.binarize!r})"
+        what = f"{len(self)} rows of {tuple(self.shape)}{', labelled' * self.labelled}"
+        return f"Split({self.part}, {what}, binarize={self.binarize!r})"
 
     @cached_property
     def _drawable(self) -> bool:
@@ -152,14 +148,10 @@ class Split:
             )
 
     def fetch(self, rows: np.ndarray, key: tuple[int, ...] = ()) -> tuple[Tensor, ...]:
-        """Rows without fresh noise: (x,) or (x, y). Streamed rows are checked when read.
+        """Rows at positions (B,) int64 without fresh noise: (x,) or (x, y). Streamed rows are checked when read.
 
-        Args:
-            rows: (B,) int64 positions in this split.
-            key: seed for the items of an augmenting torch Dataset, such as (seed, epoch).
-
-        Raises:
-            ValueError: ``binarize`` is still "auto".
+        Items of an augmenting torch Dataset depend on ``key``, such as (seed, epoch). ValueError if ``binarize`` is
+        still "auto".
         """
         self.check_resolved()
         if isinstance(self.x, Rows):
@@ -178,10 +170,7 @@ class Split:
         return (x,) if self.y is None or own is None else (x, own)
 
     def take(self, which: int | slice | Sequence[int] | np.ndarray | Tensor) -> tuple[Tensor, ...]:
-        """Rows as the model gets them, (x,) or (x, y), with the fixed draw of each row.
-
-        Raises:
-            ValueError: ``binarize`` is still "auto".
+        """Rows as the model gets them, (x,) or (x, y), with the fixed draw of each row; ValueError as ``fetch``.
 
         Example:
             >>> Split(torch.eye(3)).take(slice(0, 2))[0].shape
@@ -216,10 +205,7 @@ class Split:
         return [value.to(dtype) for value in moments(block for _, block in blocks(self.x, rows))[:2]]
 
     def resolve(self, support: constraints.Constraint | None) -> Split:
-        """This split with ``binarize="auto"`` decided by the likelihood's support.
-
-        Args:
-            support: the likelihood's support. On {0, 1} "auto" becomes "dynamic", otherwise "none".
+        """This split with ``binarize="auto"`` decided by the likelihood's support: on {0, 1} "dynamic", else "none".
 
         Example:
             >>> Split(torch.rand(4, 2), binarize="auto").resolve(constraints.boolean).binarize
@@ -241,19 +227,12 @@ class Split:
         missing: bool = False,
         check_labels: Callable[[Tensor, int], object] | None = None,
     ) -> None:
-        """Raise unless a model of this support can be trained on this split.
+        """Raise ValueError unless a model of this support (None: any real number) can be trained on this split.
 
-        A split whose ``binarize`` is still "auto" is checked after ``resolve``. In memory, all rows are checked; of a
-        streamed split the first rows (up to 1,000), and then each batch when it is read.
-
-        Args:
-            support: the likelihood's support, or None for any real number.
-            needs_labels: whether the model needs y.
-            missing: whether NaN is allowed, as a missing entry, for any support.
-            check_labels: function of labels y and their number that raises if the model cannot use them.
-
-        Raises:
-            ValueError: an empty split, NaN or infinity, values outside the support, labels missing or refused.
+        An empty split, NaN or infinity, and values outside the support are refused; ``missing`` allows NaN for any
+        support. With ``needs_labels`` y must be there; ``check_labels`` gets y and their number, and raises if the
+        model cannot use them. A split whose ``binarize`` is still "auto" is checked after ``resolve``. In memory, all
+        rows are checked; of a streamed split the first rows (up to 1,000), and then each batch when it is read.
         """
         missing = missing or allows_missing(support)
         if len(self) == 0 or self.shape.numel() == 0:
@@ -280,9 +259,8 @@ class Split:
     def _check_labels(self) -> None:
         owner = f"the {self.part} split of {self.name}"
         if self.y is None:
-            raise ValueError(
-                f"labels y are needed, but {owner} has none; give (x, y), a 'label' column or a folder for each class"
-            )
+            give = "(x, y), a 'label' column or a folder for each class"
+            raise ValueError(f"labels y are needed, but {owner} has none; give {give}")
         if isinstance(self.y, Tensor) and not self.y.isfinite().all():
             row = (~self.y.isfinite().reshape(len(self), -1).all(1)).nonzero()[0].numpy()
             raise ValueError(f"labels y are needed, but row {self._numbers(row)[0]} of {owner} has none")

@@ -3,13 +3,18 @@
 The first line is a header if it holds a word. An empty cell or ``nan`` is missing: NaN. In a binary, categorical or
 ordinal column words are numbered 0, 1, ... in the declared order, else sorted; the kind stores this order, so that the
 same words get the same numbers in another file. Whole numbers, such as 1 ... 5, may be used as words.
+
+``filled_csv`` fills in the empty cells of a table and leaves every other byte of the file as it is.
 """
 
 from __future__ import annotations
 
 import array
+import codecs
 import csv
+import io
 import itertools
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -19,7 +24,9 @@ import numpy as np
 import torch
 
 from ..checks import nearest
-from .kinds import Column, complete, mapping_of, parse_kinds
+from ..kinds import Column, complete, mapping_of, parse_kinds
+
+_CELL = re.compile(r'(?:^|,)((?:[^",]|"[^"]*(?:"|$))*)')  # up to the next comma outside quotes
 
 
 @dataclass
@@ -33,16 +40,9 @@ class CSV:
 
 
 def read_csv(path: Path, labels: str | None = None, kinds: Any = None, only: bool = False) -> CSV:
-    """Read a table.
+    """Read a table, with ``labels`` and ``kinds`` as in ``data.load``.
 
-    Args:
-        path: the file.
-        labels: the column of labels; ``label`` or ``y`` if None and ``kinds`` does not name it.
-        kinds: see ``data.load``; None: all columns are numbers.
-        only: whether to drop columns that ``kinds`` does not name, and put the others in its order.
-
-    Raises:
-        ValueError: rows of different lengths, cells that are not numbers, words that are not among the levels.
+    With ``only``, columns that ``kinds`` does not name are dropped, and the others put in its order.
     """
     auto, lines = kinds == "auto", _lines(path)
     declared = mapping_of(None if auto else kinds)
@@ -62,10 +62,9 @@ def read_csv(path: Path, labels: str | None = None, kinds: Any = None, only: boo
             try:
                 cells.append(_number(row[i], seen))
             except ValueError:
+                where = f"{path}, line {number}, column {names[i]!r}"
                 use = "" if kinds is None else "; leave it empty if it is missing, or declare categorical"
-                raise ValueError(
-                    f"{path}, line {number}, column {names[i]!r} holds {row[i]!r}, which is not a number{use}"
-                ) from None
+                raise ValueError(f"{where} holds {row[i]!r}, which is not a number{use}") from None
         if mark is not None:
             marks.append(row[mark].strip())
     if not cells:
@@ -123,10 +122,9 @@ def _number_words(column: Column, words: Sequence[str], auto: bool, path: Path) 
         if levels == [str(i) for i in range(len(levels))]:
             return replace(column, levels=max(2, len(levels))), values
     if column.levels is not None and len(levels) > column.levels:
-        some, more = ", ".join(levels[:3]), "; use categorical" if column.kind == "binary" else ""
-        raise ValueError(
-            f"{where} holds {len(levels)} words ({some}, ...), but {column.spelled} has {column.levels}{more}"
-        )
+        some, more = ", ".join(levels[:3]), "; use categorical" * (column.kind == "binary")
+        few = f"{column.spelled} has {column.levels}{more}"
+        raise ValueError(f"{where} holds {len(levels)} words ({some}, ...), but {few}")
     if len(levels) < 2:
         raise ValueError(f"{where} holds only one word, {levels[0]!r}; remove the column, or declare the other words")
     kind = "categorical" if auto else column.kind
@@ -147,12 +145,7 @@ def column_names(first: Sequence[str]) -> tuple[bool, list[str]]:
 
 
 def is_number(cell: str, kind: type[float] | type[int] = float) -> bool:
-    """Whether a cell is a number, ``nan`` included; with ``kind=int``, one without a point or an exponent.
-
-    Example:
-        >>> is_number("3e2"), [is_number(cell, int) for cell in ("3", "-03", "3.0", "3e2", "")]
-        (True, [True, True, False, False, False])
-    """
+    """Whether a cell is a number, ``nan`` included; with ``kind=int``, one without a point or an exponent."""
     try:
         kind(cell)
     except ValueError:
@@ -166,10 +159,59 @@ def is_missing(cell: str) -> bool:
 
 
 def plain(word: str) -> str:
-    """A word unchanged; a whole number without redundant signs, zeros and spaces.
-
-    Example:
-        >>> plain("2.0"), plain("02"), plain("2b")
-        ('2', '2', '2b')
-    """
+    """A word unchanged; a whole number without redundant signs, zeros and spaces: "2" of "02" and of "2.0"."""
     return f"{float(word):.0f}" if is_number(word) and float(word).is_integer() else word
+
+
+def filled_csv(path: Path, columns: Sequence[Column], values: Any) -> bytes:
+    """The contents of a .csv file with the missing cells of D columns, found by name, filled from values (rows, D)."""
+    content = path.read_bytes()
+    mark = codecs.BOM_UTF8 if content.startswith(codecs.BOM_UTF8) else b""
+    out: list[str] = []
+    at: list[int] = []
+    rows = iter(values)
+    for text, row in _records(content[len(mark) :].decode("utf-8")):
+        if row and not at:
+            header, names = column_names(row)
+            at = [names.index(column.name) for column in columns]
+            row = [] if header else row
+        if row:
+            cells = zip(at, columns, next(rows), strict=True)
+            text = _filled(text, row, {i: _cell(column, v) for i, column, v in cells if is_missing(row[i])})
+        out.append(text)
+    return mark + "".join(out).encode("utf-8")
+
+
+def _records(text: str) -> Iterator[tuple[str, list[str]]]:
+    """Every record of the file as text, end of line included, and its cells."""
+    taken: list[str] = []
+
+    def lines() -> Iterator[str]:
+        for line in io.StringIO(text, newline=""):
+            taken.append(line)
+            yield line
+
+    for row in csv.reader(lines()):
+        yield "".join(taken), row
+        taken.clear()
+
+
+def _filled(text: str, row: list[str], gaps: dict[int, str]) -> str:
+    if not gaps:
+        return text
+    body = text.rstrip("\r\n")
+    cells = _CELL.findall(body)
+    if len(cells) != len(row):  # quotes inside unquoted cells
+        cells = [_quoted(cell) for cell in row]
+    return ",".join(gaps.get(at, cell) for at, cell in enumerate(cells)) + text[len(body) :]
+
+
+def _cell(column: Column, value: Any) -> str:
+    """A value as a cell: a word, a whole number, or six digits."""
+    if column.words is not None:
+        return _quoted(column.words[int(value)])
+    return f"{float(value):.0f}" if column.levels or column.kind == "count" else f"{float(value):.6g}"
+
+
+def _quoted(cell: str) -> str:
+    return '"' + cell.replace('"', '""') + '"' if any(letter in cell for letter in ',"\r\n') else cell

@@ -22,10 +22,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from .. import supports
-from ..data.kinds import Table, parse_kinds
 from ..distributions.missing import MissingEntries
 from ..distributions.product import Codes, Product, ordered_logits
 from ..distributions.softplus import inverse_softplus
+from ..kinds import Table, parse_kinds
 from ..networks import Head
 from .base import Likelihood
 

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ..data.kinds import parse_kinds
+from ..kinds import parse_kinds
 from ..parts import digest
 from .base import Network, event_shape, fold
 from .mlp import MLP

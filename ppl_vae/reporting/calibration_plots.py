@@ -1,22 +1,27 @@
 """Plots of calibration: arrays in, a matplotlib ``Figure`` out; ``evaluation.calibration`` makes the arrays.
 
-Dimensions that pass are blue and those that do not are orange, over grey bands in which a right guide stays.
+Dimensions that pass are blue and those that do not are orange, over grey bands in which a right guide stays. By default
+all pass. An array of another shape, or one that holds nothing to draw, raises ValueError.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-from .drawing import INK, LEGEND, MUTED, PALETTE, WIDTH, as_array, count_along, dress, left_out, one_axes
+from .drawing import INK, LEGEND, MUTED, PALETTE, as_array, count_along, left_out, one_axes, panels
 
 __all__ = ["coverage", "ecdf_difference", "khat_by_datum", "rank_histogram"]
 
-BAND = 0.99  # of each bar by itself
+BAND = 0.99  # of the counts of each bar by itself
 NAMED = 5  # data whose index is written beside their k-hat
 
 
@@ -26,30 +31,24 @@ def rank_histogram(counts: ArrayLike, names: Sequence[str], passed: ArrayLike | 
     Args:
         counts: (bins, D), as ``SBC.histogram`` gives them.
         names: of the D dimensions.
-        passed: bool (D,), which are calibrated; all by default.
-
-    Raises:
-        ValueError: other shapes, or no ranks.
+        passed: bool (D,), which are calibrated.
 
     Example:
         >>> figure = rank_histogram([[9, 2], [11, 2], [10, 26]], ["z[0]", "z[1]"], [True, False])
         >>> [axes.get_title("left") for axes in figure.axes]
         ['z[0]', 'z[1]']
     """
+    from scipy.stats import binom
+
     counts, passed = _by_dimension("counts", counts, names, passed)
     total = counts.sum(0)
     if (total <= 0).any():
         raise ValueError("counts must hold at least one rank of every dimension")
     bins, dims = counts.shape
-    columns = min(dims, 2)
-    rows = -(-dims // columns)
-    figure = Figure((WIDTH, 1.35 * rows + 0.5), layout="constrained")
-    grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-    for axes in grid[dims:]:
-        axes.set_axis_off()
-    for axes, bars, n, name, good in zip(grid, counts.T, total, names, passed, strict=False):
-        dress(axes)
-        low, high = _binomial_band(int(n), 1 / bins)
+    rows = math.ceil(dims / 2)
+    figure, grid = panels(dims, 1.35 + 0.5 / rows, columns=min(dims, 2), share="xy")
+    for axes, bars, n, name, good in zip(grid, counts.T, total, names, passed, strict=True):
+        low, high = binom.interval(BAND, int(n), 1 / bins)
         axes.bar(np.arange(bins) + 0.5, bars, width=0.86, color=PALETTE[0] if good else PALETTE[1])
         axes.axhspan(low, high, color=MUTED, alpha=0.28, lw=0, zorder=2)
         axes.axhline(n / bins, color=MUTED, lw=1, zorder=2)
@@ -73,11 +72,8 @@ def ecdf_difference(
         points: (L,) shares of the ranks.
         difference: (L, D).
         band: lower and upper bound, (L,) each.
-        passed: bool (D,), which are calibrated; all by default.
+        passed: bool (D,), which are calibrated.
         level: of the band, for the legend.
-
-    Raises:
-        ValueError: other shapes.
 
     Example:
         >>> d = np.array([[0.0, 0.1], [0.0, 0.2]])
@@ -95,13 +91,8 @@ def ecdf_difference(
         )
     figure, axes = one_axes(2.9)
     ends = np.concatenate([[0.0], points, [1.0]])
-    low, high = (np.concatenate([[0.0], side, [0.0]]) for side in (low, high))
-    shade = axes.fill_between(ends, low, high, color=MUTED, alpha=0.28, lw=0)
-    drawn = {}
-    for good in (True, False):  # those that fail on top
-        for column in difference.T[passed == good]:
-            line = np.concatenate([[0.0], column, [0.0]])
-            (drawn[good],) = axes.plot(ends, line, color=PALETTE[0 if good else 1], lw=1.3, alpha=0.9)
+    shade = axes.fill_between(ends, np.pad(low, 1), np.pad(high, 1), color=MUTED, alpha=0.28, lw=0)
+    drawn = _lines(axes, ends, np.pad(difference, ((1, 1), (0, 0))), passed, lw=1.3, alpha=0.9)
     axes.set(xlim=(0, 1), xlabel="rank, as a share of the draws", ylabel="ECDF less uniform")
     names = {good: f"{'pass' if good else 'fail'}: {int((passed == good).sum())}" for good in drawn}
     handles, labels = [shade, *drawn.values()], [f"{level:.0%} band", *names.values()]
@@ -117,11 +108,8 @@ def coverage(
     Args:
         levels: nominal (C,).
         value: (C, D).
-        passed: bool (D,), which are calibrated; all by default.
+        passed: bool (D,), which are calibrated.
         stderr: binomial standard errors (C,): two of them are shaded about the diagonal.
-
-    Raises:
-        ValueError: other shapes.
 
     Example:
         >>> len(coverage([0.5, 0.9], [[0.4, 0.5], [0.7, 0.9]], [False, True]).axes[0].lines)
@@ -134,12 +122,11 @@ def coverage(
     figure, axes = one_axes(3.3)
     axes.plot([0, 1], [0, 1], color=MUTED, lw=1, ls="--")
     order = np.argsort(levels)
+    levels = levels[order]
     if stderr is not None:
         error = 2 * as_array("stderr", stderr)[order]
-        axes.fill_between(levels[order], levels[order] - error, levels[order] + error, color=MUTED, alpha=0.28, lw=0)
-    for good in (True, False):
-        for column in value.T[passed == good]:
-            axes.plot(levels[order], column[order], color=PALETTE[0 if good else 1], lw=1.2, marker="o", ms=3)
+        axes.fill_between(levels, levels - error, levels + error, color=MUTED, alpha=0.28, lw=0)
+    _lines(axes, levels, value[order], passed, lw=1.2, marker="o", ms=3)
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="nominal coverage", ylabel="share of true codes inside")
     for side, x, y in (("too wide", 0.04, 0.92), ("too narrow", 0.96, 0.05)):
         axes.text(x, y, side, color=MUTED, size=9, ha="left" if x < 0.5 else "right")
@@ -153,9 +140,6 @@ def khat_by_datum(khat: ArrayLike, threshold: float = 0.7) -> Figure:
         khat: (N,); entries that are not finite are left out, and the axis says how many.
         threshold: above which k-hat is not trusted, ``evaluation.trusted_khat(num_particles)``.
 
-    Raises:
-        ValueError: not a vector, or no finite entry.
-
     Example:
         >>> [text.get_text() for text in khat_by_datum([0.1, 1.4, 0.3]).axes[0].texts]
         ['1']
@@ -167,20 +151,27 @@ def khat_by_datum(khat: ArrayLike, threshold: float = 0.7) -> Figure:
     order = order[np.isfinite(khat[order])]
     values, place = khat[order], np.arange(1, len(order) + 1)
     figure, axes = one_axes(2.7)
-    bad = values > threshold
-    axes.scatter(place[~bad], values[~bad], s=9, lw=0, color=PALETTE[0])
-    axes.scatter(place[bad], values[bad], s=9, lw=0, color=PALETTE[1])
+    for among, colour in zip((values <= threshold, values > threshold), PALETTE, strict=False):
+        axes.scatter(place[among], values[among], s=9, lw=0, color=colour)
     axes.axhline(threshold, color=PALETTE[1], ls="--", lw=1.5)
     last = np.inf
     for index, x, y in list(zip(order, place, values, strict=True))[: -NAMED - 1 : -1]:
         if y > threshold and last - y > 0.08 * np.ptp(values):  # a name that would cover the one above is left out
-            axes.annotate(
-                str(index), (x, y), (-5, 0), textcoords="offset points", ha="right", va="center", color=MUTED, size=8
-            )
+            look = {"ha": "right", "va": "center", "color": MUTED, "size": 8}
+            axes.annotate(str(index), (x, y), (-5, 0), textcoords="offset points", **look)
             last = y
     count_along(axes.xaxis, 5)
     axes.set(xlabel="examples, in order of k-hat" + left_out(khat), ylabel="Pareto k-hat")
     return figure
+
+
+def _lines(axes: Axes, x: np.ndarray, values: np.ndarray, passed: np.ndarray, **look: Any) -> dict[bool, Line2D]:
+    """A line for every column of values (len(x), D), those that fail on top; the last of either kind for a legend."""
+    drawn = {}
+    for good, colour in zip((True, False), PALETTE, strict=False):
+        for column in values.T[passed == good]:
+            (drawn[good],) = axes.plot(x, column, color=colour, **look)
+    return drawn
 
 
 def _by_dimension(
@@ -195,11 +186,3 @@ def _by_dimension(
     if flags.shape != (size,) or (names is not None and len(names) != size):
         raise ValueError(f"names and passed must hold one entry for each of the {size} columns of {argument}")
     return values, flags
-
-
-def _binomial_band(n: int, p: float) -> tuple[float, float]:
-    """Central interval of a binomial count that holds ``BAND``."""
-    from scipy.special import bdtr
-
-    below = bdtr(np.arange(n + 1.0), n, p)
-    return float(np.argmax(below >= (1 - BAND) / 2)), float(np.argmax(below >= (1 + BAND) / 2))

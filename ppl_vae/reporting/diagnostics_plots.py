@@ -1,6 +1,7 @@
 """Plots of how good an estimator's gradients are: rows of numbers in, a matplotlib ``Figure`` out.
 
-Rows are those of ``evaluation.gradients.snr(...).rows()``, or the same read back from JSON.
+Rows are those of ``evaluation.gradients.snr(...).rows()``, or the same read back from JSON, of one to ten estimators;
+ValueError where there are none or more, or keys are missing.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, NullFormatter
 from numpy.typing import NDArray
 
-from .drawing import INK, LEGEND, MUTED, PALETTE, WIDTH, dress, one_axes
+from .drawing import INK, LEGEND, MUTED, PALETTE, one_axes, panels
 
 __all__ = ["bound", "gradient_snr"]
 
@@ -34,9 +35,6 @@ def gradient_snr(curves: Mapping[str, Rows]) -> Figure:
         curves: for each estimator's name its rows: dicts with "num_particles", "group" ("encoder" or "decoder"), "snr"
             and "snr_stderr".
 
-    Raises:
-        ValueError: no estimator, more than ten, or rows without these keys.
-
     Source: Rainforth et al. 2018, "Tighter variational bounds are not necessarily better".
 
     Example:
@@ -50,16 +48,15 @@ def gradient_snr(curves: Mapping[str, Rows]) -> Figure:
     """
     columns = ("num_particles", "snr", "snr_stderr")
     found = _points(curves, columns, by_group=True)
-    figure = Figure((WIDTH, 6.4), layout="constrained")
-    for axes, group in zip(figure.subplots(2, 1, sharex=True), ("encoder", "decoder"), strict=True):
-        dress(axes)
+    figure, grid = panels(2, 3.2, share="x")
+    for axes, group in zip(grid, ("encoder", "decoder"), strict=True):
         axes.set(xscale="log", yscale="log", ylabel="signal-to-noise ratio")
         axes.set_title(group, loc="left", color=INK, size=10.5)
-        points = [part[group] for part in found.values()]
+        points = np.concatenate([part[group] for part in found.values()], 1)
         _draw(axes, {name: part[group][:, part[group][1] > 0] for name, part in found.items()})
-        _draw_slopes(axes, np.concatenate(points, 1))
-        _label_counts(axes, np.concatenate(points, 1)[0])
-    figure.axes[-1].set_xlabel("K, samples for each datum")
+        _draw_slopes(axes, points)
+        _label_counts(axes, points[0])
+    grid[-1].set_xlabel("K, samples for each datum")
     _draw_legend(figure)
     return figure
 
@@ -69,9 +66,6 @@ def bound(curves: Mapping[str, Rows]) -> Figure:
 
     Args:
         curves: for each estimator's name its rows: dicts with "num_particles", "bound" and "bound_stderr".
-
-    Raises:
-        ValueError: no estimator, more than ten, or rows without these keys.
 
     Example:
         >>> rows = [{"num_particles": k, "bound": -90 - 5 / k, "bound_stderr": 0.1} for k in (1, 10, 100)]
@@ -88,14 +82,12 @@ def bound(curves: Mapping[str, Rows]) -> Figure:
     return figure
 
 
-def _points(
-    curves: Mapping[str, Rows], columns: Sequence[str], by_group: bool
-) -> dict[str, dict[str, NDArray[np.floating]]]:
+def _points(curves: Mapping[str, Rows], columns: Sequence[str], by_group: bool) -> dict[str, dict[str, NDArray]]:
     """For every estimator and group the columns (3, Ks), K ascending and each K once."""
     if not 0 < len(curves) <= len(PALETTE):
         raise ValueError(f"curves must hold 1 to {len(PALETTE)} estimators, not {len(curves)}")
     needed = {*columns, *(["group"] if by_group else [])}
-    out: dict[str, dict[str, NDArray[np.floating]]] = {}
+    out: dict[str, dict[str, NDArray]] = {}
     for name, rows in curves.items():
         missing = sorted(needed - set.intersection(*map(set, rows)) if rows else needed)
         if missing:

@@ -7,6 +7,7 @@ be told apart by colour-blind readers on light paper and dark.
 from __future__ import annotations
 
 import io
+import math
 import os
 from collections.abc import Sequence
 from pathlib import Path
@@ -35,7 +36,7 @@ LEGEND: dict[str, Any] = {"frameon": False, "labelcolor": INK, "fontsize": 9}
 
 
 def save(figure: Figure, path: str | os.PathLike[str]) -> Path:
-    """Write a figure as .png, .svg or .pdf; the file appears whole or not at all.
+    """Write a figure as .png, .svg or .pdf, whole or not at all.
 
     Raises:
         ValueError: another ending.
@@ -96,24 +97,39 @@ def dress(axes: Axes) -> None:
     axes.yaxis.label.set(color=INK, size=9.5)
 
 
+def square(count: int) -> int:
+    """Columns that make a square of so many panels."""
+    return math.ceil(math.sqrt(count))
+
+
 def count_along(axis: Axis, most: int = 6) -> None:
     """Ticks at about so many whole numbers of an axis that counts."""
     axis.set_major_locator(MaxNLocator(most, steps=[1, 2, 5, 10], integer=True, min_n_ticks=1))
 
 
+def panels(count: int, height: float, columns: int = 1, share: str = "") -> tuple[Figure, list[Axes]]:
+    """A figure of the common width, its rows this high in inches, and the axes of so many panels.
+
+    Those of ``share``, "x" or "xy", are the same for all of them.
+    """
+    rows = -(-count // columns)
+    figure = Figure((WIDTH, height * rows), layout="constrained")
+    grid = figure.subplots(rows, columns, sharex="x" in share, sharey="y" in share, squeeze=False).ravel()
+    for axes in grid[:count]:
+        dress(axes)
+    for axes in grid[count:]:
+        axes.set_axis_off()
+    return figure, [*grid[:count]]
+
+
 def one_axes(height: float) -> tuple[Figure, Axes]:
     """A figure of the common width, this high in inches, and its only axes."""
-    figure = Figure((WIDTH, height), layout="constrained")
-    axes = figure.subplots()
-    dress(axes)
+    figure, (axes,) = panels(1, height)
     return figure, axes
 
 
 def draw_tiles(
-    rows: Sequence[NDArray[np.floating]],
-    names: Sequence[str] | None = None,
-    title: str | None = None,
-    group: int = 1,
+    rows: Sequence[NDArray[np.floating]], names: Sequence[str] | None = None, title: str | None = None, group: int = 1
 ) -> Figure:
     """Rows of images (columns, C, H, W) as tiles of one axes; ``group`` rows stand close together."""
     gap = 0.06
@@ -132,12 +148,9 @@ def draw_tiles(
     for row, top in zip(rows, tops, strict=True):
         for column, image in enumerate(row):
             left = column * (width + gap)
-            if len(image) == 1:
-                look = {"cmap": "gray", "vmin": lowest, "vmax": highest}
-                picture = image[0]
-            else:
-                look = {}
-                picture = np.clip((image - lowest) / ((highest - lowest) or 1.0), 0, 1).transpose(1, 2, 0)
+            grey, look = image[0], {"cmap": "gray", "vmin": lowest, "vmax": highest}
+            colour = np.clip((image - lowest) / ((highest - lowest) or 1.0), 0, 1).transpose(1, 2, 0)
+            picture = grey if len(image) == 1 else colour
             axes.imshow(picture, extent=(left, left + width, top + height, top), **look)
     axes.set(xlim=(0, right), ylim=(bottom, 0), xticks=[], facecolor="none")
     axes.set_yticks([top + height / 2 for top in tops] if names else [], labels=names)
@@ -150,34 +163,29 @@ def draw_tiles(
 
 def draw_panels(
     series: NDArray[np.floating],
-    columns: int,
+    columns: int | None = None,
     names: Sequence[str] | None = None,
     labels: Sequence[str] | None = None,
     title: str | None = None,
 ) -> Figure:
     """A panel for each of (panels, series, D): bars or lines, series from first to last; D = 2 is one scatter."""
-    panels, count, size = series.shape
+    columns = columns or square(len(series))
+    number, count, size = series.shape
     colours = PALETTE[:2] if count <= 2 else list(colormaps["viridis"](np.linspace(0.1, 0.85, count)))
     handles: list[Any] = []
     if size == 2:
         figure, axes = one_axes(4.6)
         handles = [axes.scatter(*series[:, i].T, s=13, alpha=0.75, lw=0, color=colours[i]) for i in range(count)]
     else:
-        rows = -(-panels // columns)
-        figure = Figure((WIDTH, max(WIDTH / columns * 0.7, 0.6) * rows), layout="constrained")
-        grid = figure.subplots(rows, columns, sharex=True, sharey=True, squeeze=False).ravel()
-        for axes in grid[panels:]:
-            axes.set_axis_off()
-        for panel, axes in enumerate(grid[:panels]):
-            dress(axes)
+        figure, grid = panels(number, max(WIDTH / columns * 0.7, 0.6), columns, share="xy")
+        places = np.arange(1, size + 1)
+        for panel, axes in enumerate(grid):
             axes.tick_params(labelsize=7)
             if count == 1 and size <= 32:
-                axes.bar(np.arange(1, size + 1), series[panel, 0], color=colours[0])
+                axes.bar(places, series[panel, 0], color=colours[0])
             else:
-                handles = [
-                    axes.plot(np.arange(1, size + 1), v, color=colours[i], lw=1.2)[0]
-                    for i, v in enumerate(series[panel])
-                ]
+                lines = zip(series[panel], colours, strict=False)
+                handles = [axes.plot(places, line, color=colour, lw=1.2)[0] for line, colour in lines]
             if names:
                 axes.set_title(names[panel], color=INK, size=9)
     if title:
@@ -185,3 +193,8 @@ def draw_panels(
     if labels and count > 1:
         figure.legend([handles[0], handles[-1]], labels, loc="outside lower center", ncols=2, **LEGEND)
     return figure
+
+
+def draw_rows(examples: NDArray[np.floating], labels: Sequence[str], names: Sequence[str] | None = None) -> Figure:
+    """Images (rows, steps, C, H, W) as rows of tiles; vectors (rows, steps, D) as fans of lines, the ends labelled."""
+    return draw_panels(examples, None, names, labels) if examples.ndim == 3 else draw_tiles([*examples], names)

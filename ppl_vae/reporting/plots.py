@@ -2,7 +2,8 @@
 
 Every function takes numpy arrays or tensors and builds a bare ``matplotlib.figure.Figure``: no pyplot, no window, no
 global state. An example is an image, ``(C, H, W)`` with C of 1, 3 or 4, or a vector ``(D,)``. Images are tiles; vectors
-are bars (up to 32 entries) or lines, and points of the plane are a scatter.
+are bars (up to 32 entries) or lines, and points of the plane are a scatter. An array of another shape, or an empty one,
+raises ValueError.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from numpy.typing import ArrayLike
 
 from ..evaluation.figures import FIGURES
 from . import drawing
-from .drawing import INK, LEGEND, PALETTE, PAPER, WIDTH, as_array, as_examples, dress, left_out, one_axes, save
+from .drawing import INK, LEGEND, PALETTE, PAPER, as_array, as_examples, left_out, one_axes, panels, save
 
 __all__ = [
     "image_grid",
@@ -40,12 +41,9 @@ def image_grid(images: ArrayLike, columns: int | None = None, title: str | None 
     Values between 0 and 1 (or nearly) are shown as they are; others are stretched from the least to the greatest.
 
     Args:
-        images: (N, C, H, W) with C of 1, 3 or 4, or vectors (N, D).
-        columns: tiles in a row; about the square root of N by default.
+        images: (N, C, H, W) or (N, D).
+        columns: tiles in a row, at least 1; about the square root of N by default.
         title: a line above.
-
-    Raises:
-        ValueError: an empty array, another shape, or fewer than one column.
 
     Example:
         >>> figure = image_grid(np.random.rand(6, 1, 8, 8), columns=3)
@@ -55,7 +53,7 @@ def image_grid(images: ArrayLike, columns: int | None = None, title: str | None 
     examples = as_examples("images", images, 1)
     if columns is not None and columns < 1:
         raise ValueError(f"columns must be at least 1, not {columns}")
-    columns = min(columns or int(np.ceil(np.sqrt(len(examples)))), len(examples))
+    columns = min(columns or drawing.square(len(examples)), len(examples))
     if examples.ndim == 2:
         return drawing.draw_panels(examples[:, None], columns, title=title)
     return drawing.draw_tiles([examples[i : i + columns] for i in range(0, len(examples), columns)], title=title)
@@ -72,14 +70,7 @@ def samples(images: ArrayLike) -> Figure:
 
 
 def reconstructions(originals: ArrayLike, means: ArrayLike) -> Figure:
-    """Each original above its reconstruction; vectors share a panel.
-
-    Args:
-        originals: (N, C, H, W) or (N, D).
-        means: the same shape: what the model makes of each.
-
-    Raises:
-        ValueError: the shapes differ or are not those of images or vectors.
+    """Each of ``originals`` above its reconstruction in ``means``, both (N, C, H, W) or (N, D); vectors share a panel.
 
     Example:
         >>> x = np.random.rand(5, 1, 8, 8)
@@ -90,8 +81,7 @@ def reconstructions(originals: ArrayLike, means: ArrayLike) -> Figure:
     if originals.shape != means.shape:
         raise ValueError(f"means must have the shape of originals, {originals.shape}, not {means.shape}")
     if originals.ndim == 2:
-        columns = int(np.ceil(np.sqrt(len(originals))))
-        return drawing.draw_panels(np.stack([originals, means], 1), columns, labels=["data", "model"])
+        return drawing.draw_panels(np.stack([originals, means], 1), labels=["data", "model"])
     wide = min(len(originals), 10)
     pairs = [(originals[i : i + wide], means[i : i + wide]) for i in range(0, len(originals), wide)]
     return drawing.draw_tiles([row for pair in pairs for row in pair], names=["data", "model"] * len(pairs), group=2)
@@ -104,10 +94,7 @@ def interpolation(images: ArrayLike) -> Figure:
         >>> len(interpolation(np.random.rand(3, 7, 1, 8, 8)).axes[0].images)
         21
     """
-    images = as_examples("images", images, 2)
-    if images.ndim == 3:
-        return drawing.draw_panels(images, int(np.ceil(np.sqrt(len(images)))), labels=["first input", "second input"])
-    return drawing.draw_tiles(list(images))
+    return drawing.draw_rows(as_examples("images", images, 2), labels=["first input", "second input"])
 
 
 def traversals(images: ArrayLike, names: Sequence[str] | None = None) -> Figure:
@@ -116,9 +103,6 @@ def traversals(images: ArrayLike, names: Sequence[str] | None = None) -> Figure:
     Args:
         images: (dims, steps, C, H, W), or (dims, steps, D) as a fan of lines.
         names: one for each row; z1, z2, ... by default.
-
-    Raises:
-        ValueError: another shape, or not one name a row.
 
     Example:
         >>> figure = traversals(np.random.rand(2, 5, 3, 8, 8), names=["z4", "z9"])
@@ -129,9 +113,7 @@ def traversals(images: ArrayLike, names: Sequence[str] | None = None) -> Figure:
     names = [f"z{i + 1}" for i in range(len(images))] if names is None else list(names)
     if len(names) != len(images):
         raise ValueError(f"names must hold one name for each of the {len(images)} rows, not {len(names)}")
-    if images.ndim == 3:
-        return drawing.draw_panels(images, int(np.ceil(np.sqrt(len(images)))), names=names, labels=["low", "high"])
-    return drawing.draw_tiles(list(images), names=names)
+    return drawing.draw_rows(images, labels=["low", "high"], names=names)
 
 
 def manifold(images: ArrayLike) -> Figure:
@@ -142,23 +124,16 @@ def manifold(images: ArrayLike) -> Figure:
         16
     """
     images = as_examples("images", images, 2)
-    if images.ndim == 3:
-        return image_grid(images.reshape(-1, images.shape[-1]), columns=images.shape[1])
-    return drawing.draw_tiles(list(images))
+    return image_grid(images.reshape(-1, *images.shape[2:]), columns=images.shape[1])
 
 
 def latent_scatter(codes: ArrayLike, labels: ArrayLike | None = None) -> Figure:
     """Codes in the plane, coloured by label.
 
-    Up to ten distinct labels are colours with a legend, and short names stand at their medians; more labels are a
-    colour scale.
-
     Args:
         codes: (N, 2).
-        labels: (N,) numbers or names.
-
-    Raises:
-        ValueError: codes are not (N, 2), or labels not (N,).
+        labels: (N,) numbers or names. Up to ten distinct ones are colours with a legend, and short names stand at their
+            medians; more are a colour scale.
 
     Example:
         >>> figure = latent_scatter(np.random.randn(9, 2), labels=[0, 1, 2] * 3)
@@ -197,14 +172,7 @@ def latent_scatter(codes: ArrayLike, labels: ArrayLike | None = None) -> Figure:
 
 
 def kl_by_dimension(kl: ArrayLike, active: ArrayLike) -> Figure:
-    """KL of each latent dimension in nats, active dimensions in colour.
-
-    Args:
-        kl: (dim,) nats per example.
-        active: (dim,) bool.
-
-    Raises:
-        ValueError: the two are not vectors of one length.
+    """``kl`` (dim,) of each latent dimension in nats per example; in colour where ``active`` (dim,) is True.
 
     Example:
         >>> figure = kl_by_dimension([1.5, 0.0], [True, False])
@@ -230,24 +198,20 @@ def training_curves(rows: Sequence[Mapping[str, Any]], terms: Sequence[str] | No
 
     Args:
         rows: ``History.rows``: dicts with ``"epoch"``, ``"train"`` and maybe ``"valid"``, each a dict of terms.
-        terms: which terms; by default all that the rows hold.
-
-    Raises:
-        ValueError: no rows, or a term that no row holds.
+        terms: which of the terms that the rows hold; by default all.
 
     Example:
         >>> rows = [{"epoch": i, "train": {"elbo": -90.0 / i}, "valid": {"elbo": -99.0 / i}} for i in (1, 2, 3)]
         >>> [line.get_label() for line in training_curves(rows).axes[0].lines]
         ['training', 'validation']
     """
-    held = list(dict.fromkeys(t for row in rows for part in ("train", "valid") for t in row.get(part) or {}))
+    held = terms_of(rows)
     terms = held if terms is None else list(terms)
     missing = [term for term in terms if term not in held]
     if not terms or missing:
         raise ValueError(f"rows hold the terms {', '.join(held) or '(none)'}, not {', '.join(missing) or 'any other'}")
-    figure = Figure((WIDTH, 2.7 * len(terms)), layout="constrained")
-    for axes, term in zip(figure.subplots(len(terms), squeeze=False)[:, 0], terms, strict=True):
-        dress(axes)
+    figure, grid = panels(len(terms), 2.7)
+    for axes, term in zip(grid, terms, strict=True):
         for part, label, colour in (("train", "training", PALETTE[0]), ("valid", "validation", PALETTE[1])):
             points = [(row["epoch"], row[part][term]) for row in rows if term in (row.get(part) or {})]
             if points:
@@ -255,10 +219,19 @@ def training_curves(rows: Sequence[Mapping[str, Any]], terms: Sequence[str] | No
                 axes.plot(*zip(*points, strict=True), color=colour, label=label, lw=1.8, marker=mark, ms=4)
         drawing.count_along(axes.xaxis)
         axes.set_xlabel("epoch")
-        title = FIGURES[term].title if term in FIGURES else term.replace("_", " ")
-        axes.set_title(title, loc="left", color=INK, size=10.5)
+        axes.set_title(term_title(term), loc="left", color=INK, size=10.5)
         axes.legend(**LEGEND)
     return figure
+
+
+def terms_of(rows: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The terms of the loss that a history's rows hold."""
+    return [*dict.fromkeys(term for row in rows for part in ("train", "valid") for term in row.get(part) or {})]
+
+
+def term_title(term: str) -> str:
+    """A term in words."""
+    return FIGURES[term].title if term in FIGURES else term.replace("_", " ")
 
 
 def log_weights_quality(khat: ArrayLike, ess: ArrayLike | None = None, threshold: float = 0.7) -> Figure:
@@ -269,9 +242,6 @@ def log_weights_quality(khat: ArrayLike, ess: ArrayLike | None = None, threshold
         ess: (N,), if wanted.
         threshold: above which k-hat is not trusted, ``evaluation.trusted_khat(num_particles)``.
 
-    Raises:
-        ValueError: not vectors, or no finite k-hat.
-
     Example:
         >>> len(log_weights_quality([0.1, 0.4, 0.9], ess=[80.0, 60.0, 3.0]).axes)
         2
@@ -279,11 +249,10 @@ def log_weights_quality(khat: ArrayLike, ess: ArrayLike | None = None, threshold
     given = [as_array(name, v) for name, v in (("khat", khat), ("ess", ess)) if v is not None]
     if any(values.ndim != 1 or not np.isfinite(values).any() for values in given):
         raise ValueError(f"khat and ess must be vectors with finite entries, not {[v.shape for v in given]}")
-    figure = Figure((WIDTH, 2.5 * len(given)), layout="constrained")
-    for i, (axes, values) in enumerate(zip(figure.subplots(len(given), squeeze=False)[:, 0], given, strict=True)):
-        dress(axes)
+    figure, grid = panels(len(given), 2.5)
+    for axes, values, name in zip(grid, given, ("Pareto k-hat", "effective sample size"), strict=False):
         axes.hist(values[np.isfinite(values)], bins=30, color=PALETTE[0])
-        axes.set(ylabel="examples", xlabel=("effective sample size" if i else "Pareto k-hat") + left_out(values))
+        axes.set(ylabel="examples", xlabel=name + left_out(values))
         axes.yaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
-    figure.axes[0].axvline(threshold, color=PALETTE[1], ls="--", lw=1.5)
+    grid[0].axvline(threshold, color=PALETTE[1], ls="--", lw=1.5)
     return figure

@@ -1,9 +1,8 @@
 """The report: one HTML file that shows what a run learned, opens offline and needs nothing beside it.
 
-Figures with letters are inline SVG whose colours follow the page (light or dark); pictures without are PNG in base64.
-A section that the model or the data cannot fill is left out: no samples of an autoencoder without its training data, no
-legend without labels, no pictures of a program whose parts are not known; of a program there are its curves and what
-can be said of its guide. What is shown is what ``evaluation`` computes: its codes, its pictures, its figures.
+What is shown is what ``evaluation`` computes. A section that the model or the data cannot fill is left out: no samples
+of an autoencoder without its training data, no legend without labels; of a program there are its curves and what can be
+said of its guide.
 """
 
 from __future__ import annotations
@@ -21,12 +20,10 @@ from torch import Tensor, nn
 
 from .. import evaluation
 from ..data import Data
-from ..evaluation.figures import FIGURES
 from ..files import write_atomically
 from ..models import VAE, Codec, Latent
 from ..models.protocols import is_pair
 from . import plots, trust
-from .embed import embed
 from .headline import command, counted, facts, numbers, title
 from .page import Section, page
 
@@ -51,9 +48,6 @@ def write(
         config: the run's config.json.
         evaluation: what ``evaluation.evaluate`` gave, under the split's name or flat; "khat" and "ess" are plotted
             where they are vectors.
-
-    Returns:
-        Path of the report.
     """
     path, run = Path(run_folder) / "report.html", Path(run_folder).resolve().name
     given = dict(evaluation or {})
@@ -65,8 +59,8 @@ def write(
         title=title(model, data),
         run=run,
         facts=facts(model, data, main, config),
-        numbers=list(numbers(model, main, results, split or "test")),
-        sections=list(_sections(model, data, history_rows, results)),
+        numbers=[*numbers(model, main, results, split or "test")],
+        sections=[*_sections(model, data, history_rows, results)],
         command=command(run, config),
         config=json.dumps(config, indent=2, default=str),
     )
@@ -107,43 +101,43 @@ def _examples(model: Any, data: Data | None, parts: Sequence[str]) -> tuple[Tens
 
 
 def _curves(stage: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[Section]:
-    held = dict.fromkeys(t for row in rows for part in ("train", "valid") for t in row.get(part) or {})
-    terms = [t for t in held if t != "loss"] or list(held)
+    held = plots.terms_of(rows)
+    terms = [term for term in held if term != "loss"] or held
     if terms:
         unit = "in nats an example and at beta = 1, " if "elbo" in held else ""
         text = (
             f"Each term after each of {len(rows)} epochs, {unit}on the examples trained on and on validation examples "
             "kept aside. Where the two part, the model has begun to learn by heart."
         )
-        names = {t: FIGURES[t].title if t in FIGURES else t.replace("_", " ") for t in terms}
-        figures = [embed(plots.training_curves(rows, [t]), f"Curve of {names[t]} over epochs") for t in terms]
+        figures = [(plots.training_curves(rows, [t]), f"Curve of {plots.term_title(t)} over epochs") for t in terms]
         name, title = f"curves {stage}".strip().replace(" ", "-"), "Training curves" + (f", {stage}" if stage else "")
-        yield Section(name, title, text, tuple(figures))
+        yield Section(name, title, text, figures)
 
 
 def _reconstructions(model: Codec, x: Tensor, y: Tensor | None) -> Section:
-    count = _count(model, PAIRS, 9)
+    count, size = _count(model, PAIRS, 9), counted(math.prod(model.code_shape), "number")
     x, y = x[:count], trust.first(y, count)
     means = evaluation.reconstruct(model, x, y)
     figure = plots.reconstructions(_drawable(model, x), _drawable(model, means))
     text = (
-        "Test examples the model never trained on, squeezed into a code of "
-        f"{counted(math.prod(model.code_shape), 'number')} and drawn again from the code alone."
+        f"Test examples the model never trained on, squeezed into a code of {size} and drawn again from the code alone."
     )
     alt = "Test examples, each beside its reconstruction from the code"
-    return Section("reconstructions", "Reconstructions", text, (embed(figure, alt),))
+    return Section("reconstructions", "Reconstructions", text, [(figure, alt)])
 
 
 def _samples(model: Any, known: Tensor | None, labels: Tensor | None, x: Tensor | None, y: Tensor | None) -> Section:
     """Pictures of random codes, with the labels of training examples, and how well they pass for data."""
     asked = None if labels is None else labels[torch.arange(DRAWN) % len(labels)]
-    if isinstance(model, Latent):
-        name, z = "Prior samples", evaluation.random_codes(model, DRAWN, asked)
+    latent, conditional = isinstance(model, Latent), model.condition is not None
+    z = evaluation.random_codes(model, DRAWN, asked, x=None if latent else known)
+    if latent:
+        name = "Prior samples"
         text = "Codes drawn from the prior and decoded: none of these exists in the data."
-        text += " Shown is the likelihood's mean." if isinstance(model, VAE) else ""
-        text += " Each has the label of a training example." if model.condition is not None else ""
+        text += " Shown is the likelihood's mean." * isinstance(model, VAE)
+        text += " Each has the label of a training example." * conditional
     else:
-        name, z = "Samples from random codes", evaluation.random_codes(model, DRAWN, asked, x=known)
+        name = "Samples from random codes"
         text = (
             "An autoencoder has no prior: these codes are drawn from a Normal fitted to the codes of the training "
             "examples, and decoded. None of these exists in the data."
@@ -159,7 +153,7 @@ def _samples(model: Any, known: Tensor | None, labels: Tensor | None, x: Tensor 
             text += f"{jump:.2g} times the mean."
     means = _drawable(model, draws[: _count(model, 60, 12)])
     figure = plots.image_grid(means, None if means.ndim == 2 else 10)
-    return Section("samples", name, text, (embed(figure, "Examples generated from random codes"),))
+    return Section("samples", name, text, [(figure, "Examples generated from random codes")])
 
 
 def _walks(model: Any, x: Tensor, y: Tensor | None) -> Iterator[Section]:
@@ -169,16 +163,13 @@ def _walks(model: Any, x: Tensor, y: Tensor | None) -> Iterator[Section]:
         lines = evaluation.interpolate(model, x[:rows], x[rows : 2 * rows], y=y0, y1=y1, steps=10)
         text = "A straight line between the codes of two test examples, decoded step by step."
         alt = "Rows of decoded codes on the line between two test examples"
-        figure = plots.interpolation(_drawable(model, lines))
-        yield Section("interpolation", "Interpolation", text, (embed(figure, alt),))
+        yield Section("interpolation", "Interpolation", text, [(plots.interpolation(_drawable(model, lines)), alt)])
     if len(x) < 2 or len(model.code_shape) != 1:
         return
-    # What an entry carries: its KL where there is a posterior, else the variance of its codes.
-    carried = (
-        evaluation.kl_by_dimension(model, x, y)
-        if isinstance(model, VAE)
-        else evaluation.codes(model, x, y).var(0, correction=0)
-    )
+    if isinstance(model, VAE):
+        carried = evaluation.kl_by_dimension(model, x, y)
+    else:
+        carried = evaluation.codes(model, x, y).var(0, correction=0)
     order = carried.argsort(descending=True)[:TRAVERSED].tolist()
     shown = _drawable(model, evaluation.traverse(model, x, y, dims=order))
     text = (
@@ -187,11 +178,11 @@ def _walks(model: Any, x: Tensor, y: Tensor | None) -> Iterator[Section]:
     )
     figure = plots.traversals(shown, names=[f"z{d + 1}" for d in order])
     alt = "Rows of decoded codes, one latent dimension changed in each"
-    yield Section("traversals", "Latent traversals", text, (embed(figure, alt),))
+    yield Section("traversals", "Latent traversals", text, [(figure, alt)])
     if tuple(model.code_shape) == (2,):
         grid = _drawable(model, evaluation.manifold(model, x, y, n=_count(model, 15, 5, 15)))
         text = "The whole latent plane: what each point decodes to, z1 growing to the right and z2 upwards."
-        yield Section("manifold", "Latent manifold", text, (embed(plots.manifold(grid), "The latent plane, decoded"),))
+        yield Section("manifold", "Latent manifold", text, [(plots.manifold(grid), "The latent plane, decoded")])
 
 
 def _codes(model: Codec, x: Tensor, y: Tensor | None, names: Sequence[str] | None) -> Iterator[Section]:
@@ -201,10 +192,10 @@ def _codes(model: Codec, x: Tensor, y: Tensor | None, names: Sequence[str] | Non
     if labels is not None and names and told and not labels.is_floating_point() and labels.max() < len(names):
         labels = np.array(names)[labels.cpu().numpy()]
     how = "" if dim <= 2 else f", seen along the first two principal components of {dim} dimensions"
-    text = f"The codes of {len(x):,} test examples{how}."
-    text += " Coloured by label." if labels is not None else ""
-    figure = plots.latent_scatter(points, labels)
-    yield Section("codes", "Codes", text, (embed(figure, "Scatter of the codes of test examples"),))
+    text = f"The codes of {len(x):,} test examples{how}.{' Coloured by label.' * (labels is not None)}"
+    yield Section(
+        "codes", "Codes", text, [(plots.latent_scatter(points, labels), "Scatter of the codes of test examples")]
+    )
     if isinstance(model, VAE):
         kl, active = evaluation.kl_by_dimension(model, x, y), evaluation.active_units(model, x, y)
         text = (
@@ -212,7 +203,7 @@ def _codes(model: Codec, x: Tensor, y: Tensor | None, names: Sequence[str] | Non
             "posterior mean varies over the data with a variance above 0.01. The rest repeat the prior."
         )
         alt = "Bar chart of the KL of each latent dimension"
-        yield Section("kl", "KL by dimension", text, (embed(plots.kl_by_dimension(kl, active), alt),))
+        yield Section("kl", "KL by dimension", text, [(plots.kl_by_dimension(kl, active), alt)])
 
 
 def _count(model: Codec, images: int, vectors: int, points: int = 400) -> int:
@@ -226,5 +217,4 @@ def _drawable(model: Codec, values: Tensor) -> Tensor:
     shape = tuple(model.shape)
     lead = values.shape[: values.ndim - len(shape)]
     image = (1, *shape) if len(shape) == 2 else shape
-    drawn = image if len(image) == 3 and image[0] in (1, 3, 4) else (math.prod(shape),)
-    return values.reshape(*lead, *drawn)
+    return values.reshape(*lead, *(image if len(image) == 3 and image[0] in (1, 3, 4) else (math.prod(shape),)))

@@ -20,7 +20,6 @@ from ..evaluation import calibration
 from ..models import VAE, Pair
 from ..statistics.weights import FINITE
 from . import calibration_plots, plots
-from .embed import embed
 from .page import Section
 
 DATASETS, DRAWS, BINS, PANELS, WEIGHTS = 300, 99, 10, 4, 200
@@ -35,25 +34,22 @@ def calibrated(model: Pair, x: Tensor, y: Tensor | None) -> Section:
     except Exception as error:  # a user's program may fail in any way on data that are not its own
         return Section(id, title, _why(error))
     names = [f"z{i + 1}" for i in range(model.dim)] if isinstance(model, VAE) else found.names
-    text, figures = _calibrated(found, names)
-    return Section(id, title, text, tuple(embed(figure, alt) for figure, alt in figures))
+    return Section(id, title, *_calibrated(found, names))
 
 
 def weights(model: Pair, x: Tensor, y: Tensor | None, results: Mapping[str, Any]) -> Section:
     """Pareto k-hat and effective sample size of the log-likelihood's weights, by example."""
     id, title = "weights", "Importance weights"
-    khat, ess, how = results.get("khat", ()), results.get("ess", ()), ""
-    particles = results.get("num_particles")
+    khat, ess, how, particles = results.get("khat", ()), results.get("ess", ()), "", results.get("num_particles")
     if not is_vector(khat):
-        count = max(25, min(WEIGHTS, results.get("num_particles", WEIGHTS)))
+        count = max(25, min(WEIGHTS, particles or WEIGHTS))
         try:
             found = evaluation.log_likelihood(model, x[:WEIGHTS], first(y, WEIGHTS), num_particles=count)
         except Exception as error:  # as above
             return Section(id, title, _why(error))
         khat, ess, particles = found.khat, found.ess, found.num_particles
         how = f" Here {found.num_particles} weights for each of {len(khat)} examples."
-    text, figures = _weighed(khat, ess, particles, how)
-    return Section(id, title, text, tuple(embed(figure, alt) for figure, alt in figures))
+    return Section(id, title, *_weighed(khat, ess, particles, how))
 
 
 def is_vector(values: Any) -> bool:
@@ -80,19 +76,14 @@ def _calibrated(found: calibration.SBC, names: Sequence[str]) -> tuple[str, list
         f"too wide; a slope, one that lies to one side.{some} The data are the model's own: a guide also fails where "
         "they are unlike the data it was trained on, and one that repeats the prior would pass, which the KL tells."
     )
-    histogram = calibration_plots.rank_histogram(
-        found.histogram(BINS)[:, worst], [names[d] for d in worst], passed[worst]
-    )
+    shown = found.histogram(BINS)[:, worst], [names[d] for d in worst], passed[worst]
+    ranks = calibration_plots.rank_histogram(*shown)
+    ecdf = calibration_plots.ecdf_difference(found.points, found.ecdf_difference, found.band(), passed)
+    coverage = calibration_plots.coverage(covered.levels, covered.value, passed, covered.stderr)
     return text, [
-        (histogram, "Rank histograms of true codes among the guide's draws"),
-        (
-            calibration_plots.ecdf_difference(found.points, found.ecdf_difference, found.band(), passed),
-            "ECDF of the ranks less that of uniform ranks, with its simultaneous band",
-        ),
-        (
-            calibration_plots.coverage(covered.levels, covered.value, passed, covered.stderr),
-            "Coverage of the guide's central intervals against their nominal coverage",
-        ),
+        (ranks, "Rank histograms of true codes among the guide's draws"),
+        (ecdf, "ECDF of the ranks less that of uniform ranks, with its simultaneous band"),
+        (coverage, "Coverage of the guide's central intervals against their nominal coverage"),
     ]
 
 
@@ -109,28 +100,29 @@ def _weighed(khat: Any, ess: Any, particles: int | None, how: str) -> tuple[str,
     values = torch.as_tensor(khat)
     tail = calibration.khat(values, worst=5, num_particles=particles)
     most = min(FINITE, tail.threshold)
+    endless, unknown = int(values.isinf().sum()), (~(values <= most)).double().mean().item()
     if tail.undefined == len(values):
         return f"Not computed: k-hat is not defined for any of the {len(values)} examples.{how}", []
     text = (
         "How far the importance-sampled log-likelihood can be trusted, example by example. Below the dashed line "
         f"at {tail.threshold:.2g} the weights have a light enough tail; above it the estimate is likely too low: "
         f"so for {tail.share:.0%} of the examples.{how} Above {most:.2g} the weights may have no variance, so that the "
-        f"error of the estimate is not known: so for {(~(values <= most)).double().mean().item():.0%}."
+        f"error of the estimate is not known: so for {unknown:.0%}."
     )
     if tail.worst:
         text += f" The worst, by their place in the split: {', '.join(map(str, tail.worst))}."
     if tail.undefined:
         text += f" For {tail.undefined} of them k-hat is not defined: their weights are NaN or all 0."
-    endless = int(values.isinf().sum())
     if endless:
         text += f" For {endless} of them it is infinite, since too few of their weights are above 0."
     if not values.isfinite().any():
         return text, []
-    alt = "Histograms of Pareto k-hat and effective sample size over test examples"
     drawn = ess if is_vector(ess) and torch.as_tensor(ess).isfinite().any() else None
+    histograms = plots.log_weights_quality(khat, drawn, tail.threshold)
+    ordered = calibration_plots.khat_by_datum(khat, tail.threshold)
     return text, [
-        (plots.log_weights_quality(khat, drawn, tail.threshold), alt),
-        (calibration_plots.khat_by_datum(khat, tail.threshold), "Pareto k-hat of test examples, in ascending order"),
+        (histograms, "Histograms of Pareto k-hat and effective sample size over test examples"),
+        (ordered, "Pareto k-hat of test examples, in ascending order"),
     ]
 
 

@@ -6,7 +6,7 @@ import torch
 
 from ppl_vae import data, networks
 from ppl_vae.data import find_kinds
-from ppl_vae.data.kinds import Table, parse_kinds
+from ppl_vae.kinds import Table, parse_kinds
 from ppl_vae.likelihoods import Columns
 
 NAN = math.nan

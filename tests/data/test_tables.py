@@ -5,9 +5,8 @@ import pytest
 import torch
 
 from ppl_vae.data import load
-from ppl_vae.data.filled import filled_csv
-from ppl_vae.data.kinds import Column, parse_kinds
-from ppl_vae.data.tables import read_csv
+from ppl_vae.data.tables import filled_csv, read_csv
+from ppl_vae.kinds import Column, parse_kinds
 
 HEAD = "age,sex,city,size\n"
 ROWS = '30,f,"Genf, GE",S\n,m,Bern,L\n41.5,,,M\n20, f ,Bern,\n'

@@ -12,10 +12,9 @@ from torch import Tensor
 from ... import evaluation, supports
 from ...checks import check_size
 from ...corruptions import Masking
-from ...data.filled import filled_csv
-from ...data.kinds import parse_kinds
-from ...data.tables import read_csv
+from ...data.tables import filled_csv, read_csv
 from ...files import write_atomically
+from ...kinds import parse_kinds
 from ...models import Autoencoder
 from ...reporting import plots
 from ..arguments import UsageError

@@ -1,6 +1,5 @@
-"""Cells over processes: all of them come back, whatever one of them does."""
+"""Tasks over processes: all of them come back, whatever one of them does."""
 
-import dataclasses
 import os
 import threading
 import time
@@ -8,38 +7,37 @@ import time
 import pytest
 import torch
 
-from ppl_vae.comparison.cells import Cell
-from ppl_vae.comparison.engine import DIED, UNSENT, check_backend, outcomes, share_of_threads
+from ppl_vae.parallel import DIED, UNSENT, check_backend, outcomes, share_of_threads
 
 
-def cells(count):
-    return [Cell(f"c{i}", f"c{i}", {"seed": i}, None, {}, "comparison", None) for i in range(count)]
+def tasks(count):
+    return {f"c{i}": {"number": i} for i in range(count)}
 
 
-def threads_of(cell, threads):
+def threads_of(task, threads):
     return {"asked": threads, "threads": torch.get_num_threads(), "process": os.getpid()}
 
 
-def dies_at_1(cell, threads):
-    if cell.axes["seed"] == 1:
+def dies_at_1(task, threads):
+    if task["number"] == 1:
         time.sleep(0.3)
         os._exit(9)
-    return fine(cell, threads)
+    return fine(task, threads)
 
 
-def fine(cell, threads):
-    return {"fine": cell.axes["seed"]}
+def fine(task, threads):
+    return {"fine": task["number"]}
 
 
 def test_one_job_stays_in_this_process_and_leaves_its_threads_alone():
     before = torch.get_num_threads()
-    found = [outcome for _, outcome in outcomes(cells(3), threads_of, jobs=1)]
+    found = [outcome for _, outcome in outcomes(tasks(3), threads_of, jobs=1)]
     assert [outcome["process"] for outcome in found] == [os.getpid()] * 3
     assert torch.get_num_threads() == before
 
 
 def test_several_jobs_are_other_processes_with_their_share_of_threads():
-    found = {cell.name: outcome for cell, outcome in outcomes(cells(4), threads_of, jobs=2)}
+    found = dict(outcomes(tasks(4), threads_of, jobs=2))
     assert found.keys() == {"c0", "c1", "c2", "c3"}
     assert os.getpid() not in {outcome["process"] for outcome in found.values()}
     assert all(outcome["threads"] == outcome["asked"] == share_of_threads(2) for outcome in found.values())
@@ -51,15 +49,16 @@ def test_threads_are_shared_out_and_never_none(monkeypatch):
     assert [share_of_threads(jobs) for jobs in (1, 2, 4, 100)] == [6, 4, 2, 1]
 
 
-def test_a_process_that_dies_costs_only_its_own_cell():
-    found = {cell.name: outcome for cell, outcome in outcomes(cells(4), dies_at_1, jobs=2)}
+def test_a_process_that_dies_costs_only_its_own_task():
+    found = dict(outcomes(tasks(4), dies_at_1, jobs=2))
     assert found.pop("c1") == {"error": DIED}
     assert found == {f"c{i}": {"fine": i} for i in (0, 2, 3)}
 
 
-def test_a_cell_that_cannot_be_sent_fails_alone():
-    locked = dataclasses.replace(cells(1)[0], make=threading.Lock())
-    found = {cell.name: outcome for cell, outcome in outcomes([locked, *cells(3)[1:]], fine, jobs=2)}
+def test_a_task_that_cannot_be_sent_fails_alone():
+    some = tasks(3)
+    some["c0"]["lock"] = threading.Lock()
+    found = dict(outcomes(some, fine, jobs=2))
     assert found == {"c0": {"error": UNSENT}, "c1": {"fine": 1}, "c2": {"fine": 2}}
 
 
@@ -73,5 +72,5 @@ def test_a_missing_backend_says_what_to_install(backend, module, monkeypatch):
 @pytest.mark.slow
 def test_dask(tmp_path):
     pytest.importorskip("distributed")
-    found = {cell.name: outcome for cell, outcome in outcomes(cells(3), threads_of, jobs=2, backend="dask")}
+    found = dict(outcomes(tasks(3), threads_of, jobs=2, backend="dask"))
     assert found.keys() == {"c0", "c1", "c2"}

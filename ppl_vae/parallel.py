@@ -1,6 +1,6 @@
-"""Engine: cells over processes, through joblib, here or on a Dask or Ray cluster, given back as they finish.
+"""Parallel: named tasks over processes, through joblib, here or on a Dask or Ray cluster, given back as they finish.
 
-A process that dies (out of memory, killed) takes down those beside it: their cells are done again, one at a time, and
+A process that dies (out of memory, killed) takes down those beside it: their tasks are done again, one at a time, and
 the one that dies alone is the failed one.
 """
 
@@ -11,50 +11,50 @@ import importlib
 import itertools
 import os
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures.process import BrokenProcessPool
 from pickle import PicklingError
 from typing import Any
 
 import joblib
 
-from ..checks import nearest
-from .cells import Cell
+from .checks import nearest
 
 Outcome = dict[str, Any]
-Work = Callable[[Cell, int], Outcome]
-"""What is done with a cell and a number of threads, in another process; both are pickled by cloudpickle."""
+Tasks = Mapping[str, Any]
+Work = Callable[[Any, int], Outcome]
+"""What is done with a task and a number of threads, in another process; both are pickled by cloudpickle."""
 
 _MODULES = {"dask": "distributed", "ray": "ray.util.joblib"}
 DIED = "the process that trained it died, mostly because memory ran out; use fewer jobs or a smaller batch"
 UNSENT = "it cannot be sent to another process, because it holds what cannot be pickled; use jobs=1"
 
 
-def outcomes(cells: Sequence[Cell], work: Work, jobs: int, backend: str = "loky") -> Iterator[tuple[Cell, Outcome]]:
-    """Every cell with what ``work`` gave of it, as they finish.
+def outcomes(tasks: Tasks, work: Work, jobs: int, backend: str = "loky") -> Iterator[tuple[str, Outcome]]:
+    """The name of every task and what ``work`` gave of it, as they finish.
 
     Args:
-        cells: what to do.
+        tasks: what to do, by name.
         work: gives an outcome and raises nothing but for Ctrl-C.
-        jobs: cells at a time; 1 with "loky" does them one after the other in this process.
+        jobs: tasks at a time; 1 with "loky" does them one after the other in this process.
         backend: "loky" for processes of this machine, "dask" or "ray" for a cluster.
     """
-    threads, died = share_of_threads(jobs), _deaths(backend)
-    waiting = {cell.name: cell for cell in cells}
+    waiting, threads, died = dict(tasks), share_of_threads(jobs), _deaths(backend)
     with _engine(backend, jobs):
         try:
-            for name, outcome in _run(cells, work, threads, jobs, backend):
-                yield waiting.pop(name), outcome
+            for name, outcome in _run(tasks, work, threads, jobs, backend):
+                del waiting[name]
+                yield name, outcome
         except (*died, PicklingError):
             pass
-        for cell in waiting.values():
+        for name, task in waiting.items():
             try:
-                ((_, outcome),) = _run([cell], work, threads, max(jobs, 2), backend)
+                ((_, outcome),) = _run({name: task}, work, threads, max(jobs, 2), backend)
             except died:
                 outcome = {"error": DIED}
             except PicklingError:
                 outcome = {"error": UNSENT}
-            yield cell, outcome
+            yield name, outcome
 
 
 def check_backend(backend: str) -> None:
@@ -72,15 +72,15 @@ def share_of_threads(jobs: int) -> int:
     return max(1, min(torch.get_num_threads(), joblib.cpu_count() // jobs))
 
 
-def _run(cells: Sequence[Cell], work: Work, threads: int, jobs: int, backend: str) -> Iterator[tuple[str, Outcome]]:
-    tasks = (joblib.delayed(_one)(work, cell, threads) for cell in cells)
+def _run(tasks: Tasks, work: Work, threads: int, jobs: int, backend: str) -> Iterator[tuple[str, Outcome]]:
+    calls = (joblib.delayed(_one)(work, name, task, threads) for name, task in tasks.items())
     if backend == "ray":  # whose joblib backend gives nothing back before all is done: in rounds
         with joblib.Parallel(n_jobs=jobs) as parallel:
-            while few := [*itertools.islice(tasks, jobs)]:
+            while few := [*itertools.islice(calls, jobs)]:
                 yield from parallel(few)  # type: ignore[misc]
         return
     one_by_one: dict[str, Any] = {"return_as": "generator_unordered", "pre_dispatch": jobs, "batch_size": 1}
-    found: Any = joblib.Parallel(n_jobs=jobs, **one_by_one)(tasks)
+    found: Any = joblib.Parallel(n_jobs=jobs, **one_by_one)(calls)
     try:
         yield from found
     finally:
@@ -89,13 +89,13 @@ def _run(cells: Sequence[Cell], work: Work, threads: int, jobs: int, backend: st
             found.close()
 
 
-def _one(work: Work, cell: Cell, threads: int) -> tuple[str, Outcome]:
+def _one(work: Work, name: str, task: Any, threads: int) -> tuple[str, Outcome]:
     import torch
 
     before = torch.get_num_threads()
     torch.set_num_threads(threads)
     try:
-        return cell.name, work(cell, threads)
+        return name, work(task, threads)
     finally:
         torch.set_num_threads(before)
 

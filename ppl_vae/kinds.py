@@ -26,34 +26,23 @@ import torch
 from torch import Tensor
 from torch.distributions import constraints
 
-from ..checks import check_size, nearest
+from .checks import check_size, nearest
 
 _TAKES = {
-    "real": "any finite number",
-    "positive": "numbers above 0",
-    "count": "the whole numbers 0, 1, 2, ...",
-    "binary": "0 and 1",
-    "categorical": "the whole numbers 0 to {}",
-    "ordinal": "the whole numbers 0 to {}",
+    **{"real": "any finite number", "positive": "numbers above 0", "count": "the whole numbers 0, 1, 2, ..."},
+    **{"binary": "0 and 1", "categorical": "the whole numbers 0 to {}", "ordinal": "the whole numbers 0 to {}"},
 }
 _LEVELLED = ("binary", "categorical", "ordinal")
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a table.
+    """One column of a table."""
 
-    Attributes:
-        name: its name, or its number, counting from 0.
-        kind: one of the six kinds.
-        levels: L of a categorical or ordinal column, 2 of a binary one; None if unknown or not applicable.
-        words: words for the levels in a file; None if it holds numbers.
-    """
-
-    name: str
+    name: str  # or its number, counting from 0
     kind: str = "real"
-    levels: int | None = None
-    words: tuple[str, ...] | None = None
+    levels: int | None = None  # 2 of a binary column; None where they are not known, or there are none
+    words: tuple[str, ...] | None = None  # what the levels are called in a file; None where it holds numbers
 
     @property
     def levelled(self) -> bool:
@@ -76,26 +65,14 @@ class Column:
 def parse_kinds(kinds: Any, names: Sequence[str] | int) -> tuple[Column, ...]:
     """Every column with its declared kind; columns not in the mapping are real.
 
-    Args:
-        kinds: a mapping from column names or numbers to kinds; text such as "age=positive,sex=binary"; the path of a
-            .yaml or .json file that holds such a mapping; or None.
-        names: the columns' names; or their number: then the mapping has numbers, or the names of all in order.
-
-    Raises:
-        ValueError: an unknown column, an unknown kind, or invalid levels.
-
-    Example:
-        >>> [column.kind for column in parse_kinds("age=positive,city=categorical(4)", ["age", "size", "city"])]
-        ['positive', 'real', 'categorical']
+    If ``names`` is only the number of columns, the mapping has numbers, or the names of all in order.
     """
     mapping = mapping_of(kinds)
     if isinstance(names, int):
         numbers = all(_number(key) is not None for key in mapping)
         if not numbers and len(mapping) != names:
-            raise ValueError(
-                f"kinds names {len(mapping)} columns ({', '.join(map(str, mapping))}), but the table has {names}; "
-                f"name all of them in order, or give numbers from 0 to {names - 1}"
-            )
+            named = f"kinds names {len(mapping)} columns ({', '.join(map(str, mapping))}), but the table has {names}"
+            raise ValueError(f"{named}; name all of them in order, or give numbers from 0 to {names - 1}")
         names = [str(i) for i in range(names)] if numbers else [str(key) for key in mapping]
     columns = [Column(name) for name in names]
     places: dict[Any, int] = {key: i for i in range(len(names)) for key in (i, str(i))}
@@ -103,18 +80,14 @@ def parse_kinds(kinds: Any, names: Sequence[str] | int) -> tuple[Column, ...]:
     for key, kind in mapping.items():
         at = None if isinstance(key, bool) else places.get(key)
         if at is None:
-            raise ValueError(
-                f"kinds names {key!r}, not a column of the table; {nearest(str(key), names)}, or give a number "
-                f"from 0 to {len(names) - 1}"
-            )
+            use = f"{nearest(str(key), names)}, or give a number from 0 to {len(names) - 1}"
+            raise ValueError(f"kinds names {key!r}, not a column of the table; {use}")
         columns[at] = _column(names[at], kind)
     return tuple(columns)
 
 
 def mapping_of(kinds: Any) -> Mapping[Any, Any]:
-    """Kinds as a mapping, given a mapping, text, a file or None."""
-    if kinds is None:
-        return {}
+    """Kinds as a mapping: one, text such as "age=positive,sex=binary", the path of a .yaml or .json file, or None."""
     if isinstance(kinds, str) and Path(kinds).suffix in (".json", ".yaml", ".yml"):
         import yaml
 
@@ -128,22 +101,22 @@ def mapping_of(kinds: Any) -> Mapping[Any, Any]:
     elif isinstance(kinds, str):
         pairs = [pair.partition("=") for pair in re.split(r",(?![^(]*\))", kinds) if pair.strip()]
         if not all(equals for _, equals, _ in pairs):
-            raise ValueError(
-                f"kinds={kinds!r} is not a mapping: wanted 'age=positive,sex=binary' or a .yaml or .json file"
-            )
+            wanted = "'age=positive,sex=binary' or a .yaml or .json file"
+            raise ValueError(f"kinds={kinds!r} is not a mapping: wanted {wanted}")
         found = {name.strip(): kind.strip() for name, _, kind in pairs}
         if len(found) < len(pairs):
             raise ValueError(f"kinds={kinds!r} names a column twice")
         return found
+    if kinds is None:
+        return {}
     if not isinstance(kinds, Mapping):
         raise ValueError(f"kinds must be a mapping from column to kind, such as {{'age': 'positive'}}, not {kinds!r}")
     return kinds
 
 
 def _number(key: Any) -> int | None:
-    if isinstance(key, int) and not isinstance(key, bool):
-        return key
-    return int(key) if isinstance(key, str) and key.isdecimal() else None
+    whole = key.isdecimal() if isinstance(key, str) else isinstance(key, int) and not isinstance(key, bool)
+    return int(key) if whole else None
 
 
 def _column(name: str, spelled: Any) -> Column:
@@ -183,7 +156,7 @@ class Table(constraints.Constraint):
 
     def check(self, value: Tensor) -> Tensor:
         """Whether each entry of value (..., D) fits."""
-        low, high, whole = (t.to(value.device) for t in (self._low, self._high, self._whole))
+        low, high, whole = (limit.to(value.device) for limit in (self._low, self._high, self._whole))
         return (value >= low) & (value <= high) & value.isfinite() & (~whole | (value == value.floor()))
 
     def __repr__(self) -> str:
