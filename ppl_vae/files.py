@@ -1,10 +1,13 @@
-"""Files that are replaced as a whole: a reader sees the old content or the new one, never a part."""
+"""Files that are replaced as a whole (a reader sees the old content or the new one), and values that JSON holds."""
 
 from __future__ import annotations
 
+import math
 import os
 import tempfile
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 
 def write_atomically(path: Path, content: bytes) -> None:
@@ -29,3 +32,19 @@ def write_atomically(path: Path, content: bytes) -> None:
             kept = "; the file that was there is kept" if path.exists() else ""
             raise OSError(error.errno, f"could not write {path}: {error.strerror or error}{kept}") from None
         raise
+
+
+def plain(value: Any, words: bool = False) -> Any:
+    """The value as JSON can hold it: None for a number that is NaN or infinite, or a word for one that is infinite.
+
+    Example:
+        >>> plain({"elbo": math.nan, "values": (math.inf, 3)}), plain([-math.inf], words=True)
+        ({'elbo': None, 'values': [None, 3]}, ['-inf'])
+    """
+    if isinstance(value, Mapping):
+        return {name: plain(item, words) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [plain(item, words) for item in value]
+    if not isinstance(value, float) or math.isfinite(value):
+        return value
+    return str(value) if words and math.isinf(value) else None

@@ -12,12 +12,11 @@ from typing import Any
 from torch import nn
 from torch.distributions import constraints
 
+from .. import catalog, networks, randomness
 from .. import data as data_module
-from .. import networks, randomness
 from ..checks import check_size
 from ..posteriors import natural
-from . import catalog
-from .flags import FIT_BUILT, LOAD_FLAGS, objective
+from .flags import FIT_BUILT, LOAD_FLAGS
 from .settings import Settings
 
 
@@ -73,7 +72,7 @@ def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
     known["beta"] = settings.build("beta", {}) if settings.has("beta") else settings.values.get("beta")
     if settings.has("estimator"):
         known["estimator"] = settings.build("estimator", known)
-    return objective(model).build(known, settings.options("objective"))
+    return catalog.objective(model).build(known, settings.options("objective"))
 
 
 def _condition(settings: Settings, train: data_module.Split) -> networks.Condition:

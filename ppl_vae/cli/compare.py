@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..catalog import word
 from ..checks import check_size, nearest
 from .flags import option_flags, settings_flags
 from .grid import grid
-from .kinds import word
 from .settings import Settings, Words
 
 if TYPE_CHECKING:

@@ -17,10 +17,10 @@ from typing import Any
 
 import yaml
 
+from ..catalog import word
 from ..checks import did_you_mean
 from .arguments import UsageError
-from .catalog import canonical
-from .kinds import word
+from .flags import canonical
 
 
 def words_of(path: str, known: Set[str], switches: Set[str]) -> dict[str, list[str]]:

@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .. import catalog
 from ..comparison.cells import folder_name, identity, shown
-from . import catalog
 from .arguments import UsageError
-from .flags import objective, settings_flags
+from .flags import option_flags, settings_flags
 from .settings import Settings, Words, idle, settled
 
 Fragment = dict[str, list[str]]
@@ -108,14 +108,8 @@ def _after_colon(combination: Sequence[Fragment]) -> set[str]:
 
 def _is_list(name: str) -> bool:
     """Whether train takes several words behind a flag."""
-    role, dot, option = name.partition(".")
-    if not dot:
-        return settings_flags()[name].words.many
-    entries = [*catalog.parts(role).values()] if role in catalog.roles() else []
-    if role == "objective":
-        entries = [objective(entry) for entry in catalog.parts("model").values()]
-    kinds = [entry.options[option].kind for entry in entries if option in entry.options]
-    return any(kind is not None and kind.many for kind in kinds)
+    options = option_flags()[name] if "." in name else [settings_flags()[name]]
+    return any(option.words.many for option in options)
 
 
 def _cells(found: list[tuple[Settings, Fragment]]) -> list[Chosen]:

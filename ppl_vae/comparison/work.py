@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import traceback
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,7 +33,7 @@ def finished(cell: Cell, asked: Asked) -> dict[str, Any] | None:
 def train(cell: Cell, threads: int, asked: Asked) -> dict[str, Any]:
     """Train and measure a cell, or go on where that was stopped."""
     from ..objectives.objective import as_objective
-    from ..training import fit
+    from ..training import RunFolder, fit
     from ..training.processes import Processes
     from . import figures
 
@@ -71,11 +70,9 @@ def train(cell: Cell, threads: int, asked: Asked) -> dict[str, Any]:
     }
     # So called, to be told from the error over seeds.
     outcome["log_likelihood_mc_error"] = outcome.pop("log_likelihood_stderr", None)
-    infinite = {name: str(v) for name, v in found.items() if isinstance(v, float) and math.isinf(v)}
-    evaluated = (read_json(cell.folder / "evaluation.json") or {}) | {split.part: defined(found) | infinite}
     result = {"asked": asked, "settings": cell.record, "outcome": defined(outcome)}
-    for name, content in {"evaluation.json": evaluated, "result.json": result}.items():
-        write_json(cell.folder / name, content)
+    RunFolder(cell.folder).keep_evaluation(split.part, found)
+    write_json(cell.folder / "result.json", result)
     return result["outcome"]
 
 
