@@ -18,7 +18,7 @@ table = compare(
     latent_dim=8,
     hidden=[64],
     lr=3e-3,
-    epochs=5,
+    epochs=3,
     progress=False,
 )
 print("test log-likelihood, nats an example, mean and standard error over seeds:")

@@ -22,5 +22,5 @@ for family in (
         posterior=posteriors.Normal(networks.MLP(64, [128]), 8),
         likelihood=family(networks.MLP(8, [128]), 64),
     )
-    fit(SVI(vae), (train,), epochs=40, batch_size=64, progress=False)
+    fit(SVI(vae), (train,), epochs=20, batch_size=64, progress=False)
     print(f"{family.__name__:30}", evaluation.log_likelihood(vae, test, num_particles=500))

@@ -92,14 +92,15 @@ class Abstract:
     """
 
     _needs: ClassVar[tuple[str, ...]] = ()
+    __abstractmethods__: ClassVar[frozenset[str]] = frozenset()
 
     def __init_subclass__(cls, **kwargs: Any) -> None:  # noqa: D105
         super().__init_subclass__(**kwargs)
         own = {name for name, value in vars(cls).items() if _is_abstract(value)} | {*vars(cls).get("_needs", ())}
-        inherited = {name for base in cls.__bases__ for name in getattr(base, "__abstractmethods__", ())}
+        inherited = {name for base in cls.__bases__ if issubclass(base, Abstract) for name in base.__abstractmethods__}
         annotated = {name for base in cls.__mro__ for name in vars(base).get("__annotations__", ())}
-        there = {name for name in inherited if name in annotated or hasattr(cls, name)}
-        missing = {name for name in inherited if name not in there or _is_abstract(getattr(cls, name, None))}
+        found = {name: inspect.getattr_static(cls, name, None) for name in inherited}
+        missing = {n for n, value in found.items() if _is_abstract(value) or (value is None and n not in annotated)}
         cls.__abstractmethods__ = frozenset(own | missing)  # type: ignore[attr-defined]
 
 

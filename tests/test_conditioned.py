@@ -98,7 +98,7 @@ def test_around_builds_at_the_right_size():
         (lambda: Conditioned(Conv(SHAPE), Label(3), SHAPE), r"network must take \(4, 4, 4\), .* not \(1, 4, 4\)"),
         (lambda: Conditioned(Conv((3, 4, 4)), Picture((1, 8, 8))), "cannot be a channel of x"),
         (lambda: Conditioned(nn.Linear(7, 2), Label(3)), "shape is needed"),
-        (lambda: networks.FillMissing(Conditioned(MLP(7), Label(3)), 4), "which must be the outermost"),
+        (lambda: networks.FillMissing(Conditioned(MLP(7), Label(3)), 4), "which must be outermost"),
         (lambda: Label(1), "classes must be a whole number of at least 2"),
         (lambda: Vector(0), "size must be a whole number of at least 1"),
     ],

@@ -1,7 +1,7 @@
 """Data sets: named ones, arrays and files, as splits whose batches are (x,) or (x, y).
 
-``load(name)`` gives ``Data`` with ``.train``, ``.valid``, ``.test``; ``NAMES`` are the named data sets, and anything
-else is the path of a .npy, .npz or .csv file or of a folder of images.
+``load(name)`` gives ``Data`` with ``.train``, ``.valid``, ``.test``; ``NAMES`` lists the named data sets; any
+other name is the path of a .npy, .npz or .csv file or of a folder of images.
 """
 
 from .batches import Batches

@@ -1,9 +1,8 @@
-"""Batches: the rows of a split, shuffled, binarized and on the device, as a pure function of the seed.
+"""Batches: the rows of a split, shuffled, binarized and on the device, a pure function of the seed.
 
-The order of an epoch depends on (seed, epoch), the noise of a batch on (seed, epoch, batch index), and on nothing
-else: no state is kept between batches, none has to be saved to go on in the middle of an epoch, and the global random
-states are left alone. Process ``rank`` of ``world`` gets rows ``rank, rank + world, ...`` of the batch that one
-process would get, with the noise those rows would have had.
+The order of an epoch depends only on (seed, epoch), the noise of a batch only on (seed, epoch, batch index). So there
+is no state to save for a resume in the middle of an epoch, and the global random states do not change. Process ``rank``
+of ``world`` gets rows ``rank, rank + world, ...`` of the batch that a single process would get, with the same noise.
 """
 
 from __future__ import annotations
@@ -21,29 +20,29 @@ from ..randomness import seed_of
 from .given import as_split
 from .splits import Split
 
-_ORDER, _NOISE, _ITEMS = 1, 2, 3  # which randomness a key is for
+_ORDER, _NOISE, _ITEMS = 1, 2, 3  # purpose of a random key
 
 
 class Batches:
     """Batches of a split, epoch by epoch.
 
-    A split in memory is put on the device once. A streamed one is read batch by batch, in the process itself or by
-    ``workers`` processes that read ahead.
+    A split in memory is moved to the device once. A streamed one is read batch by batch, in this process or ahead by
+    ``workers`` processes.
 
     Args:
-        split: what ``as_split`` takes.
-        batch_size: rows in a batch of all processes together; the last batch of an epoch may be shorter.
+        split: any argument of ``as_split``.
+        batch_size: rows in a batch, over all processes; the last batch of an epoch may be shorter.
         seed: seed of order and noise, at least 0.
-        device: where the batches are wanted.
-        shuffle: a new order each epoch; without it rows come in order.
-        rank: this process, 0 .. world - 1. Where the last batch has fewer rows than there are processes, some get a
-            batch of no rows.
+        device: device of the batches.
+        shuffle: whether the order is new in each epoch; otherwise rows come in order.
+        rank: this process, 0 .. world - 1. If the last batch has fewer rows than there are processes, some processes
+            get an empty batch.
         world: number of processes.
         workers: number of reading processes for a streamed split.
 
     Raises:
-        ValueError: a batch size larger than the split, sizes that are not whole positive numbers, a split that
-            ``resolve`` has yet to decide about.
+        ValueError: a batch size larger than the split, sizes that are not whole positive numbers, a split whose
+            ``binarize`` is still "auto".
 
     Example:
         >>> batches = Batches(torch.arange(10.0).view(5, 2), batch_size=2, shuffle=False)
@@ -104,7 +103,7 @@ class Batches:
             yield parts
 
     def _read(self, epoch: int, start: int) -> Iterator[tuple[Tensor, ...]]:
-        """Batches without their fresh noise."""
+        """Batches before fresh noise."""
         order: Any = np.arange(len(self.split), dtype=np.int64)
         if self.shuffle:
             order = np.random.default_rng(seed_of(_ORDER, self.seed, epoch)).permutation(len(order))
@@ -132,7 +131,7 @@ class Batches:
 
 @dataclass
 class _Reader(torch.utils.data.Dataset[tuple[Tensor, ...]]):
-    """What a reading process holds: ``reader[rows]`` is a batch without its fresh noise."""
+    """The data set of a reading process: ``reader[rows]`` is a batch before fresh noise."""
 
     split: Split
     key: tuple[int, ...]
@@ -142,6 +141,6 @@ class _Reader(torch.utils.data.Dataset[tuple[Tensor, ...]]):
 
 
 def _fits(held: list[Tensor], device: torch.device) -> bool:
-    """Whether the data may live on the device: on a GPU, in half of its free memory."""
+    """Whether the data fit on the device: on a GPU, in half of its free memory."""
     size = sum(part.numel() * part.element_size() for part in held)
     return device.type != "cuda" or size < torch.cuda.mem_get_info(device)[0] // 2

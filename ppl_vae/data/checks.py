@@ -1,4 +1,4 @@
-"""Checks of values against what a likelihood can emit: each error names the worst value, its row, and what to use."""
+"""Checks of values against a likelihood's support: each error names the worst value, its row, and what to use."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ from .kinds import Table
 
 
 def is_binary(x: Tensor) -> bool:
-    """Whether x is 0, 1 or NaN throughout; the first row settles most cases."""
+    """Whether x contains only 0, 1 and NaN; the first row decides most cases."""
     return all(bool(((part == 0) | (part == 1) | part.isnan()).all()) for part in (x[:1], x))
 
 
 def is_unit(x: Tensor) -> bool:
-    """Whether every value is in [0, 1], none missing."""
+    """Whether every value is in [0, 1], with none missing."""
     return not x.numel() or bool(x.min() >= 0 and x.max() <= 1)
 
 
@@ -33,7 +33,7 @@ def check_unit(x: Tensor, where: str) -> None:
 
 
 def check_event(model: Any, shape: torch.Size, dtype: torch.dtype, where: str) -> None:
-    """Raise unless rows of this shape and dtype are what a model that states its ``shape`` takes."""
+    """Raise unless rows have the ``shape`` and dtype of the model, if it states them."""
     wanted = getattr(model, "shape", None)
     if wanted is None:
         return
@@ -49,8 +49,8 @@ def check_event(model: Any, shape: torch.Size, dtype: torch.dtype, where: str) -
 
 
 def check_drawn(levels: int | None, where: str, support: Any) -> None:
-    """Raise unless the support holds what noise makes: 0 and 1, or numbers between if there are ``levels``."""
-    base, probe = supports.entry(support), [0.0, 1.0] if levels is None else [0.4321]  # no grey level
+    """Raise unless the support contains the values after noise: 0 and 1, or numbers between if there are ``levels``."""
+    base, probe = supports.entry(support), [0.0, 1.0] if levels is None else [0.4321]  # not a grey level
     if base is not None and not base.check(torch.tensor(probe)).all():
         what = "binarized to 0 and 1" if levels is None else "dequantized to (0, 1)"
         fix = "binarize='none'" if levels is None else "dequantize=False"
@@ -69,15 +69,15 @@ def check_values(
 
     Args:
         x: (B, ...) values.
-        rows: (B,) the numbers by which errors call them.
+        rows: (B,) row numbers for errors.
         where: words that name the split.
         support: the likelihood's support, or None for any real number.
-        missing: whether NaN is let through.
-        ours: whether the data came from ``load``, for the advice.
+        missing: whether NaN is allowed.
+        ours: whether the data came from ``load``, which decides the advice.
     """
     if x.numel() == 0:
         return
-    low, high = x.aminmax()  # one pass and no mask; NaN comes through
+    low, high = x.aminmax()  # one pass and no mask; NaN propagates
     if not (low.isfinite() and high.isfinite()):
         bad = x.isinf() if missing else ~x.isfinite()
         if bad.any():

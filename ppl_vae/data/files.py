@@ -1,10 +1,10 @@
-"""Data in a user's own files: .npy and .npz arrays, .csv tables, folders of images. Nothing is unpickled.
+"""Data in files: .npy and .npz arrays, .csv tables, folders of images. Nothing is unpickled.
 
-A .npy file is memory-mapped. A .npz file holds ``x`` and perhaps ``y``. A .csv table may have a header; its column
-called ``label`` or ``y`` is the labels, and an empty cell is NaN. In a folder of images each subfolder is a class.
+A .npy file is memory-mapped. A .npz file holds ``x`` and optionally ``y``. A .csv table may have a header; its column
+``label`` or ``y`` holds the labels, and an empty cell is NaN. In a folder of images each subfolder is a class.
 
-Labels keep the kind of number they are written as: integers are classes (int64), floats are real targets (float32). In
-a .csv a column of 0, 1, 2 is whole, and one in which a cell has a point or an exponent, as 1.0, or is empty, is real.
+Integer labels are classes (int64), floats are real targets (float32). In a .csv a column of 0, 1, 2 holds integers; a
+column with an empty cell, or with a point or an exponent in one, such as 1.0, holds floats.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ _IMAGES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".ti
 
 @dataclass
 class Source:
-    """What ``load`` splits: readers with labels of the training part and, where a set has them, of the others.
+    """The source that ``load`` splits: readers and labels of the training part and of any other parts.
 
-    ``divisor`` brings integers to [0, 1] on ``levels`` grey levels (None: no such levels). ``held_bytes`` is the size
-    as float32 up to which the set is held in memory. ``columns`` are the names of a table's columns and ``kinds`` every
-    column's kind, if asked for.
+    ``divisor`` scales integers to [0, 1] on ``levels`` grey levels (None: no such levels). A set of up to
+    ``held_bytes`` as float32 is held in memory. ``columns`` are the names of a table's columns and ``kinds`` their
+    kinds, if given.
     """
 
     train: tuple[Any, Tensor | None]
@@ -53,7 +53,7 @@ def open_file(path: Path, labels: str | None, kinds: Any = None) -> Source:
     """Source of a file; ``kinds`` are for tables.
 
     Raises:
-        ValueError: an unknown format, contents that are not rows of numbers.
+        ValueError: an unknown format, or contents that are not rows of numbers.
     """
     if path.suffix not in FORMATS:
         raise ValueError(f"{path} has no known format: {nearest(path.suffix, FORMATS)}, or give a folder of images")
@@ -67,7 +67,7 @@ def open_file(path: Path, labels: str | None, kinds: Any = None) -> Source:
 
 
 def from_array(x: np.ndarray, y: Any, where: str, path: Path | None = None) -> Source:
-    """Source of an array of rows; uint8 counts as 256 grey levels, anything else is left as it is."""
+    """Source of an array of rows; uint8 has 256 grey levels, other types have none."""
     for array, of in ((x, where), (y, f"y of {where}")):
         if array is not None and array.dtype.kind not in "fiub":
             raise ValueError(f"{of} has dtype {array.dtype}: wanted integers, booleans or real numbers")
@@ -84,13 +84,13 @@ def from_array(x: np.ndarray, y: Any, where: str, path: Path | None = None) -> S
 def _load(path: Path, file: Any = None, **options: Any) -> Any:
     try:
         return np.load(file or path, allow_pickle=False, **options)
-    except Exception as error:  # numpy, zipfile and the operating system each have their own
+    except Exception as error:  # numpy, zipfile and the operating system raise different types
         reason = str(error).splitlines()[0].rstrip(".") if str(error) else type(error).__name__
         raise ValueError(f"{path} is not a readable {path.suffix} file of numbers: {reason}") from None
 
 
 def _npy(path: Path, labels: str | None) -> Source:
-    small = path.stat().st_size < 2**20  # an empty array cannot be mapped, and a small one need not be
+    small = path.stat().st_size < 2**20  # an empty array cannot be memory-mapped; small ones are read
     y = None if labels is None else _load(Path(labels))
     return from_array(_load(path, mmap_mode=None if small else "r"), y, str(path), None if small else path)
 
@@ -158,7 +158,7 @@ def _readable(folder: Path, paths: list[Path], size: Any) -> dict[Path, tuple[tu
     if bad:
         some = ", ".join(bad[:3]) + (", ..." if len(bad) > 3 else "")
         warnings.warn(
-            f"{len(bad)} of the {len(paths)} images in {folder} cannot be read and are left out: {some}", stacklevel=5
+            f"{len(bad)} of the {len(paths)} images in {folder} cannot be read and are skipped: {some}", stacklevel=5
         )
     first, (wanted, _) = next(iter(sound.items()))
     for path, (shape, mode) in sound.items():
@@ -167,17 +167,17 @@ def _readable(folder: Path, paths: list[Path], size: Any) -> dict[Path, tuple[tu
         if size is None and shape != wanted:
             raise ValueError(
                 f"{path} is {shape[0]} x {shape[1]} pixels and {first.name} {wanted[0]} x {wanted[1]}; "
-                "say size= to bring all to one size"
+                "use size= to resize all"
             )
     return sound
 
 
 def _look(path: Path) -> tuple[tuple[int, int], str] | str:
-    """(H, W) and PIL mode of an image, or why it cannot be decoded."""
+    """(H, W) and PIL mode of an image, or the reason why it cannot be decoded."""
     try:
         picture = _open_image([path], 0)
         return (picture.height, picture.width), picture.mode
-    except Exception as error:  # a damaged file makes PIL's decoders fail in ways of their own
+    except Exception as error:  # PIL's decoders raise many types for damaged files
         return (str(error.__cause__ or error).splitlines() or [type(error).__name__])[0]
 
 

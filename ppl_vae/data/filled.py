@@ -1,4 +1,4 @@
-"""A .csv table with its empty cells filled in: every other byte of the file stays what it was."""
+"""Fill in the empty cells of a .csv table; every other byte of the file stays the same."""
 
 from __future__ import annotations
 
@@ -17,11 +17,11 @@ _CELL = re.compile(r'(?:^|,)((?:[^",]|"[^"]*(?:"|$))*)')  # up to the next comma
 
 
 def filled_csv(path: Path, columns: Sequence[Column], values: Any) -> bytes:
-    """The contents of a .csv file with values where cells of the named columns are missing.
+    """The contents of a .csv file with the missing cells of the named columns filled in.
 
     Args:
         path: the file.
-        columns: by name; the file may have others, which stay as they are.
+        columns: the columns by name; others in the file do not change.
         values: (rows, D) numbers in the order of ``columns``.
     """
     content = path.read_bytes()
@@ -42,7 +42,7 @@ def filled_csv(path: Path, columns: Sequence[Column], values: Any) -> bytes:
 
 
 def _records(text: str) -> Iterator[tuple[str, list[str]]]:
-    """Every record as it stands in the file, end of line included, and its cells."""
+    """Every record of the file as text, end of line included, and its cells."""
     taken: list[str] = []
 
     def lines() -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""A user's own data, tensors, arrays and torch Datasets, as splits."""
+"""Your own data (tensors, arrays and torch Datasets) as splits."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from .splits import Split
 
 
 class Items:
-    """Reader of a torch Dataset whose items are x, (x,) or (x, y); items are asked for anew each time.
+    """Reader of a torch Dataset whose items are x, (x,) or (x, y); items are fetched again each time.
 
-    A Dataset that augments draws from the global random states; each item is given states seeded by (key, row), put
-    back afterwards, so that an item depends on the seed, the epoch and its row, not on the order or on the workers.
+    A Dataset that augments draws from the global random states. They are seeded by (key, row) for each item and
+    restored afterwards, so an item depends on the seed, the epoch and its row, but not on the order or the workers.
     """
 
     def __init__(self, dataset: Any) -> None:
@@ -30,7 +30,7 @@ class Items:
             first, self.label = self._one(0, (0,))
         self.shape, self.dtype, self.labels = tuple(first.shape), first.dtype, None
         if self.label is not None:
-            names = getattr(dataset, "classes", None)  # as torchvision has them
+            names = getattr(dataset, "classes", None)  # as in torchvision
             found = Labels.of(self.label[None], names)
             self.labels = found if names else Labels(None, found.shape, found.dtype)
 
@@ -63,20 +63,20 @@ class Items:
 def as_split(
     train: Any, *, part: str = "train", binarize: str = "none", seed: int = 0, name: str = "your data"
 ) -> Split:
-    """What a user may train on, as a ``Split``.
+    """A ``Split`` from any data that can be trained on.
 
-    The values are taken as they are. Torch tensors keep their floating dtype; numpy arrays and integers become
-    float32. uint8 pictures above 1 are refused, since they have to be scaled to [0, 1] first. Labels y become int64
-    where their dtype is integer or bool, and float32 where it is a floating one, whatever their values. Items of a
-    torch Dataset are asked for anew each time they are used, since it may augment them.
+    Values do not change. Torch tensors keep their floating dtype; numpy arrays and integers become float32. uint8
+    pictures with values above 1 are refused, since they must be scaled to [0, 1] first. Labels y become int64 if their
+    dtype is integer or bool, and float32 if it is a float. Items of a torch Dataset are fetched each time they are
+    used, since it may augment them.
 
     Args:
         train: a Split, a tensor or array x of shape (N, ...), a tuple (x,) or (x, y), or a torch Dataset with a length
             whose items are x, (x,) or (x, y).
         part: "train", "valid" or "test".
-        binarize: as for ``Split``; "none" leaves a user's own data as they are.
+        binarize: as for ``Split``.
         seed: seed of the fixed draws.
-        name: how errors call the data.
+        name: name of the data in errors.
 
     Raises:
         TypeError: anything else.
@@ -89,7 +89,7 @@ def as_split(
     if isinstance(train, Split):
         return train
     if isinstance(train, Data):
-        raise ValueError(f"data {train.name} is a whole data set: say which part, such as its .train or .valid")
+        raise ValueError(f"data {train.name} is a whole data set: use one of its parts, such as .train or .valid")
     options: dict[str, Any] = {"part": part, "binarize": binarize, "seed": seed, "name": name}
     if isinstance(train, Rows):
         return Split(train, **options)

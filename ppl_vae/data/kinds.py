@@ -1,4 +1,4 @@
-"""Kinds of table columns: what the numbers of a column mean, declared in one mapping from column to kind.
+"""Kinds of table columns: what the numbers of a column mean, as a mapping from column to kind.
 
     real           any number
     positive       a number above 0
@@ -7,8 +7,8 @@
     categorical    one of L levels without order: 0, ..., L-1, or words
     ordinal        one of L levels in order: 0, ..., L-1, or words
 
-A kind is spelled ``"real"``, ``"categorical(4)"`` with the number of levels, ``"ordinal(small<medium<large)"`` or
-``["ordinal", "small", "medium", "large"]`` with the words that a file has for them. A missing entry is NaN.
+A kind is written ``"real"``, ``"categorical(4)"`` with the number of levels, ``"ordinal(small<medium<large)"`` or
+``["ordinal", "small", "medium", "large"]`` with the words in the file. A missing entry is NaN.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class Column:
     """One column of a table.
 
     Attributes:
-        name: its name; its number, counting from 0, where it has none.
-        kind: one of the six.
-        levels: L of a categorical or ordinal column, 2 of a binary one; None while it is not known, or has none.
-        words: what the levels are called in a file; None where it holds numbers.
+        name: its name, or its number, counting from 0.
+        kind: one of the six kinds.
+        levels: L of a categorical or ordinal column, 2 of a binary one; None if unknown or not applicable.
+        words: words for the levels in a file; None if it holds numbers.
     """
 
     name: str
@@ -62,27 +62,27 @@ class Column:
 
     @property
     def spelled(self) -> str | list[str]:
-        """The kind as a mapping holds it, JSON-able."""
+        """The kind as in a mapping, JSON-able."""
         if self.words is not None:
             return [self.kind, *self.words]
         return f"{self.kind}({self.levels})" if self.kind in _LEVELLED[1:] and self.levels else self.kind
 
     @property
     def takes(self) -> str:
-        """Which numbers fit, in words."""
+        """The numbers that fit, in words."""
         return _TAKES[self.kind].format((self.levels or 1) - 1)
 
 
 def parse_kinds(kinds: Any, names: Sequence[str] | int) -> tuple[Column, ...]:
-    """Every column with its declared kind; those that the mapping leaves out are real.
+    """Every column with its declared kind; columns not in the mapping are real.
 
     Args:
         kinds: a mapping from column names or numbers to kinds; text such as "age=positive,sex=binary"; the path of a
             .yaml or .json file that holds such a mapping; or None.
-        names: the columns' names, or how many there are: then the mapping has numbers, or the names of all in order.
+        names: the columns' names; or their number: then the mapping has numbers, or the names of all in order.
 
     Raises:
-        ValueError: a column that is not there, an unknown kind, levels that make no sense.
+        ValueError: an unknown column, an unknown kind, or invalid levels.
 
     Example:
         >>> [column.kind for column in parse_kinds("age=positive,city=categorical(4)", ["age", "size", "city"])]
@@ -104,7 +104,7 @@ def parse_kinds(kinds: Any, names: Sequence[str] | int) -> tuple[Column, ...]:
         at = None if isinstance(key, bool) else places.get(key)
         if at is None:
             raise ValueError(
-                f"kinds names {key!r}, which is no column of the table; {nearest(str(key), names)}, or give a number "
+                f"kinds names {key!r}, not a column of the table; {nearest(str(key), names)}, or give a number "
                 f"from 0 to {len(names) - 1}"
             )
         columns[at] = _column(names[at], kind)
@@ -112,7 +112,7 @@ def parse_kinds(kinds: Any, names: Sequence[str] | int) -> tuple[Column, ...]:
 
 
 def mapping_of(kinds: Any) -> Mapping[Any, Any]:
-    """Kinds as a mapping, whether they are one, text, a file or None."""
+    """Kinds as a mapping, given a mapping, text, a file or None."""
     if kinds is None:
         return {}
     if isinstance(kinds, str) and Path(kinds).suffix in (".json", ".yaml", ".yml"):
@@ -165,12 +165,12 @@ def _column(name: str, spelled: Any) -> Column:
     if alone is None and (len(set(words)) < number or "" in words):
         raise ValueError(f"kinds gives {name!r} the levels {', '.join(words)}, which must be different words")
     if kind == "binary" and number != 2:
-        raise ValueError(f"kinds gives {name!r} {number} levels, but binary has 2; categorical would fit")
+        raise ValueError(f"kinds gives {name!r} {number} levels, but binary has 2; use categorical")
     return Column(name, kind, number, words if alone is None else None)
 
 
 class Table(constraints.Constraint):
-    """Rows whose entries are what their columns' kinds take; ``check`` gives one answer an entry, False for NaN."""
+    """Rows whose entries fit their columns' kinds; ``check`` returns a bool for each entry, False for NaN."""
 
     def __init__(self, columns: Sequence[Column]) -> None:
         self.columns = tuple(columns)
@@ -200,7 +200,7 @@ class Table(constraints.Constraint):
         if fits == "count" and column.levelled:
             kind = "categorical" if column.kind == "binary" else column.kind
             fits = f"{kind}({int(x[:, at].nan_to_num(0.0).max()) + 1})"
-        other = f"; {fits} would fit" if math.isfinite(value) else ""
+        other = f"; use {fits}" if math.isfinite(value) else ""
         return row, f"{value:.6g} in column {column.name!r}, but {column.kind} takes {column.takes}{other}"
 
 
@@ -210,15 +210,15 @@ def _fits(values: Tensor, kind: str) -> bool:
 
 
 def find_kinds(x: Any, kinds: Any = None, names: Sequence[str] | None = None) -> dict[str, Any]:
-    """The whole mapping of a table: every column's kind, with levels found in x where they are not declared.
+    """The complete mapping of a table: every column's kind, with levels found in x unless they are declared.
 
     Args:
-        x: (N, D) numbers with NaN for missing entries.
+        x: (N, D) numbers, NaN for missing entries.
         kinds: as for ``parse_kinds``; "auto" makes columns of 0 and 1 binary and the others real.
         names: the columns' names; their numbers if None.
 
     Raises:
-        ValueError: as ``parse_kinds``, and values that a declared kind does not take.
+        ValueError: as ``parse_kinds``, and values that do not fit a declared kind.
 
     Example:
         >>> find_kinds(torch.tensor([[1.5, 0.0], [2.0, 3.0]]), {0: "positive", 1: "categorical"})

@@ -1,4 +1,4 @@
-"""Labels y: what they are, and those of a torch Dataset, which are read when indexed."""
+"""Labels y: their description, and labels of a torch Dataset, which are read when indexed."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from .rows import Rows, as_numbers, positions
 
 @dataclass(frozen=True)
 class Labels:
-    """What the labels y of a data set are: from this a condition is made, as in ``networks.Label(labels.count)``.
+    """Description of the labels y of a data set, for building a condition: ``networks.Label(labels.count)``.
 
     Attributes:
-        classes: names of the classes 0, 1, ... where the source names them, else their numbers, a range; None for
-            real targets, for several numbers a row, and for a torch Dataset that names no ``classes``.
+        classes: names of the classes 0, 1, ... if the source has names, else a range of their numbers; None for real
+            targets, for several numbers a row, and for a torch Dataset without ``classes``.
         shape: shape of one row's label, () for a number.
         dtype: int64 or float32.
 
@@ -40,7 +40,7 @@ class Labels:
 
     @staticmethod
     def of(y: Tensor, names: Sequence[str] | None = None) -> Labels:
-        """What the labels y (N, ...) are; ``names`` of the classes are kept where y has no others."""
+        """Description of the labels y (N, ...); ``names`` of the classes are used if y has none."""
         shape, found = tuple(y.shape[1:]), None
         if not shape and y.dtype == torch.int64 and len(y) and y.min() >= 0:
             top = int(y.max()) + 1
@@ -49,7 +49,7 @@ class Labels:
 
 
 class ReadLabels:
-    """The labels of the torch Dataset that ``rows`` are of, read when indexed: int64 or float32 tensors."""
+    """The labels of the torch Dataset of ``rows``, read when indexed: int64 or float32 tensors."""
 
     def __init__(self, rows: Rows) -> None:
         self.rows = rows
@@ -59,12 +59,12 @@ class ReadLabels:
 
     def __getitem__(self, which: int | slice | Sequence[int] | np.ndarray | Tensor) -> Tensor:
         y = self.rows.read(positions(which, len(self)))[1]
-        assert y is not None  # only made where items have labels
+        assert y is not None  # created only if items have labels
         return y[0] if isinstance(which, int | np.integer) else y
 
 
 def to_labels(value: Any) -> Tensor:
-    """Labels as a tensor, by their dtype and never by their values: floats become float32, integers and bools int64.
+    """Labels as a tensor; the dtype decides, not the values: floats become float32, integers and bools int64.
 
     Example:
         >>> to_labels([1.0, 3.0]).dtype, to_labels([1, 3]).dtype

@@ -1,4 +1,4 @@
-"""The named data sets: scikit-learn's digits, and torchvision's sets in torchvision's own file layout."""
+"""The named data sets: scikit-learn's digits, and torchvision's sets in torchvision's file layout."""
 
 from __future__ import annotations
 
@@ -30,14 +30,14 @@ NAMES: dict[str, Any] = {
     "svhn": ("SVHN", {"split": "train"}, {"split": "test"}),
     "usps": ("USPS", {"train": True}, {"train": False}),
 }
-SIZES = {"celeba": 64, "omniglot": 28}  # usual in the literature; the files are 218 x 178 and 105 x 105
+SIZES = {"celeba": 64, "omniglot": 28}  # the usual sizes; the files are 218 x 178 and 105 x 105
 
 
 def open_named(name: str, root: Path, download: bool, size: int | tuple[int, int] | None) -> Source:
     """Source of a named set.
 
     Raises:
-        ValueError: files that are absent or damaged.
+        ValueError: files that are missing or damaged.
     """
     if name == "digits":
         from sklearn.datasets import load_digits
@@ -53,7 +53,7 @@ def open_named(name: str, root: Path, download: bool, size: int | tuple[int, int
         arguments.append({"split": "valid"})
     try:
         sets = [getattr(torchvision.datasets, kind)(root, download=download, **given) for given in arguments]
-    except Exception as error:  # each set reports absent and damaged files in its own way
+    except Exception as error:  # each set raises other types for missing and damaged files
         reason = (str(error).splitlines() or [type(error).__name__])[0]
         state = "not to be had" if download else "not there, or not whole"
         raise ValueError(
@@ -72,7 +72,7 @@ def open_named(name: str, root: Path, download: bool, size: int | tuple[int, int
 def _arrays(name: str, part: Any) -> Source:
     x = np.asarray(part.data)
     if name == "emnist":
-        x = x.swapaxes(1, 2)  # the files hold the letters on their side
+        x = x.swapaxes(1, 2)  # the letters in the files are transposed
     return from_array(x, np.asarray(part.targets if hasattr(part, "targets") else part.labels), name)
 
 

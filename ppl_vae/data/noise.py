@@ -5,9 +5,9 @@ With u uniform on [0, 1), element by element,
     binarize:    x' = 1 if u < x else 0          (x in [0, 1] read as the probability of a 1)
     dequantize:  x' = ((L - 1) x + u) / L        (x on the L levels 0, 1/(L-1), ..., 1; x' has a density on (0, 1))
 
-Fresh noise comes from a generator that is seeded anew for each batch. Fixed noise is a counter-based hash (splitmix64)
-of (seed, part, row, element), so that any rows in any order, in memory or streamed, meet the same draw, and nothing is
-stored. Neither touches a global random state.
+Fresh noise comes from a generator that is seeded for each batch. Fixed noise is a counter-based hash (splitmix64) of
+(seed, part, row, element), so rows get the same draw in any order, in memory or streamed, and nothing is stored.
+Neither uses a global random state.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ PARTS = ("train", "valid", "test")
 
 
 def hashed(key: tuple[int, ...], counters: np.ndarray) -> np.ndarray:
-    """Splitmix64 of each counter in the stream that ``key`` names: uint64, same shape as ``counters``."""
+    """Splitmix64 of each counter in the stream ``key``: uint64, same shape as ``counters``."""
     z = counters.astype(np.uint64) + np.uint64(1)
     z *= np.uint64(0x9E3779B97F4A7C15)
     z += np.uint64(seed_of(*key))
@@ -35,7 +35,7 @@ def hashed(key: tuple[int, ...], counters: np.ndarray) -> np.ndarray:
 
 
 def uniform(key: tuple[int, ...], rows: np.ndarray, size: int) -> Tensor:
-    """Uniform numbers in [0, 1), shape (len(rows), size), a function of the key and each row's number alone.
+    """Uniform numbers in [0, 1), shape (len(rows), size), a function of only the key and the row number.
 
     Example:
         >>> u = uniform((0, 1), np.array([3, 7]), 4)
@@ -61,6 +61,6 @@ class Noise:
         return u.add_(x, alpha=self.levels - 1).div_(self.levels).clamp_(2.0**-33, 1 - 2.0**-24)
 
     def fixed(self, x: Tensor, rows: np.ndarray) -> Tensor:
-        """x of shape (B, ...) under the one draw that belongs to these rows."""
+        """x of shape (B, ...) with the fixed draw of these rows."""
         u = uniform(self.key, rows, x[:1].numel()).view(x.shape).to(x.dtype)
         return self.apply(x, u)

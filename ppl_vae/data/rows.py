@@ -1,7 +1,7 @@
-"""Rows that are read when asked for: slices of a memory-mapped array, pictures on disk, items of a torch Dataset.
+"""Rows that are read when indexed: slices of a memory-mapped array, pictures on disk, items of a torch Dataset.
 
-A reader knows how to read rows of one source, ``read(index, key) -> (x, y or None)``; ``Rows`` is a part of a source
-(an index into it) seen as float tensors: ``rows[i]`` reads, converts, scales, and applies the part's fixed noise.
+A reader reads rows of one source, ``read(index, key) -> (x, y or None)``; ``Rows`` is a part of a source (an index into
+it) as float tensors: ``rows[i]`` reads, converts, scales, and applies the part's fixed noise.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ from torch import Tensor
 from .checks import check_unit
 from .noise import Noise
 
-BLOCK = 2**24  # elements read at a time when everything is read: 64 MiB as float32
+BLOCK = 2**24  # elements per block when everything is read: 64 MiB as float32
 
 
 class Reader(Protocol):
-    """What reads rows of one source: ``len`` of them, each of shape ``shape`` and of type ``dtype``."""
+    """Reader of the rows of one source: ``len`` rows of shape ``shape`` and type ``dtype``."""
 
     dtype: torch.dtype
 
@@ -34,7 +34,7 @@ class Reader(Protocol):
     def __len__(self) -> int: ...
 
     def read(self, index: np.ndarray, key: tuple[int, ...] = ()) -> tuple[Tensor, Tensor | None]:
-        """Rows ``index`` (B, *shape), and their labels if the source gives them."""
+        """Rows ``index`` (B, *shape), and their labels if the source has them."""
         ...
 
 
@@ -44,8 +44,8 @@ class Array:
     Args:
         array: (N, ...) integers, booleans or floats. uint8 of shape (N, H, W) is read as (N, 1, H, W) and of shape
             (N, H, W, C) as (N, C, H, W).
-        path: the .npy file behind a memory map: a worker process maps it again instead of being sent a copy, and after
-            ``stream`` rows are read from it.
+        path: the .npy file of a memory map: a worker process maps it again instead of receiving a copy, and after
+            ``stream`` rows are read from the file.
     """
 
     dtype = torch.float32
@@ -69,7 +69,7 @@ class Array:
             self.stream()
 
     def stream(self) -> None:
-        """From now on read rows from the file, where there is one: pages of a map count as this process's memory."""
+        """From now on read rows from the file, if there is one, since pages of a map count as this process's memory."""
         if self.path and hasattr(os, "preadv") and self.array.flags.c_contiguous:
             self._file = os.open(self.path, os.O_RDONLY)
             weakref.finalize(self, os.close, self._file)
@@ -84,7 +84,7 @@ class Array:
         return (x.unsqueeze(1) if self._grey else x.movedim(-1, 1).contiguous() if self._last else x), None
 
     def _from_file(self, file: int, index: np.ndarray) -> np.ndarray:
-        """Rows ``index``, those that follow each other in one go."""
+        """Rows ``index``; consecutive rows are read together."""
         out = np.empty((len(index), *self.array.shape[1:]), self.array.dtype)
         if not len(index):
             return out
@@ -93,7 +93,7 @@ class Array:
         for begin, end in zip([0, *ends], ends, strict=False):
             wanted = into[begin * size : end * size]
             if os.preadv(file, [wanted], first + int(index[begin]) * size) != len(wanted):
-                raise ValueError(f"{self.path} ends before row {index[end - 1]}: it was changed while it was read")
+                raise ValueError(f"{self.path} ends before row {index[end - 1]}: it changed while it was read")
         return out
 
 
@@ -105,8 +105,8 @@ class Pictures:
         open_picture: function of a row number that returns a PIL image.
         count: N.
         mode: PIL mode, "L" (one channel) or "RGB".
-        size: (H, W) of the pictures, or of what they become; a square is cut from the middle, another shape stretched.
-        resize: whether pictures are brought to ``size``; without it, another size is an error.
+        size: (H, W) of the pictures, or to resize to: a square is cropped from the centre, other shapes are stretched.
+        resize: whether pictures are resized to ``size``; otherwise another size is an error.
     """
 
     open_picture: Callable[[int], Any]
@@ -138,7 +138,7 @@ class Pictures:
         if picture.size != (width, height):
             raise ValueError(
                 f"picture {row} is {picture.size[1]} x {picture.size[0]} pixels and the first {height} x {width}; "
-                "say size= to bring all to one size"
+                "use size= to resize all"
             )
         return torch.from_numpy(np.array(picture)).view(height, width, -1).movedim(-1, 0)
 
@@ -156,11 +156,11 @@ class Rows:
         (3, (3, 2), [10.0, 11.0], [[0.0, 1.0], [2.0, 3.0]])
 
     Args:
-        reader: what reads the source.
+        reader: reader of the source.
         index: (N,) int64 row numbers in the source; None is all of them.
-        scale: (shift, divisor, clip): x becomes (x - shift) / divisor, clipped to [0, 1] if asked.
+        scale: (shift, divisor, clip): x becomes (x - shift) / divisor, clipped to [0, 1] if ``clip``.
         noise: noise fixed for each row of this part; None leaves x as it is.
-        where: words that name this part in an error.
+        where: name of this part in errors.
     """
 
     def __init__(
@@ -181,7 +181,7 @@ class Rows:
 
     @property
     def dtype(self) -> torch.dtype:
-        """float32, but for a torch Dataset that gives another floating type."""
+        """float32, unless a torch Dataset has another floating type."""
         return self.reader.dtype
 
     def __len__(self) -> int:
@@ -210,7 +210,7 @@ class Rows:
         return x, y
 
     def load(self) -> Tensor:
-        """Everything, as one float32 tensor."""
+        """All rows as one float32 tensor."""
         x = torch.empty(self.shape, dtype=torch.float32)
         for rows, block in blocks(self):
             x[int(rows[0]) : int(rows[0]) + len(rows)] = block
@@ -239,7 +239,7 @@ def moments(found: Iterable[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
 
 
 def positions(which: int | slice | Sequence[int] | np.ndarray | Tensor, count: int) -> np.ndarray:
-    """Row numbers in 0..count-1 as (B,) int64, from whatever indexes rows.
+    """Row numbers in 0..count-1 as (B,) int64, from any index.
 
     Example:
         >>> positions(slice(-2, None), 5).tolist(), positions(-1, 5).tolist()
@@ -257,7 +257,7 @@ def positions(which: int | slice | Sequence[int] | np.ndarray | Tensor, count: i
 
 
 def to_float(value: Any, where: str) -> Tensor:
-    """A user's numbers as a float tensor: torch floats keep their dtype, all else becomes float32, values unchanged.
+    """Numbers as a float tensor, values unchanged: torch floats keep their dtype, all else becomes float32.
 
     Raises:
         TypeError: not numbers.
@@ -272,7 +272,7 @@ def to_float(value: Any, where: str) -> Tensor:
     if array.dtype == np.uint8 and array.size and array.max() > 1:
         raise ValueError(
             f"{where} holds uint8 values up to {array.max()}; scale pictures to [0, 1] with x / 255, "
-            "or say that they are counts with x.float()"
+            "or use x.float() if they are counts"
         )
     return torch.from_numpy(array.astype(np.float32))
 

@@ -1,6 +1,6 @@
 """``load``: a named data set, a file or a folder as training, validation and test splits fixed by the seed.
 
-Where a set has an official test part it is kept, and 1/12 of the training rows become validation (MNIST: 5,000 of
+An official test part is kept, and 1/12 of the training rows become validation (MNIST: 5,000 of
 60,000, the last drawn by the seeded permutation). Otherwise a permutation gives 80 % / 10 % / 10 %.
 """
 
@@ -34,14 +34,14 @@ class Data:
     """A data set in three splits.
 
     Attributes:
-        name: as it was asked for.
+        name: the name given to ``load``.
         train: training split.
         valid: validation split.
         test: test split.
-        levels: number of grey levels the values come from (256, 17 for digits), for bits per dimension; None if
-            they have none.
-        config: JSON-able arguments: ``load(**config)`` makes this data set again.
-        columns: names of a table's columns, where the source names them.
+        levels: number of grey levels of the values (256; 17 for digits), for bits per dimension; None if they have
+            none.
+        config: JSON-able arguments: ``load(**config)`` loads this data set again.
+        columns: names of a table's columns, if the source has them.
     """
 
     name: str
@@ -59,12 +59,12 @@ class Data:
 
     @property
     def labels(self) -> Labels | None:
-        """What y is, of all splits together; None without labels."""
+        """Description of y over all splits; None without labels."""
         return self.train.labels
 
     @property
     def classes(self) -> tuple[str, ...] | None:
-        """Names of the labels 0, 1, ..., where the source names them."""
+        """Names of the labels 0, 1, ..., if the source has them."""
         found = None if self.labels is None else self.labels.classes
         return found if isinstance(found, tuple) else None
 
@@ -102,31 +102,31 @@ def load(
 
     Args:
         name: a name of ``data.NAMES``, a .npy, .npz (arrays ``x``, ``y``) or .csv file, or a folder of images.
-        root: folder of the named sets, in torchvision's own layout.
-        seed: seed of the splits and of the noise that is fixed.
-        binarize: "dynamic" draws the training rows anew each batch and the others once, "static" draws all once,
-            "none" leaves them grey, "auto" is dynamic for likelihoods on {0, 1} and none otherwise.
+        root: folder of the named sets, in torchvision's layout.
+        seed: seed of the splits and of fixed noise.
+        binarize: "dynamic" draws training rows again in each batch and the others once, "static" draws all once,
+            "none" keeps them grey, "auto" is dynamic for likelihoods on {0, 1} and none otherwise.
         dequantize: add uniform noise below the grey levels, x' = ((L - 1) x + u) / L: fresh for training batches,
             fixed for the others.
-        scale: "auto" brings images and uint8 to [0, 1] by their grey levels and leaves other numbers alone; "none"
-            leaves all alone; "unit" and "standard" use the training split's range, or mean and standard deviation, of
-            each column of a table, each channel of images ("unit" clips the other splits to [0, 1]).
-        download: whether torchvision may fetch the set.
-        valid: number of validation rows in place of the usual.
+        scale: "auto" scales images and uint8 to [0, 1] by their grey levels and keeps other numbers; "none" keeps all;
+            "unit" and "standard" use the training split's range, or mean and standard deviation, of each column of a
+            table or channel of images ("unit" clips the other splits to [0, 1]).
+        download: whether torchvision may download the set.
+        valid: number of validation rows instead of the usual.
         labels: column of a .csv (else ``label`` or ``y``), array of a .npz (else ``y``), or path of a .npy of labels.
             Integers become int64, floats float32; a column of a .csv holds integers if none of its cells has a point
             or an exponent (1.0, 1e3) or is empty.
-        size: side, or (height, width), that pictures are brought to: folders, celeba (64), omniglot (28).
+        size: side, or (height, width), to resize pictures to: folders, celeba (64), omniglot (28).
         in_memory: whether rows are held as float32; None holds named arrays up to a quarter of the free memory, and
             files and pictures up to 512 MiB. Otherwise they are read batch by batch.
-        kinds: what the columns of a table hold: a mapping from column name or number to real, positive, count,
-            binary, categorical or ordinal (those not named are real), text "age=positive,sex=binary", a .yaml or
-            .json file; "auto" makes columns of words categorical, of 0 and 1 binary, others real; None reads numbers.
-        without: a label, or several, whose examples are left out of the training and validation splits, not of the
-            test split: anomalies that a model is to find there.
+        kinds: kinds of the columns of a table: a mapping from column name or number to real, positive, count, binary,
+            categorical or ordinal (those not named are real), text "age=positive,sex=binary", a .yaml or .json file;
+            "auto" makes columns of words categorical, of 0 and 1 binary, others real; None: all columns are numbers.
+        without: a label, or several, whose examples are removed from the training and validation splits but not from
+            the test split: anomalies to detect there.
 
     Raises:
-        ValueError: an unknown name, data that are absent or not readable, arguments that do not go together.
+        ValueError: an unknown name, data that are missing or not readable, arguments that do not fit together.
 
     Example:
         >>> digits = load("digits")
@@ -141,12 +141,12 @@ def load(
         check_size("size", side)
     if kinds is not None and (scale not in ("auto", "none") or binarize not in ("auto", "none")):
         raise ValueError(
-            f"kinds say what the values mean, so scale={scale!r} and binarize={binarize!r} must leave them alone: "
-            "choose auto or none for both; networks.TableEncoder brings columns to one scale"
+            f"kinds say what the values mean, so scale={scale!r} and binarize={binarize!r} must not change them: "
+            "use auto or none for both; networks.TableEncoder scales the columns"
         )
     size = cast(tuple[int, int], tuple(size)) if isinstance(size, list | tuple) else size  # JSON gives a list
     name, where = os.fspath(name), os.fspath(name)
-    with unchanged():  # importing scikit-learn draws from Python's random numbers
+    with unchanged():  # importing scikit-learn changes Python's random state
         source = _open(name, Path(root).expanduser(), download, labels, size, kinds)
     levels = source.levels if scale == "auto" else None
     if dequantize and levels is None:
@@ -207,7 +207,7 @@ def _cut(source: Source, seed: int, valid: int | None, name: str) -> dict[str, t
         check_size("valid", valid)
     if "valid" in own:
         if valid is not None:
-            raise ValueError(f"valid={valid} cannot be had: {name} has its own validation split")
+            raise ValueError(f"valid={valid} is not possible: {name} has its own validation split")
         return own
     reader, y, rows = own["train"]
     tests = 0 if "test" in own else max(1, len(rows) // 10)
@@ -224,7 +224,7 @@ def _cut(source: Source, seed: int, valid: int | None, name: str) -> dict[str, t
 
 
 def _leave_out(parts: dict[str, Any], without: list[int] | None, name: str) -> dict[str, Any]:
-    """The parts, where training and validation hold no example with one of the labels ``without``."""
+    """The parts, with all examples with a label in ``without`` removed from training and validation."""
     if not without:
         return parts
     y, found = parts["train"][1], {}

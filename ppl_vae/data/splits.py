@@ -1,8 +1,8 @@
 """A split: the rows of one part of a data set, with their labels, binarization and checks.
 
-``split.x`` are the rows: float tensors in memory, or ``Rows`` that are read when indexed. Noise fixed by the seed is
-already in ``.x``; fresh noise is put on by ``Batches``, batch by batch. ``take`` gives any rows as the model sees them,
-with the draw that is fixed for each row, so that looking at data twice shows the same data.
+``split.x`` are the rows: float tensors in memory, or ``Rows`` that are read when indexed. ``.x`` includes fixed noise;
+``Batches`` adds fresh noise, batch by batch. ``take`` returns any rows as the model gets them, with a fixed draw for
+each row, so that taking rows twice gives the same values.
 """
 
 from __future__ import annotations
@@ -25,8 +25,8 @@ from .noise import PARTS, Noise
 from .rows import BLOCK, Rows, blocks, moments, positions
 
 MODES = ("auto", "none", "static", "dynamic")
-_MEAN_ROWS = 20_000  # a streamed split's mean is taken over so many evenly spaced rows
-_FIRST_ROWS = 1_000  # and so many are checked before training begins
+_MEAN_ROWS = 20_000  # evenly spaced rows for the mean of a streamed split
+_FIRST_ROWS = 1_000  # rows of a streamed split that are checked before training
 
 
 class Split:
@@ -35,19 +35,19 @@ class Split:
     Args:
         x: (N, *shape) float tensor, or ``Rows``.
         y: (N, ...) labels or None: int64 for classes, float32 for real targets.
-        part: "train", "valid" or "test". Only the training part is drawn anew each batch.
+        part: "train", "valid" or "test". Only the training part is drawn again in each batch.
         binarize: "dynamic": a training row is a fresh Bernoulli draw of its x each time, rows of the other parts are
-            drawn once; "static": every row is drawn once; "none": x as it is; "auto": ``resolve`` decides, and until
-            then rows that could be drawn are not given out.
-        levels: number of grey levels to dequantize, fresh in the training part, fixed in the others; None does not.
+            drawn once; "static": every row is drawn once; "none": x as it is; "auto": ``resolve`` decides; before
+            that, rows that could be drawn cannot be taken.
+        levels: number of grey levels to dequantize, fresh in the training part, fixed in the others; None: not at all.
         seed: seed of the fixed draws.
-        config: the arguments of ``load`` that make the data set again; None for data of the user's own.
-        name: how errors call the data.
-        index: (N,) row numbers in the source, for errors; None if rows are numbered as they are.
-        labels: what y is; None finds it in y.
+        config: the arguments of ``load`` that load the data set again; None for your own data.
+        name: name of the data in errors.
+        index: (N,) row numbers in the source, for errors; None for 0, 1, ...
+        labels: description of y; None: found in y.
 
     Raises:
-        ValueError: x and y differ in length, binarize with dequantization, values outside [0, 1] to be drawn.
+        ValueError: x and y differ in length, binarize with dequantization, values to draw outside [0, 1].
 
     Example:
         >>> split = Split(torch.full((4, 2), 0.5), torch.arange(4), binarize="dynamic")
@@ -73,7 +73,7 @@ class Split:
             if value not in allowed:
                 raise ValueError(f"unknown {argument}={value!r}: {nearest(str(value), allowed)}")
         if levels is not None and binarize in ("static", "dynamic"):
-            raise ValueError(f"dequantize with binarize={binarize!r} would be noise on 0 and 1: choose one of the two")
+            raise ValueError(f"dequantize with binarize={binarize!r} would add noise to 0 and 1: use one of the two")
         if y is not None and len(x) != len(y):
             raise ValueError(f"x has {len(x)} rows and y has {len(y)} labels: they must be as many")
         self.x, self.y, self.part, self.binarize, self.seed = x, y, part, binarize, check_size("seed", seed, 0)
@@ -92,7 +92,7 @@ class Split:
         fresh = self.part == "train" and self.binarize != "static"
         if not isinstance(self.x, Rows):
             if self.levels is None and all(is_binary(block) for _, block in blocks(self.x)):
-                return  # drawing 0s and 1s leaves them as they are
+                return  # drawing does not change 0 and 1
             for _, block in blocks(self.x):
                 check_unit(block, self.where)
         if fresh:
@@ -107,7 +107,7 @@ class Split:
 
     @property
     def where(self) -> str:
-        """Words that name this split in an error."""
+        """Name of this split in errors."""
         return f"x of the {self.part} split of {self.name}"
 
     @property
@@ -122,7 +122,7 @@ class Split:
 
     @property
     def streamed(self) -> bool:
-        """Whether rows are read when asked for, rather than held in memory."""
+        """Whether rows are read when indexed rather than held in memory."""
         return isinstance(self.x, Rows)
 
     def __len__(self) -> int:
@@ -135,7 +135,7 @@ class Split:
 
     @cached_property
     def _drawable(self) -> bool:
-        """Whether a likelihood on {0, 1} would draw the rows; of a streamed split the first ones tell."""
+        """Whether a likelihood on {0, 1} would draw the rows, judged for a streamed split by the first ones."""
         if self.levels is not None or (self.config or {}).get("kinds") is not None:
             return False
         if isinstance(self.x, Rows):
@@ -144,22 +144,22 @@ class Split:
         return all(map(is_unit, parts)) and not all(map(is_binary, parts))
 
     def check_resolved(self) -> None:
-        """ValueError for rows that may yet be drawn or not, so that nothing takes grey values for 0 and 1."""
+        """ValueError while it is open whether rows are drawn, so that grey values are never used as 0 and 1."""
         if self.binarize == "auto" and self._drawable:
             raise ValueError(
-                f"{self.where} is neither binarized nor left grey yet, since binarize='auto' waits for the likelihood; "
-                "use .resolve(model.support), or binarize='none' or 'dynamic' where the data are loaded"
+                f"{self.where} has binarize='auto', which depends on the likelihood; "
+                "use .resolve(model.support), or load the data with binarize='none' or 'dynamic'"
             )
 
     def fetch(self, rows: np.ndarray, key: tuple[int, ...] = ()) -> tuple[Tensor, ...]:
-        """Rows without fresh noise: (x,) or (x, y). Streamed rows are checked as they come.
+        """Rows without fresh noise: (x,) or (x, y). Streamed rows are checked when read.
 
         Args:
             rows: (B,) int64 positions in this split.
-            key: what the items of an augmenting torch Dataset depend on, such as (seed, epoch).
+            key: seed for the items of an augmenting torch Dataset, such as (seed, epoch).
 
         Raises:
-            ValueError: a split that ``resolve`` has yet to decide about.
+            ValueError: ``binarize`` is still "auto".
         """
         self.check_resolved()
         if isinstance(self.x, Rows):
@@ -178,10 +178,10 @@ class Split:
         return (x,) if self.y is None or own is None else (x, own)
 
     def take(self, which: int | slice | Sequence[int] | np.ndarray | Tensor) -> tuple[Tensor, ...]:
-        """Rows as the model sees them, (x,) or (x, y), under the draw fixed for each row.
+        """Rows as the model gets them, (x,) or (x, y), with the fixed draw of each row.
 
         Raises:
-            ValueError: a split that ``resolve`` has yet to decide about.
+            ValueError: ``binarize`` is still "auto".
 
         Example:
             >>> Split(torch.eye(3)).take(slice(0, 2))[0].shape
@@ -192,20 +192,20 @@ class Split:
         return (x if self.noise is None else self.noise.fixed(x.cpu(), rows).to(x.device), *y)
 
     def batches(self, batch_size: int = 1000, device: str | torch.device = "cpu") -> Iterator[tuple[Tensor, ...]]:
-        """Everything in order, as ``take`` gives it: batches of at most ``batch_size`` rows on ``device``."""
+        """All rows in order, as from ``take``: batches of at most ``batch_size`` rows on ``device``."""
         self.check_resolved()
         starts = range(0, len(self), check_size("batch_size", batch_size))
         return (tuple(part.to(device) for part in self.take(slice(at, at + batch_size))) for at in starts)
 
     def mean(self) -> Tensor:
-        """Mean of x over the rows, shape ``shape``, missing entries left out, before any fresh noise.
+        """Mean of x over the rows, shape ``shape``, without missing entries, before any fresh noise.
 
         A streamed split of more than 20,000 rows is averaged over 20,000 evenly spaced ones.
         """
         return self._moments()[0]
 
     def std(self) -> Tensor:
-        """Standard deviation of every entry of x over the rows, shape ``shape``, with the rows that ``mean`` takes."""
+        """Standard deviation of every entry of x over the rows, shape ``shape``, over the same rows as ``mean``."""
         return self._moments()[1]
 
     def _moments(self) -> list[Tensor]:
@@ -216,7 +216,7 @@ class Split:
         return [value.to(dtype) for value in moments(block for _, block in blocks(self.x, rows))[:2]]
 
     def resolve(self, support: constraints.Constraint | None) -> Split:
-        """This split with ``binarize="auto"`` decided by what the likelihood can emit.
+        """This split with ``binarize="auto"`` decided by the likelihood's support.
 
         Args:
             support: the likelihood's support. On {0, 1} "auto" becomes "dynamic", otherwise "none".
@@ -243,14 +243,14 @@ class Split:
     ) -> None:
         """Raise unless a model of this support can be trained on this split.
 
-        A split whose ``binarize`` is still "auto" is checked as ``resolve`` makes it. One in memory is checked
-        throughout; a streamed one on its first rows (up to 1,000), and from then on each batch as it is read.
+        A split whose ``binarize`` is still "auto" is checked after ``resolve``. In memory, all rows are checked; of a
+        streamed split the first rows (up to 1,000), and then each batch when it is read.
 
         Args:
             support: the likelihood's support, or None for any real number.
             needs_labels: whether the model needs y.
-            missing: whether NaN means a missing entry, to be let through, whatever the support.
-            check_labels: called with labels y and their number, to refuse labels that the model cannot take.
+            missing: whether NaN is allowed, as a missing entry, for any support.
+            check_labels: function of labels y and their number that raises if the model cannot use them.
 
         Raises:
             ValueError: an empty split, NaN or infinity, values outside the support, labels missing or refused.
@@ -288,9 +288,9 @@ class Split:
             raise ValueError(f"labels y are needed, but row {self._numbers(row)[0]} of {owner} has none")
 
     def _few(self) -> int:
-        """How many of a streamed split's rows are looked at before the others."""
+        """Number of rows of a streamed split that are checked first."""
         return max(1, min(len(self), _FIRST_ROWS, BLOCK // max(1, self.shape.numel())))
 
     def _numbers(self, rows: np.ndarray) -> np.ndarray:
-        """Row numbers in the source, where they are known."""
+        """Row numbers in the source, if known."""
         return rows if self.index is None else self.index[rows]

@@ -1,8 +1,8 @@
-"""Tables in .csv files: rows of numbers, or of words where the columns' kinds say so.
+"""Tables in .csv files: rows of numbers, or of words if the columns' kinds allow them.
 
 The first line is a header if it holds a word. An empty cell or ``nan`` is missing: NaN. In a binary, categorical or
-ordinal column the words are numbered: 0 and 1, ... in the order declared, else sorted, which the kind then records, so
-that the same words get the same numbers in another file; whole numbers may stand for words, such as 1 ... 5.
+ordinal column words are numbered 0, 1, ... in the declared order, else sorted; the kind stores this order, so that the
+same words get the same numbers in another file. Whole numbers, such as 1 ... 5, may be used as words.
 """
 
 from __future__ import annotations
@@ -38,11 +38,11 @@ def read_csv(path: Path, labels: str | None = None, kinds: Any = None, only: boo
     Args:
         path: the file.
         labels: the column of labels; ``label`` or ``y`` if None and ``kinds`` does not name it.
-        kinds: see ``data.load``; None for columns of numbers.
-        only: whether columns that kinds does not name are left out, and the others put in its order.
+        kinds: see ``data.load``; None: all columns are numbers.
+        only: whether to drop columns that ``kinds`` does not name, and put the others in its order.
 
     Raises:
-        ValueError: rows of different lengths, cells that are not numbers, words that the kinds do not have.
+        ValueError: rows of different lengths, cells that are not numbers, words that are not among the levels.
     """
     auto, lines = kinds == "auto", _lines(path)
     declared = mapping_of(None if auto else kinds)
@@ -52,7 +52,7 @@ def read_csv(path: Path, labels: str | None = None, kinds: Any = None, only: boo
     at = [names.index(str(key)) for key in declared] if only else [i for i in range(len(names)) if i != mark]
     every = parse_kinds(declared, names)
     columns = [every[i] for i in at]
-    # The words of each column that has any, numbered in the order in which they are met.
+    # The words of each column that has any, numbered in order of appearance.
     words: list[dict[str, float] | None] = [{} if auto or column.levelled else None for column in columns]
     cells, marks = array.array("d"), []
     for number, row in lines if header else itertools.chain([first], lines):
@@ -93,14 +93,14 @@ def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
 
 
 def _number(cell: str, seen: dict[str, float] | None) -> float:
-    """A cell's number, or that of its word among those ``seen``; NaN if it is empty."""
+    """A cell's number, or the number of its word in ``seen``; NaN if it is empty."""
     if seen is None:
         return float(cell) if cell.strip() else np.nan
     return np.nan if is_missing(cell) else seen.setdefault(cell.strip(), float(len(seen)))
 
 
 def _number_words(column: Column, words: Sequence[str], auto: bool, path: Path) -> tuple[Column, list[float]]:
-    """The column with what its levels are called, and the number of each of the words met."""
+    """The column with the words of its levels, and the number of each word in the file."""
     where = f"{path}, column {column.name!r}"
     if column.words is not None:
         odd = [word for word in words if word not in column.words and plain(word) not in column.words]
@@ -114,21 +114,21 @@ def _number_words(column: Column, words: Sequence[str], auto: bool, path: Path) 
     if numbers and (auto or column.kind == "binary" or column.levels):
         return column, values
     if not numbers and column.kind == "ordinal":
-        raise ValueError(f"{where} holds words, whose order is not known: declare it, as in ordinal(low<middle<high)")
+        raise ValueError(f"{where} holds words in unknown order: declare it, as in ordinal(low<middle<high)")
     levels = sorted(set(names), key=float if numbers else None)
     if numbers:
         odd = [word for word in words if not float(word).is_integer()]
         if odd:
-            raise ValueError(f"{where} holds {odd[0]}, but {column.kind} takes whole numbers or words; real would fit")
+            raise ValueError(f"{where} holds {odd[0]}, but {column.kind} takes whole numbers or words; use real")
         if levels == [str(i) for i in range(len(levels))]:
             return replace(column, levels=max(2, len(levels))), values
     if column.levels is not None and len(levels) > column.levels:
-        some, more = ", ".join(levels[:3]), "; categorical would fit" if column.kind == "binary" else ""
+        some, more = ", ".join(levels[:3]), "; use categorical" if column.kind == "binary" else ""
         raise ValueError(
             f"{where} holds {len(levels)} words ({some}, ...), but {column.spelled} has {column.levels}{more}"
         )
     if len(levels) < 2:
-        raise ValueError(f"{where} holds one word only, {levels[0]!r}; leave the column out, or declare the others")
+        raise ValueError(f"{where} holds only one word, {levels[0]!r}; remove the column, or declare the other words")
     kind = "categorical" if auto else column.kind
     return Column(column.name, kind, len(levels), tuple(levels)), [float(levels.index(name)) for name in names]
 
@@ -147,7 +147,7 @@ def column_names(first: Sequence[str]) -> tuple[bool, list[str]]:
 
 
 def is_number(cell: str, kind: type[float] | type[int] = float) -> bool:
-    """Whether a cell reads as a number, ``nan`` included; of ``kind=int``, without a point or an exponent.
+    """Whether a cell is a number, ``nan`` included; with ``kind=int``, one without a point or an exponent.
 
     Example:
         >>> is_number("3e2"), [is_number(cell, int) for cell in ("3", "-03", "3.0", "3e2", "")]
@@ -161,12 +161,12 @@ def is_number(cell: str, kind: type[float] | type[int] = float) -> bool:
 
 
 def is_missing(cell: str) -> bool:
-    """Whether a cell stands for a missing entry."""
+    """Whether a cell is a missing entry."""
     return not cell.strip() or (is_number(cell) and float(cell) != float(cell))
 
 
 def plain(word: str) -> str:
-    """A word as it is; a whole number without signs, zeros or spaces that say nothing.
+    """A word unchanged; a whole number without redundant signs, zeros and spaces.
 
     Example:
         >>> plain("2.0"), plain("02"), plain("2b")

@@ -24,15 +24,15 @@ class Likelihood(Part):
     Args:
         network: module that maps codes (B, dim) to features.
         shape: event shape of the data.
-        parameters: how many parameters the head gives for every entry of x.
+        parameters: number of parameters that the head returns for every entry of x.
 
     Attributes:
         support: constraint on one entry of x.
         shape: event shape of the data.
-        mass: whether ``log_prob`` is of a probability mass (comparable with any other mass) or of a density.
-        levels: grey levels in [0, 1] that the likelihood is a mass on; None where it is on something else.
-        entrywise: whether entries are independent given z, so that missing ones can be left out.
-        missing: whether NaN entries of x are taken as missing, as ``Missing`` makes it.
+        mass: whether ``log_prob`` is that of a probability mass (masses are comparable with one another) or a density.
+        levels: number of grey levels in [0, 1] if the likelihood is a mass on these, else None.
+        entrywise: whether entries are independent given z, so that missing ones can be skipped.
+        missing: whether NaN entries of x mean missing ones, as with ``Missing``.
     """
 
     support: constraints.Constraint
@@ -62,11 +62,11 @@ class Likelihood(Part):
         return self.head(self.features(z, y))
 
     def stacked_parameters_of(self, z: Tensor, y: Tensor | None = None) -> Tensor:
-        """The same as one tensor (..., *shape, parameters), for likelihoods with many."""
+        """The head's tensors stacked, (..., *shape, parameters), for likelihoods with many."""
         return self.head.stacked(self.features(z, y)).movedim(-1 - len(self.shape), -1)
 
     def start(self, train: Split) -> None:
-        """Start at the mean and standard deviation of the training rows, where the head is as it was built."""
+        """Start at the mean and standard deviation of the training rows, unless the head was already set or trained."""
         super().start(train)
         if self.head.fresh:
             self.start_at(train.mean(), train.std())
@@ -75,17 +75,17 @@ class Likelihood(Part):
     def start_at(self, mean: Tensor, std: Tensor | None = None) -> Likelihood:
         """Start the decoder at the data's mean: the head's first bias becomes ``self.unconstrain(mean)``.
 
-        ``fit`` does so, from the training data. Worth about two nats after 20 epochs on binarized MNIST.
+        ``fit`` does this with the training data. It gains about two nats after 20 epochs on binarized MNIST.
 
         Args:
             mean: mean of the training data, shape ``shape``.
-            std: its standard deviation, shape ``shape``, for likelihoods with a scale to start; None leaves it.
+            std: its standard deviation, shape ``shape``, to start a scale, if there is one; None: the scale stays.
 
         Returns:
             the likelihood itself.
 
         Raises:
-            ValueError: a mean of another shape, or a head that waits for its first use.
+            ValueError: a mean of another shape, or a head whose layer is created at first use.
         """
         self._check_start(mean)
         target = self.unconstrain(mean.to(self.head.bias()))
@@ -100,11 +100,11 @@ class Likelihood(Part):
             raise ValueError("network does not state its out_shape, so its head has no size yet; build the VAE first")
 
     def _start(self, index: int, target: Tensor) -> None:
-        """Set the head's bias behind parameter ``index``; where it is one a channel, to the channel's mean."""
+        """Set the head's bias of parameter ``index``; a bias per channel gets the channel's mean."""
         self.head.bias(index).copy_(target.mean((-2, -1), keepdim=True) if self.head.spatial else target)
 
     def unconstrain(self, mean: Tensor) -> Tensor | None:
-        """Value of the head's first parameter at which the distribution has this mean; None where that is not known."""
+        """Value of the head's first parameter at which the distribution has this mean; None if unknown."""
         return None
 
     def extra_repr(self) -> str:  # noqa: D102

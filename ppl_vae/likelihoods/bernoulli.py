@@ -42,5 +42,5 @@ class Bernoulli(Likelihood):
         return dist.Bernoulli(logits=logits).to_event(len(self.shape))
 
     def unconstrain(self, mean: Tensor) -> Tensor:
-        """Logits of the mean, kept within 0.001 and 0.999."""
+        """Logits of the mean, clamped to [0.001, 0.999]."""
         return mean.clamp(0.001, 0.999).logit()

@@ -15,14 +15,14 @@ from torch import Tensor, nn
 from .. import supports
 from .spread import Spread
 
-EDGE = 1e-6  # means are kept this far from 0 and 1
+EDGE = 1e-6  # minimum distance of means from 0 and 1
 
 
 class Beta(Spread):
     """Independent Beta entries in the open unit interval, means linear in the features through a sigmoid.
 
-    Exact 0 and 1, where the density is 0 or infinite, are refused as data: de-quantize images
-    (``data.load(..., dequantize=True)``), move rates inside, as in (x (n - 1) + 0.5) / n, or take ContinuousBernoulli.
+    Data of exactly 0 or 1, where the density is 0 or infinite, are refused: de-quantize images
+    (``data.load(..., dequantize=True)``), shrink rates by (x (n - 1) + 0.5) / n, or use ContinuousBernoulli.
 
     Args:
         network: module from codes (B, dim) to features.
@@ -31,7 +31,7 @@ class Beta(Spread):
             "pixel", one for every entry; "network", a second output of the network.
 
     Raises:
-        ValueError: a concentration that is not positive or not one of the words.
+        ValueError: any other concentration.
 
     Source: Ferrari and Cribari-Neto 2004, "Beta regression for modelling rates and proportions".
 
@@ -61,7 +61,7 @@ class Beta(Spread):
         return _Beta(c * m, c * rest).to_event(len(self.shape))
 
     def unconstrain(self, mean: Tensor) -> Tensor:
-        """Logits of the mean, kept within 0.001 and 0.999."""
+        """Logits of the mean, clamped to [0.001, 0.999]."""
         return mean.clamp(1e-3, 1 - 1e-3).logit()
 
     def spread_for(self, mean: Tensor, std: Tensor) -> Tensor:
@@ -71,7 +71,7 @@ class Beta(Spread):
 
 
 class _Beta(dist.Beta):
-    """Beta with samples inside the open interval."""
+    """Beta with samples clamped to the open interval."""
 
     def rsample(self, sample_shape: Any = ()) -> Tensor:
         x = super().rsample(torch.Size(sample_shape))

@@ -15,15 +15,15 @@ from .base import Likelihood
 
 
 class Categorical(Likelihood):
-    """Independent entries, each a free distribution over ``levels`` grey levels: the head has ``levels`` for each.
+    """Independent entries, each with its own probabilities of the ``levels`` grey levels.
 
     Data are grey images in [0, 1] on the levels k / (levels - 1), as they are loaded (not de-quantized). The
-    distribution's ``mean`` is the expected level. Bits per dimension need no correction for a mass.
+    distribution's ``mean`` is the expected level. A mass: bits per dimension need no correction.
 
     Args:
         network: module from codes (B, dim) to features.
         shape: event shape of the data.
-        levels: how many levels, at least 2.
+        levels: number of levels, at least 2.
 
     Raises:
         ValueError: levels below 2.
@@ -51,7 +51,7 @@ class Categorical(Likelihood):
 
     @torch.no_grad()
     def start_at(self, mean: Tensor, std: Tensor | None = None) -> Categorical:
-        """Start at the widest distributions with the data's means: logits linear in the level."""
+        """Start at the maximum-entropy distributions with the data's means: logits linear in the level."""
         self._check_start(mean)
         mean = mean.to(self.head.bias())
         mean = mean.mean((-2, -1), keepdim=True) if self.head.spatial else mean
@@ -61,5 +61,5 @@ class Categorical(Likelihood):
         return self
 
     def unconstrain(self, mean: Tensor) -> Tensor:
-        """Logits of the first level, 0: those of the others are counted from it."""
+        """Logits of the first level: 0, the reference for the others."""
         return torch.zeros_like(mean)

@@ -1,4 +1,4 @@
-"""A table whose columns are of different kinds: log p(x | z) = sum_d [x_d is there] log p_d(x_d | z).
+"""A table with columns of different kinds: log p(x | z) = sum_d [x_d is observed] log p_d(x_d | z).
 
     real           Normal(m, s)                          m(z), s learned
     positive       LogNormal(m, s)                       m(z), s learned
@@ -7,8 +7,8 @@
     categorical    Categorical(l_0, ..., l_{L-1})        logits l(z)
     ordinal        P(x <= k) = sigmoid(c_k - f)          f(z), cuts c_k learned
 
-Real and positive columns are modelled in units of their own standard deviation, counts in units of their mean, so that
-a column in millimetres and one in kilometres train alike; densities are in the data's own units.
+Real and positive columns are modelled in units of their standard deviation, counts in units of their mean, so training
+does not depend on the columns' units; densities are in the data's own units.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from ..distributions.softplus import inverse_softplus
 from ..networks import Head
 from .base import Likelihood
 
-FLOOR = 1e-3  # of learned spreads, in a column's own units
+FLOOR = 1e-3  # lower bound of learned spreads, in the units of the model
 ONE = inverse_softplus(1.0)  # softplus of it is 1
 ORDER = ("real", "positive", "count", "binary", "categorical", "ordinal")
 
@@ -42,14 +42,14 @@ class Columns(Likelihood):
         shape: (D,), the number of columns.
         kinds: from column number, or from the names of all D columns in order, to "real", "positive", "count",
             "binary", "categorical(L)" or "ordinal(L)" with codes 0, ..., L-1; also text "age=positive,sex=binary" or
-            the path of a .yaml or .json file. Columns left out are real. ``data.load(..., kinds=...).kinds`` and
-            ``data.find_kinds(x, kinds)`` give the mapping with the numbers of levels found in the data.
+            the path of a .yaml or .json file. Columns not named are real. ``data.load(..., kinds=...).kinds`` and
+            ``data.find_kinds(x, kinds)`` return the mapping with the numbers of levels found in the data.
 
     Attributes:
         columns: the columns in order, with name, kind and levels.
 
     Raises:
-        ValueError: rows that are not vectors, columns that are not there, an unknown kind, levels that are not known.
+        ValueError: rows that are not vectors, unknown columns, an unknown kind, or an unknown number of levels.
 
     Source: Nazabal et al. 2020, "Handling incomplete heterogeneous data using VAEs".
 
@@ -80,7 +80,7 @@ class Columns(Likelihood):
         unknown = next((c for c in self.columns if c.levelled and c.levels is None), None)
         if unknown is not None:
             raise ValueError(
-                f"kinds gives {unknown.name!r} no number of levels: write {unknown.kind}(L), or take the mapping from "
+                f"kinds gives {unknown.name!r} no number of levels: write {unknown.kind}(L), or use the mapping of "
                 "data.find_kinds(x, kinds)"
             )
         self.support = supports.or_missing(Table(self.columns))
@@ -89,7 +89,7 @@ class Columns(Likelihood):
         self.head = Head(network, (sum(self._widths.values()),))
 
     def _sort(self) -> None:
-        """Group the columns by kind and make the groups' parameters, units and indices."""
+        """Group the columns by kind and create the groups' parameters, units and indices."""
         of = {kind: [i for i, c in enumerate(self.columns) if c.kind == kind] for kind in ORDER}
         levels = {kind: [self.columns[i].levels or 0 for i in of[kind]] for kind in ORDER}
         self._of = {kind: torch.tensor(ids) for kind, ids in of.items() if ids}
@@ -103,7 +103,7 @@ class Columns(Likelihood):
         if of["categorical"]:
             sizes = torch.tensor(levels["categorical"])[:, None]
             k = torch.arange(int(sizes.max()))
-            rows = torch.where(k < sizes, sizes.cumsum(0) - sizes + k, sizes.sum())  # the last stands for no level
+            rows = torch.where(k < sizes, sizes.cumsum(0) - sizes + k, sizes.sum())  # the last: no such level
             self._index("gather", rows)
         if of["ordinal"]:
             most, count = max(levels["ordinal"]), torch.tensor(levels["ordinal"])
@@ -118,7 +118,7 @@ class Columns(Likelihood):
         self.register_buffer(f"_{name}", value, persistent=False)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> MissingEntries:
-        """Distribution of batch shape (...) and event shape (D,); entries of x that are NaN are left out."""
+        """Distribution of batch shape (...) and event shape (D,); NaN entries of x are skipped."""
         (out,) = self.head(self.features(z, y))
         raw = dict(zip(self._widths, out.split(list(self._widths.values()), -1), strict=True))
         groups = [getattr(self, f"_{kind}")(part) for kind, part in raw.items()]
@@ -131,8 +131,8 @@ class Columns(Likelihood):
         return dist.LogNormal(*self._moments("positive", raw))
 
     def _moments(self, kind: str, raw: Tensor) -> tuple[Tensor, Tensor]:
-        unit, zero = getattr(self, f"{kind}_unit"), getattr(self, f"{kind}_zero")
-        spread = unit * (F.softplus(getattr(self, f"raw_{kind}")) + FLOOR)
+        unit, zero = self.get_buffer(f"{kind}_unit"), self.get_buffer(f"{kind}_zero")
+        spread = unit * (F.softplus(self.get_parameter(f"raw_{kind}")) + FLOOR)
         return zero + unit * raw, spread.expand_as(raw)
 
     def _count(self, raw: Tensor) -> Any:
@@ -154,7 +154,7 @@ class Columns(Likelihood):
 
     @torch.no_grad()
     def start_at(self, mean: Tensor, std: Tensor | None = None) -> Columns:
-        """Start at the columns' means and standard deviations (D,): they become the units the network works in.
+        """Start at the columns' means and standard deviations (D,), which become the units of the model.
 
         Categorical and ordinal columns start with equal probabilities.
         """
@@ -164,12 +164,12 @@ class Columns(Likelihood):
             m, s = mean[ids].to(self._fill), std[ids].to(self._fill)
             s = torch.where(s > 0, s, 1.0)
             if kind == "positive":
-                m = torch.where(m > 0, m, 1.0)  # of an empty column
+                m = torch.where(m > 0, m, 1.0)  # for an empty column
                 s = torch.log1p((s / m).square()).sqrt().clamp(min=1e-6)
                 m = m.log() - s.square() / 2
             if kind in ("real", "positive"):
-                getattr(self, f"{kind}_zero").copy_(m)
-                getattr(self, f"{kind}_unit").copy_(s)
+                self.get_buffer(f"{kind}_zero").copy_(m)
+                self.get_buffer(f"{kind}_unit").copy_(s)
             if kind == "count":
                 m = m.clamp(min=1e-3)
                 excess = ((s.square() - m) / m.square()).clamp(min=0.01, max=20.0)

@@ -1,6 +1,6 @@
 """Continuous Bernoulli likelihood: log p(x | z) = sum_i l_i x_i - log((e^l_i - 1) / l_i), a density on [0, 1].
 
-It is what the cross-entropy of a grey image lacks to be a log-density: the normalising constant.
+The cross-entropy of a grey image plus the normalising constant that makes it a log-density.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from .base import Likelihood
 
 
 class ContinuousBernoulli(Likelihood):
-    """Independent grey entries with logits l linear in the network's features; stable at l = 0 and far from it.
+    """Independent grey entries with logits l linear in the network's features; numerically stable for every l.
 
-    The closed interval: exact 0 and 1 have a finite density. A density, so grey levels of images are to be de-quantized
-    where it is compared with masses.
+    Defined on the closed interval: 0 and 1 have a finite density. It is a density, so de-quantize images to compare it
+    with masses.
 
     Args:
         network: module from codes (B, dim) to features.
@@ -47,5 +47,5 @@ class ContinuousBernoulli(Likelihood):
         return Distribution(logits).to_event(len(self.shape))
 
     def unconstrain(self, mean: Tensor) -> Tensor:
-        """Logits at which this is the mean, kept within 0.01 and 0.99."""
+        """Logits at which this is the mean, clamped to [0.01, 0.99]."""
         return logits_of_mean(mean.clamp(0.01, 0.99))

@@ -2,8 +2,7 @@
 
     P(x_i) = sum_j w_j [s((x_i + h/2 - m_j) / s_j) - s((x_i - h/2 - m_j) / s_j)],    h = 1 / (levels - 1)
 
-with the outer bins reaching to infinity. Unlike in PixelCNN++, channels are independent given z and no pixel sees
-another.
+where the outer bins extend to infinity. Unlike in PixelCNN++, pixels and channels are independent given z.
 """
 
 from __future__ import annotations
@@ -23,22 +22,22 @@ from .base import Likelihood
 from .spread import unpositive
 
 WIDTH = 0.25  # standard deviation of the components' means around the middle before ``start_at``
-SCALE = 0.1  # of each component there
+SCALE = 0.1  # scale of each component before ``start_at``
 RAW = inverse_softplus(SCALE)
-FLOOR = 1e-4  # of a component's scale; a level of 256 is 40 times as wide
+FLOOR = 1e-4  # lower bound of a component's scale; a bin of 256 levels is 40 times as wide
 
 
 class DiscretizedLogisticMixture(Likelihood):
     """Independent entries, each a mixture of ``components`` logistics on ``levels`` grey levels. A probability mass.
 
     Data are grey images in [0, 1] on the levels k / (levels - 1), as they are loaded (not de-quantized). The
-    distribution's ``mean`` is the expected level. Bits per dimension need no correction for a mass.
+    distribution's ``mean`` is the expected level. A mass: bits per dimension need no correction.
 
     Args:
         network: module from codes (B, dim) to features.
         shape: event shape of the data.
-        components: logistics for every entry.
-        levels: how many levels, at least 2.
+        components: number of logistics for every entry.
+        levels: number of levels, at least 2.
 
     Raises:
         ValueError: components below 1 or levels below 2.

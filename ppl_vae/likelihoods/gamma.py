@@ -25,7 +25,7 @@ class Gamma(Spread):
             one for every entry; "network", a second output of the network.
 
     Raises:
-        ValueError: a concentration that is not positive or not one of the words.
+        ValueError: any other concentration.
 
     Source: McCullagh and Nelder 1989, "Generalized linear models", chapter 8.
 
@@ -53,7 +53,7 @@ class Gamma(Spread):
         return dist.Gamma(a, a / positive(parts[0])).to_event(len(self.shape))
 
     def unconstrain(self, mean: Tensor) -> Tensor:
-        """Inverse softplus of the mean, kept at 0.001 or more."""
+        """Inverse softplus of the mean, clamped to at least 0.001."""
         return unpositive(mean)
 
     def spread_for(self, mean: Tensor, std: Tensor) -> Tensor:

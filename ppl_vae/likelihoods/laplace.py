@@ -13,7 +13,7 @@ from .spread import Spread
 
 
 class Laplace(Spread):
-    """Independent Laplace entries: the absolute error, sparse where Normal is smooth; means linear in the features.
+    """Independent Laplace entries (absolute error instead of squared error); means linear in the features.
 
     Args:
         network: module from codes (B, dim) to features.
@@ -22,7 +22,7 @@ class Laplace(Spread):
             output of the network.
 
     Raises:
-        ValueError: a scale that is not positive or not one of the words.
+        ValueError: any other scale.
 
     Source: Laplace 1774.
 

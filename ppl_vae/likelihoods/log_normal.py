@@ -26,7 +26,7 @@ class LogNormal(Spread):
             "network", a second output of the network.
 
     Raises:
-        ValueError: a scale that is not positive or not one of the words.
+        ValueError: any other scale.
 
     Source: Galton 1879.
 
@@ -58,5 +58,5 @@ class LogNormal(Spread):
         return mean.clamp(min=1e-6).log() - self._spread_now().to(mean).square() / 2
 
     def spread_for(self, mean: Tensor, std: Tensor) -> Tensor:
-        """s of s^2 = log(1 + variance / mean^2), averaged over the entries."""
+        """s from s^2 = log(1 + variance / mean^2), averaged over the entries."""
         return torch.log1p((std / mean.clamp(min=1e-6)).square()).mean().sqrt()

@@ -18,10 +18,10 @@ from .spread import Spread
 
 
 class LogitNormal(Spread):
-    """Independent entries whose logits are Normal, their medians the sigmoid of a linear function of the features.
+    """Independent entries whose logits are Normal; their medians are the sigmoid of a linear function of the features.
 
-    Exact 0 and 1, whose logits are infinite, are refused as data: de-quantize images
-    (``data.load(..., dequantize=True)``), move rates inside, as in (x (n - 1) + 0.5) / n, or take ContinuousBernoulli.
+    Data of exactly 0 or 1, whose logits are infinite, are refused: de-quantize images
+    (``data.load(..., dequantize=True)``), shrink rates by (x (n - 1) + 0.5) / n, or use ContinuousBernoulli.
 
     Args:
         network: module from codes (B, dim) to features.
@@ -30,7 +30,7 @@ class LogitNormal(Spread):
             a second output of the network.
 
     Raises:
-        ValueError: a scale that is not positive or not one of the words.
+        ValueError: any other scale.
 
     Source: Atchison and Shen 1980, "Logistic-normal distributions: some properties and uses".
 
@@ -57,7 +57,7 @@ class LogitNormal(Spread):
         return Distribution(parts[0], self.spread_of(parts)).to_event(len(self.shape))
 
     def unconstrain(self, mean: Tensor) -> Tensor:
-        """m at which the mean is about this, kept within 0.001 and 0.999: logit(mean) sqrt(1 + pi s^2 / 8)."""
+        """m at which the mean is about this one, clamped to [0.001, 0.999]: logit(mean) sqrt(1 + pi s^2 / 8)."""
         s = self._spread_now().to(mean)
         return mean.clamp(1e-3, 1 - 1e-3).logit() * (1 + math.pi / 8 * s.square()).sqrt()
 

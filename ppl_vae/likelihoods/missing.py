@@ -1,4 +1,4 @@
-"""Missing entries: log p(x_seen | z) = sum over the seen entries of log p(x_i | z), for any likelihood of entries."""
+"""Missing entries: log p(x_seen | z) = sum of log p(x_i | z) over observed entries, for any entrywise likelihood."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from .base import Likelihood
 
 
 class Missing(Likelihood):
-    """A likelihood that takes NaN entries of x for missing ones and leaves them out, exactly.
+    """A likelihood that marginalises missing (NaN) entries of x exactly, by skipping them.
 
-    The encoder must not see NaN either: give the posterior a network that fills them in, ``networks.FillMissing``.
-    What the model samples is complete; imputations are samples or means of p(x_missing | z), z ~ q(z | x_seen).
+    The encoder must not get NaN either: wrap the posterior's network in ``networks.FillMissing``. Samples of the model
+    are complete; imputations are samples or means of p(x_missing | z), z ~ q(z | x_seen).
 
     Args:
         likelihood: a likelihood whose entries are independent given z.
@@ -45,7 +45,7 @@ class Missing(Likelihood):
         if not likelihood.entrywise:
             raise ValueError(
                 f"likelihood {type(likelihood).__name__} is over whole events, so single entries cannot be missing; "
-                "choose one of independent entries"
+                "use one with independent entries"
             )
         self.likelihood = likelihood
         self.shape, self.mass, self.levels = likelihood.shape, likelihood.mass, likelihood.levels
@@ -58,12 +58,12 @@ class Missing(Likelihood):
 
     @property
     def network(self) -> torch.nn.Module:
-        """The decoder of the likelihood inside."""
+        """The decoder of the inner likelihood."""
         return self.likelihood.network
 
     @property
     def head(self) -> Head:
-        """The head of the likelihood inside."""
+        """The head of the inner likelihood."""
         return self.likelihood.head
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> MissingEntries:
@@ -72,10 +72,10 @@ class Missing(Likelihood):
         return p if isinstance(p, MissingEntries) else MissingEntries(p)
 
     def start_at(self, mean: Tensor, std: Tensor | None = None) -> Missing:
-        """Start the likelihood inside at the mean and standard deviation of the entries that were seen."""
+        """Start the inner likelihood at the mean and standard deviation of the observed entries."""
         self.likelihood.start_at(mean, std)
         return self
 
     def unconstrain(self, mean: Tensor) -> Tensor | None:
-        """That of the likelihood inside."""
+        """``unconstrain`` of the inner likelihood."""
         return self.likelihood.unconstrain(mean)

@@ -1,7 +1,7 @@
 """Multinomial likelihood of bags of words: log p(x | z, n) = log n! - sum_v log x_v! + sum_v x_v log p_v(z).
 
-n = sum_v x_v is each datum's own total: the likelihood conditions on it, so n carries no information about z, and the
-model says nothing about how long a document is. A probability mass on the counts that sum to n.
+The likelihood conditions on each datum's total n = sum_v x_v, so n carries no information about z, and the model does
+not describe the length of a document. A probability mass on the counts that sum to n.
 """
 
 from __future__ import annotations
@@ -21,9 +21,9 @@ from .base import Likelihood
 class Multinomial(Likelihood):
     """Counts over a vocabulary, with logits of the words linear in the network's features.
 
-    Samples need a total, and the distribution's ``mean`` is the expectation at that total: ``total_count``, or when it
-    is not given the training data's mean total, which ``start_at`` notes (100 before). For other totals, build
-    ``distributions.multinomial.Multinomial`` from the logits with a total for every datum.
+    Samples and the distribution's ``mean`` need a total: ``total_count``, or by default the mean total of the training
+    data, which ``start_at`` stores (100 before). For other totals, build ``distributions.multinomial.Multinomial`` from
+    the logits with a total for every datum.
 
     Args:
         network: module from codes (B, dim) to features.
@@ -61,12 +61,12 @@ class Multinomial(Likelihood):
 
     @torch.no_grad()
     def start_at(self, mean: Tensor, std: Tensor | None = None) -> Multinomial:
-        """Start at the words' mean frequencies, and note the mean total for samples."""
+        """Start at the words' mean frequencies, and store the mean total for samples."""
         super().start_at(mean, std)
         if self.total_count is None:
             self.total.fill_(mean.sum().round().clamp(min=1))
         return self
 
     def unconstrain(self, mean: Tensor) -> Tensor:
-        """Log of the mean counts, kept at 0.0001 or more."""
+        """Log of the mean counts, clamped to at least 0.0001."""
         return mean.clamp(min=1e-4).log()

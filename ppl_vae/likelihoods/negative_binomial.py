@@ -22,11 +22,11 @@ class NegativeBinomial(Spread):
     Args:
         network: module from codes (B, dim) to features.
         shape: event shape of the data.
-        concentration: r, the inverse dispersion; Poisson at infinity: a positive number; "learned", one parameter;
+        concentration: r, the inverse dispersion (infinity is Poisson): a positive number; "learned", one parameter;
             "pixel", one for every entry; "network", a second output of the network.
 
     Raises:
-        ValueError: a concentration that is not positive or not one of the words.
+        ValueError: any other concentration.
 
     Source: Lopez et al. 2018, "Deep generative modeling for single-cell transcriptomics".
 
@@ -55,10 +55,10 @@ class NegativeBinomial(Spread):
         return Distribution(positive(parts[0]), self.spread_of(parts)).to_event(len(self.shape))
 
     def unconstrain(self, mean: Tensor) -> Tensor:
-        """Inverse softplus of the mean, kept at 0.001 or more."""
+        """Inverse softplus of the mean, clamped to at least 0.001."""
         return unpositive(mean)
 
     def spread_for(self, mean: Tensor, std: Tensor) -> Tensor:
-        """r = mean^2 / (variance - mean) over all entries, between 0.1 and 100."""
+        """r = mean^2 / (variance - mean) over all entries, clamped to [0.1, 100]."""
         excess = (std.square() - mean).mean().clamp(min=1e-6)
         return (mean.square().mean() / excess).clamp(0.1, 100.0)

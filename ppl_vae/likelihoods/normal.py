@@ -1,7 +1,7 @@
 """Normal likelihood: log p(x | z) = sum_i log N(x_i; m_i(z), s_i^2), a density on the reals.
 
-The scale s is a number, one learned number, a learned number for every entry of x, or a function of z; or it is found
-in closed form, which for one number is the root mean squared error.
+The scale s is a fixed number, one learned number, a learned number for every entry of x, or a function of z; or the
+closed-form optimum for one number, the root mean squared error.
 """
 
 from __future__ import annotations
@@ -16,29 +16,29 @@ from torch.distributions import constraints
 
 from .spread import SCALE_FLOOR, Spread
 
-MOMENTUM = 0.05  # of the last batch in the running mean squared error
+MOMENTUM = 0.05  # weight of the last batch in the running mean squared error
 
 
 class Normal(Spread):
     """Independent Normal entries with means linear in the network's features.
 
-    With scale="optimal" the variance is not a parameter. In training, log_prob takes for every batch the variance that
-    maximises it, s^2 = mean over particles, examples and entries of (x - m(z))^2 (missing entries left out, at least
-    1e-6), and no gradient flows through it (at the maximum there is none). That figure is the profile log-likelihood
-    of the batch: not a density of one example, and a little above one. A running mean of s^2 over batches is kept in
-    the buffer ``variance``; in evaluation mode, and for samples always, p(x | z) is N(m(z), variance) with this one
-    number for all data, an ordinary density that integrates to 1. Under several processes each fits its own share.
+    With scale="optimal" the variance is not a parameter. In training, log_prob uses for every batch the variance that
+    maximises it, s^2 = mean over particles, examples and entries of (x - m(z))^2 (without missing entries, at least
+    1e-6); no gradient flows through it, since it is 0 at the maximum. The result is the profile log-likelihood of the
+    batch, which is a little higher than a density of its examples. The buffer ``variance`` is a running mean of s^2
+    over batches; in evaluation mode, and always for samples, p(x | z) is N(m(z), variance), an ordinary density. With
+    several processes each uses the s^2 of its own rows.
 
     Args:
         network: module from codes (B, dim) to features.
         shape: event shape of the data.
         scale: a positive number (fixed); "learned", one parameter for all entries; "pixel", one parameter for every
             entry; "network", a second output of the network; "optimal", as above. Learned scales are
-            softplus(.) + 0.001 and start at 1, or with ``start_at`` at the data's: from a scale above the data's own,
-            training falls into the optimum in which no code is used.
+            softplus(.) + 0.001 and start at 1, or with ``start_at`` at the data's scale: from a larger one training
+            ends in posterior collapse (the code is not used).
 
     Raises:
-        ValueError: a scale that is not positive or not one of the words.
+        ValueError: any other scale.
 
     Source: Kingma and Welling 2014; learned scales: Dai and Wipf 2019; optimal: Rybkin et al. 2021, "Simple and
     effective VAE training with calibrated decoders".
@@ -76,7 +76,7 @@ class Normal(Spread):
         return p.to_event(len(self.shape))
 
     def _keep(self, variance: Tensor) -> None:
-        """Take a training batch's mean squared error into the running one."""
+        """Update the running mean squared error with that of a training batch."""
         if torch.is_grad_enabled():
             with torch.no_grad():
                 self.batches.add_(1)
@@ -90,7 +90,7 @@ class Normal(Spread):
 
 
 class FittedNormal(dist.Normal):
-    """Normal entries whose log_prob takes the common variance that fits all it is given best: their mean squared error.
+    """Normal entries whose log_prob uses the variance that maximises it: the mean squared error of all entries.
 
     Args:
         loc: means.
@@ -110,11 +110,11 @@ class FittedNormal(dist.Normal):
         )
 
     def log_prob(self, x: Tensor) -> Tensor:
-        """Log-density of every entry under the variance that fits them all."""
+        """Log-density of every entry under that variance."""
         return self.entry_log_prob(x, torch.ones_like(x, dtype=torch.bool))
 
     def entry_log_prob(self, x: Tensor, seen: Tensor) -> Tensor:
-        """The same, the variance from the entries that were seen."""
+        """Log-density of every entry, the variance computed from the observed ones."""
         if self._validate_args:
             self._validate_sample(x)
         with torch.no_grad():

@@ -1,4 +1,4 @@
-"""Any Pyro distribution class as a likelihood: a linear head gives its unconstrained parameters for every entry."""
+"""Any Pyro distribution class as a likelihood: a linear head returns its unconstrained parameters for every entry."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ class FamilyLikelihood(Likelihood):
         distribution: class of ``pyro.distributions``.
         network: module from codes (B, dim) to features.
         shape: event shape of the data.
-        start: values at which parameters start, by name; the others start where the unconstrained one is 0.
-        fixed: parameters given once and for all.
+        start: starting values of parameters by name; the others start with the unconstrained parameter at 0.
+        fixed: parameters with a fixed value.
     """
 
     _offset: Tensor
@@ -54,7 +54,7 @@ class FamilyLikelihood(Likelihood):
         return self.family(raw + self._offset)
 
     def unconstrain(self, mean: Tensor) -> Tensor | None:
-        """The mean itself where the head's first parameter is a location on the reals; otherwise not known."""
+        """The mean itself if the head's first parameter is a location on the reals; else None."""
         located = self.per_entry and self.family.parameters[:1] == ("loc",) and self.support is constraints.real
         return mean if located else None
 
@@ -66,11 +66,11 @@ class Of(FamilyLikelihood):
         network: module from codes (B, dim) to features.
         shape: event shape of the data.
         distribution: class of ``pyro.distributions``, univariate (independent over entries) or over vectors.
-        fixed: parameters given once and for all, such as ``total_count``.
+        fixed: parameters with a fixed value, such as ``total_count``.
 
     Raises:
         TypeError: not a distribution class.
-        ValueError: a class that the rule does not hold for, or an unknown parameter.
+        ValueError: a class that the rule does not cover, or an unknown parameter.
 
     Example:
         >>> import pyro.distributions as dist

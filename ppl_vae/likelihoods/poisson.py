@@ -41,5 +41,5 @@ class Poisson(Likelihood):
         return dist.Poisson(positive(raw)).to_event(len(self.shape))
 
     def unconstrain(self, mean: Tensor) -> Tensor:
-        """Inverse softplus of the mean, kept at 0.001 or more."""
+        """Inverse softplus of the mean, clamped to at least 0.001."""
         return unpositive(mean)

@@ -1,7 +1,7 @@
-"""Base of the likelihoods with a mean (or location) and one positive number beside it: a scale or a concentration.
+"""Base of the likelihoods with a mean (or location) and a spread, one positive number: a scale or a concentration.
 
-The number is fixed, one parameter, one parameter for every entry of x, or a function of z. Learned ones are
-softplus(.) + 0.001: without the floor a free scale runs to 0 on constant entries, and the density to infinity.
+The spread is fixed, one parameter, one parameter for every entry of x, or a function of z. A learned spread is
+softplus(.) + 0.001: without the floor the scale of constant entries goes to 0 and their density to infinity.
 """
 
 from __future__ import annotations
@@ -18,17 +18,17 @@ from ..distributions.softplus import inverse_softplus
 from .base import Likelihood
 
 SCALE_FLOOR = 1e-3
-START = inverse_softplus(1 - SCALE_FLOOR)  # at which a learned spread is 1
-TINY = 1e-6  # below every mean that a positive likelihood takes
+START = inverse_softplus(1 - SCALE_FLOOR)  # unconstrained value of a spread of 1
+TINY = 1e-6  # lower bound of the means of positive likelihoods
 
 
 def positive(raw: Tensor) -> Tensor:
-    """softplus(raw) + 1e-6: a mean that no raw value brings to 0."""
+    """softplus(raw) + 1e-6: a mean that is always above 0."""
     return F.softplus(raw) + TINY
 
 
 def unpositive(mean: Tensor) -> Tensor:
-    """Inverse of ``positive``, for means kept at 0.001 or more.
+    """Inverse of ``positive``, for means clamped to at least 0.001.
 
     Example:
         >>> positive(unpositive(torch.tensor([0.5, 300.0])))
@@ -38,15 +38,15 @@ def unpositive(mean: Tensor) -> Tensor:
 
 
 class Spread(Likelihood):
-    """A likelihood with a spread beside the parameters of every entry.
+    """A likelihood with a spread besides the other parameters of every entry.
 
     Args:
         network: module from codes (B, dim) to features.
         shape: event shape of the data.
         spread: a positive number, "learned", "pixel" or "network", or one of the words ``also``.
-        parameters: of the head for every entry, the spread not counted.
-        argument: what errors call ``spread``.
-        also: further words that a subclass understands.
+        parameters: number of parameters of the head for every entry, without the spread.
+        argument: name of ``spread`` in errors.
+        also: further words that a subclass allows.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class Spread(Likelihood):
             self.raw_scale = nn.Parameter(torch.full(self.shape if spread == "pixel" else (), START))
 
     def spread_of(self, parts: Sequence[Tensor]) -> Tensor:
-        """The spread for the head's tensors, of which it is the last if the network gives it; shape (..., *shape)."""
+        """The spread (..., *shape), given the head's tensors, the last of which is the spread if it is "network"."""
         if isinstance(self.spread, int | float):
             return torch.full_like(parts[0], self.spread)
         raw = parts[-1] + START if self.spread == "network" else self.raw_scale
@@ -79,7 +79,7 @@ class Spread(Likelihood):
 
     @torch.no_grad()
     def start_at(self, mean: Tensor, std: Tensor | None = None) -> Spread:
-        """Start a learned spread at that of data with this mean and standard deviation, then the mean at the data's."""
+        """Start a learned spread and the mean at those of data with this mean and standard deviation."""
         self._check_start(mean)
         if std is not None:
             self._start_spread(self.spread_for(mean.double(), std.double()))
@@ -87,11 +87,11 @@ class Spread(Likelihood):
         return self
 
     def unconstrain(self, mean: Tensor) -> Tensor:
-        """The mean itself, of a location."""
+        """The mean itself, for a location."""
         return mean
 
     def spread_for(self, mean: Tensor, std: Tensor) -> Tensor:
-        """The spread at which the distribution has about these moments, one number."""
+        """One number: the spread at which the distribution has about these moments."""
         return std.square().mean().sqrt()
 
     def _start_spread(self, value: Tensor) -> None:
@@ -102,7 +102,7 @@ class Spread(Likelihood):
             self.raw_scale.fill_(raw.item())
 
     def _spread_now(self) -> Tensor:
-        """The spread in the middle of things, one number: of all entries the mean, of all codes that at features 0."""
+        """One number: the mean spread over entries, at features 0 if it depends on the code."""
         if isinstance(self.spread, int | float):
             return torch.tensor(float(self.spread))
         network = self.spread == "network"

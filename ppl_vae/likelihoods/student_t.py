@@ -18,12 +18,12 @@ from torch.distributions import constraints
 from ..distributions.softplus import inverse_softplus
 from .spread import Spread
 
-START = 5.0  # degrees of freedom at which learned ones start
-MOST = 1000.0  # from where on it is a Normal to float precision
+START = 5.0  # start of learned degrees of freedom
+MOST = 1000.0  # above it, a Normal to float precision
 
 
 class StudentT(Spread):
-    """Independent Student-t entries: a Normal likelihood that outliers do not pull about.
+    """Independent Student-t entries: like a Normal likelihood, but robust to outliers.
 
     Args:
         network: module from codes (B, dim) to features.
@@ -33,7 +33,7 @@ class StudentT(Spread):
             output of the network.
 
     Raises:
-        ValueError: a df of 1 or less, where there is no mean to reconstruct with, or a scale that is not positive.
+        ValueError: a df of 1 or less, for which the mean does not exist, or a scale that is not positive.
 
     Source: Takahashi et al. 2018, "Student-t variational autoencoder for robust density estimation".
 

@@ -20,7 +20,7 @@ from .zero_inflated_poisson import GATE
 
 
 class ZeroInflatedNegativeBinomial(Spread):
-    """Independent over-dispersed counts with extra zeros, as of single-cell gene expression.
+    """Independent over-dispersed counts with extra zeros, as in single-cell gene expression.
 
     Args:
         network: module from codes (B, dim) to features.
@@ -29,7 +29,7 @@ class ZeroInflatedNegativeBinomial(Spread):
             entry; "network", a third output of the network.
 
     Raises:
-        ValueError: a concentration that is not positive or not one of the words.
+        ValueError: any other concentration.
 
     Source: Lopez et al. 2018, "Deep generative modeling for single-cell transcriptomics".
 
@@ -65,10 +65,10 @@ class ZeroInflatedNegativeBinomial(Spread):
         return self
 
     def unconstrain(self, mean: Tensor) -> Tensor:
-        """Inverse softplus of the mean where a count is not an extra zero, mean / (1 - 0.12)."""
+        """Inverse softplus of the mean without the extra zeros, mean / (1 - 0.12)."""
         return unpositive(mean / (1 - torch.sigmoid(mean.new_tensor(GATE))))
 
     def spread_for(self, mean: Tensor, std: Tensor) -> Tensor:
-        """r = mean^2 / (variance - mean) over all entries, between 0.1 and 100."""
+        """r = mean^2 / (variance - mean) over all entries, clamped to [0.1, 100]."""
         excess = (std.square() - mean).mean().clamp(min=1e-6)
         return (mean.square().mean() / excess).clamp(0.1, 100.0)

@@ -16,7 +16,7 @@ from ..distributions.zero_inflated import ZeroInflated
 from .base import Likelihood
 from .spread import positive, unpositive
 
-GATE = -2.0  # logit of the share of extra zeros at the start, 12 %
+GATE = -2.0  # initial logit of the probability of an extra zero, 12 %
 
 
 class ZeroInflatedPoisson(Likelihood):

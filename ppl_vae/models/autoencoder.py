@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 
 from ..checks import check_size
-from ..networks import MLP, Head, event_shape, fold
+from ..networks import MLP, Head, event_shape, fold, stated
 from ..parts import Part
 from ..penalties import KSparse, Pass, Penalty
 from ..penalties.activations import chain, is_activation
@@ -118,8 +118,8 @@ class Autoencoder(Part, Reconstructs):
         self.code: str = code
         for name, network, takes in (("encoder", encoder, self.shape), ("decoder", decoder, (self.dim,))):
             check_module(name, network, "networks.MLP(shape, [200])")
-            if tuple(getattr(network, "in_shape", takes)) != takes:
-                raise ValueError(f"the {name} takes {network.in_shape}, where {takes} is needed")
+            if stated(network, "in_shape") not in (None, takes):
+                raise ValueError(f"the {name} takes {stated(network, 'in_shape')}, where {takes} is needed")
         for name, part in (("corruption", corruption), ("code_corruption", code_corruption)):
             if part is not None:
                 check_module(name, part, "corruptions.Masking(0.3)")
@@ -153,7 +153,7 @@ class Autoencoder(Part, Reconstructs):
     def overcomplete(self) -> bool:  # type: ignore[override]
         """Whether nothing keeps the model from the identity: neither a small code nor a penalty or corruption."""
         constrained = len(self.penalties) or self.corruption is not None or self.code_corruption is not None
-        narrowest = min(self.dim, math.prod(getattr(self.encoder, "out_shape", (self.dim,))))
+        narrowest = min(self.dim, math.prod(stated(self.encoder, "out_shape") or (self.dim,)))
         return not constrained and narrowest >= math.prod(self.shape)
 
     @property

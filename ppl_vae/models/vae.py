@@ -162,7 +162,7 @@ class VAE(Part, Codec, Latent, Pair):
 
     def _register(self, *parts: str) -> None:
         for part in parts:
-            register(f"{self._name}.{part}", getattr(self, part))
+            register(f"{self._name}.{part}", self.get_submodule(part))
 
     @property
     def _name(self) -> str:

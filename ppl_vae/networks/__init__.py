@@ -1,10 +1,10 @@
 """Networks: tensor -> features, for any number of leading batch dimensions.
 
 A network maps an event of shape ``in_shape`` to features of shape ``out_shape``. Leading dimensions are folded into
-one, run through the layers and unfolded again, so convolutions and batch normalisation work under vectorised
-particles. Encoders halve the image at every hidden size (3x3 convolution, stride 2); ``X.decoder`` builds the mirror
-image, whose last features a likelihood turns into parameters with a head of its own. ``Conditioned`` makes a network
-of x and y out of one of x, where y is a ``Label``, a ``Vector`` or a ``Picture``.
+one batch dimension and unfolded after the layers, so convolutions and batch normalisation work with vectorised
+particles. Encoders halve the image at every hidden size (3x3 convolution, stride 2); ``X.decoder`` builds the mirrored
+network, whose features the likelihood's head maps to parameters. ``Conditioned`` adds y, a ``Label``, ``Vector`` or
+``Picture``, to a network.
 """
 
 from .base import ACTIVATIONS as ACTIVATIONS

@@ -1,4 +1,4 @@
-"""What networks are made of: checks of shapes, folding of leading dimensions, and the class of them all."""
+"""Base class of the networks, checks of shapes, and folding of leading dimensions."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ ACTIVATIONS = {
 
 
 def activation_layer(name: str) -> nn.Module:
-    """The layer of an activation's name."""
+    """The layer of an activation by its name."""
     if name not in ACTIVATIONS:
         raise ValueError(f"activation {name!r} is unknown; {nearest(str(name), ACTIVATIONS)}")
     return ACTIVATIONS[name]()
 
 
 def event_shape(argument: str, value: Any) -> tuple[int, ...]:
-    """An event shape, given as a size or several."""
+    """An event shape, given as one size or several."""
     if not isinstance(value, int | Sequence):
         raise TypeError(f"{argument} must be a whole number or several, such as (1, 8, 8), not {type(value).__name__}")
     sizes = (value,) if isinstance(value, int) else tuple(value)
@@ -43,12 +43,12 @@ def image_shape(argument: str, value: Any) -> tuple[int, int, int]:
     """The event shape of an image: (channels, height, width)."""
     shape = event_shape(argument, value)
     if len(shape) != 3:
-        raise ValueError(f"{argument} must be an image shape (channels, height, width), not {shape}; networks.MLP fits")
+        raise ValueError(f"{argument} must be an image shape (channels, height, width), not {shape}; use networks.MLP")
     return shape
 
 
 def stated(network: Any, name: str) -> tuple[int, ...] | None:
-    """``in_shape`` or ``out_shape`` of a network; None where it is one of the user's own that does not state it."""
+    """``in_shape`` or ``out_shape`` of a network; None if a network of another kind does not state it."""
     shape = getattr(network, name, None)
     return None if shape is None else tuple(shape)
 
@@ -62,7 +62,7 @@ def hidden_sizes(value: Sequence[int], allow_empty: bool = False) -> list[int]:
 
 
 def fold(network: nn.Module, x: Tensor, event_dim: int) -> Tensor:
-    """Run ``network`` on x (..., *event) as one batch of events and give the leading dimensions back.
+    """Run ``network`` on x (..., *event) as one batch of events and restore the leading dimensions.
 
     Example:
         >>> fold(nn.Conv2d(1, 4, 3), torch.zeros(5, 2, 1, 8, 8), event_dim=3).shape
@@ -76,7 +76,7 @@ def fold(network: nn.Module, x: Tensor, event_dim: int) -> Tensor:
 
 
 def full_precision(x: Tensor) -> Tensor:
-    """``x`` in float32 if it is half or bfloat16: densities are never computed in less."""
+    """``x`` in float32 if it is half or bfloat16, since densities need at least float32."""
     return x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
 
 
@@ -84,8 +84,8 @@ class Network(Part):
     """Base of the networks: checks the event shape and folds leading dimensions around ``layers``.
 
     Attributes:
-        in_shape: event shape taken, a tuple of ints.
-        out_shape: shape of the features given, ``(features,)`` or ``(channels, height, width)``.
+        in_shape: event shape of the input, a tuple of ints.
+        out_shape: shape of the features, ``(features,)`` or ``(channels, height, width)``.
         pictures: whether events must be pictures (channels, height, width).
     """
 

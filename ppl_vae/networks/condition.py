@@ -1,4 +1,4 @@
-"""Conditions: what y is, how it is checked, and the features that networks and priors see of it."""
+"""Conditions: the kind of y, its checks, and the features of y that networks and priors use."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from .base import event_shape
 
 
 class Condition(Part):
-    """Base of the conditions: y of one kind, and its features.
+    """Base of the conditions: one kind of y and its features.
 
     Attributes:
         event: shape of one y: () for a label.
@@ -28,7 +28,7 @@ class Condition(Part):
 
     @property
     def size(self) -> int:
-        """How many features there are."""
+        """Number of features."""
         return math.prod(self.shape)
 
     @abstractmethod
@@ -36,7 +36,7 @@ class Condition(Part):
         """Features (..., *shape) of y (..., *event)."""
 
     def needed(self, y: Tensor | None) -> Tensor:
-        """y, which must be there; the features of a y of the wrong dtype would mean nothing.
+        """y, refused if it is missing or has the wrong dtype.
 
         Raises:
             ValueError: no y, or a y of another dtype.
@@ -47,7 +47,7 @@ class Condition(Part):
         return y
 
     def check_shape(self, y: Any, n: int) -> Tensor:
-        """y for n examples, its shape and dtype checked, which costs nothing.
+        """y for n examples; checks shape and dtype without reading values.
 
         Raises:
             TypeError: not a tensor.
@@ -61,7 +61,7 @@ class Condition(Part):
         return y
 
     def check(self, y: Any, n: int) -> None:
-        """Refuse y unless it holds n examples of this kind.
+        """Refuse y unless it holds n valid examples.
 
         Raises:
             TypeError: not a tensor.
@@ -83,15 +83,15 @@ class Condition(Part):
         return torch.zeros(n, *self.event, dtype=like.dtype, device=like.device)
 
     def joined(self, shape: int | Sequence[int], flat: bool = False) -> tuple[int, ...]:
-        """Shape of x (*shape) with the features beside it, which a network must take.
+        """Shape of x (*shape) joined with the features, the input shape of a network.
 
         Args:
             shape: event shape of x.
-            flat: whether x and features become one vector; else features join x along its first dimension, one vector
-                of features as a plane each.
+            flat: whether x and features become one vector; else features join x along its first dimension, a vector
+                of features as one constant plane per entry.
 
         Raises:
-            ValueError: a picture beside an x of another height or width.
+            ValueError: a picture whose height or width differs from that of x.
 
         Example:
             >>> Label(10).joined(16), Label(10).joined((1, 28, 28)), Label(10).joined((1, 28, 28), flat=True)
@@ -101,18 +101,18 @@ class Condition(Part):
         if flat or len(shape) == 1:
             return (math.prod(shape) + self.size,)
         if len(self.shape) > 1 and self.shape[1:] != shape[1:]:
-            raise ValueError(f"{self!r} cannot be a channel of x of shape {shape}: choose a Picture of {shape[1:]}")
+            raise ValueError(f"{self!r} cannot be a channel of x of shape {shape}: use a Picture of {shape[1:]}")
         return (shape[0] + self.shape[0], *shape[1:])
 
     def same_as(self, other: Condition) -> bool:
-        """Whether both are conditions on the same kind of y."""
+        """Whether both conditions are on the same kind of y."""
         return self._kind() == other._kind()
 
     def _kind(self) -> tuple[Any, ...]:
         return type(self).__name__, self.event
 
     def _check_dtype(self, y: Tensor) -> None:
-        """ValueError for a y whose dtype cannot be right."""
+        """ValueError for a y of the wrong dtype."""
 
     def _words(self, n: int | str) -> str:
         sizes = [str(size) for size in (n, *self.event)]
@@ -129,7 +129,7 @@ class Label(Condition):
     """y is a class, 0 to classes - 1; its features are one-hot, or an embedding.
 
     Args:
-        classes: how many.
+        classes: number of classes.
         embedding: size of a learned embedding; None for one-hot features.
 
     Raises:
@@ -155,7 +155,7 @@ class Label(Condition):
         self.shape = (classes if embedding is None else embedding,)
 
     def forward(self, y: Tensor) -> Tensor:
-        """Features (..., size) of labels (...); all 0 for a label out of range, which ``check`` refuses."""
+        """Features (..., size) of labels (...); 0 for a label out of range, which ``check`` refuses."""
         like = torch.get_default_dtype() if self.table is None else self.table.weight.dtype
         hot = (y.unsqueeze(-1) == torch.arange(self.classes, device=y.device)).to(like)
         return hot if self.table is None else self.table(hot)
@@ -188,10 +188,10 @@ class Label(Condition):
 
 
 class Vector(Condition):
-    """y is a vector of numbers, or one number; its features are these numbers as they are.
+    """y is a vector of numbers, or one number; its features are these numbers.
 
     Args:
-        size: how many numbers, of y (B, size); None for one number each, of y (B,).
+        size: number of entries, for y (B, size); None for y (B,), one number each.
 
     Raises:
         ValueError: a size below 1.
@@ -215,7 +215,7 @@ class Vector(Condition):
 
 
 class Picture(Condition):
-    """y is a picture; its features are its entries, joined to a picture x as further channels.
+    """y is a picture; its features are its entries, which become further channels of x.
 
     Args:
         shape: (channels, height, width), or any event shape.

@@ -13,20 +13,21 @@ from .condition import Condition
 
 
 class Conditioned(Network):
-    """A network that sees y beside x: the outermost network of a part that is conditional.
+    """A network of x and y: the outermost network of a part that is conditional on y.
 
-    Where the inner network takes vectors, x and the features of y are flattened into one; where it takes pictures, the
-    features are further channels, one constant plane for each entry of a vector. ``in_shape`` is that of x alone.
+    If the inner network takes vectors, x and the features of y are flattened into one; if it takes pictures, the
+    features become further channels, a vector as one constant plane per entry. ``in_shape`` is that of x alone.
 
     Args:
-        network: module of x and the features of y together, such as ``MLP(16 + 10)`` or ``Conv((1 + 10, 28, 28))``.
+        network: module whose input is x joined with the features of y, such as ``MLP(16 + 10)`` or ``Conv((1 + 10, 28,
+            28))``.
         condition: what y is: ``Label``, ``Vector`` or ``Picture``.
-        shape: event shape of x; needed where a network of vectors gets x of several dimensions, or where the network
+        shape: event shape of x; needed if x has several dimensions and the network takes vectors, or if the network
             does not state its ``in_shape``.
 
     Raises:
-        TypeError: a condition that is none.
-        ValueError: a network that does not take x and y together; the error says the size it must have.
+        TypeError: not a condition.
+        ValueError: a network of the wrong input size; the message says the right one.
 
     Source: Sohn et al. 2015, "Learning structured output representation using deep conditional generative models".
 
@@ -59,14 +60,14 @@ class Conditioned(Network):
     def around(
         cls, network: type[Network], condition: Condition, shape: int | Sequence[int], *args: Any, **kwargs: Any
     ) -> Self:
-        """An encoder class built at the size it must have: pictures for convolutions, one vector for others.
+        """Build an encoder class with the right input size: pictures for convolutions, one vector for others.
 
         Args:
-            network: a class whose first argument is the shape it takes, such as ``MLP`` or ``Conv``.
+            network: a class whose first argument is its input shape, such as ``MLP`` or ``Conv``.
             condition: what y is.
             shape: event shape of x.
             args: further arguments of the class.
-            kwargs: the same by name.
+            kwargs: keyword arguments of the class.
 
         Example:
             >>> from ppl_vae import networks
@@ -90,7 +91,7 @@ class Conditioned(Network):
         return fold(self.layers, torch.cat([x, seen], -n), n)
 
     def refusal(self, shape: Sequence[int]) -> str:
-        """Words for x of another shape: what the inner network must take."""
+        """The message for a wrong input size: what the inner network must take."""
         shape = tuple(shape)
         flat = len(shape) == 1 or len(self.takes or ()) == 1
         needs, takes = self.condition.joined(shape, flat), self.takes or self.in_shape
@@ -98,10 +99,10 @@ class Conditioned(Network):
         if len(needs) == 1 and len(takes) == 1:
             sizes = f"{needs[0]} = {needs[0] - self.condition.size} + {self.condition.size}"
             return f"network must take {sizes} entries, those of {beside}, not {takes[0]}"
-        return f"network must take {needs}, x {shape} with {self.condition!r} beside it, not {takes}"
+        return f"network must take {needs}, x {shape} joined with {self.condition!r}, not {takes}"
 
     def _outer(self, takes: tuple[int, ...]) -> tuple[int, ...]:
-        """Shape of x where the network takes ``takes``."""
+        """Shape of x if the network takes ``takes``."""
         more = self.condition.size if len(takes) == 1 else self.condition.shape[0]
         if takes[0] <= more:
             raise ValueError(

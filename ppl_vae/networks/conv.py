@@ -1,4 +1,4 @@
-"""Convolutional networks, and their mirrors from codes to images."""
+"""Convolutional networks, and mirrored ones from codes to images."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from .base import Network, activation_layer, event_shape, hidden_sizes, image_sh
 
 
 def channels_last(x: Tensor) -> Tensor:
-    """Images (B, C, H, W) as they were, on a CPU with the channels of a pixel side by side.
+    """The images (B, C, H, W), on a CPU in the channels-last memory format.
 
-    Convolutions there keep that order from layer to layer, forward and backward, and are faster in it.
+    Convolutions on a CPU keep this format from layer to layer, forward and backward, and are faster with it.
     """
     if x.device.type != "cpu":
         return x
-    if x.shape[1] == 1:  # the order is the same for one channel, and only strides can say which it is
+    if x.shape[1] == 1:  # with one channel both formats have the same order, and only the strides differ
         return x.squeeze(1).unsqueeze(-1).movedim(-1, 1)
     return x.contiguous(memory_format=torch.channels_last)
 
 
 class ImageLayers(nn.Sequential):
-    """Layers of images that come channels last."""
+    """Layers for images in the channels-last format."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Output of the layers for images (B, C, H, W)."""
@@ -32,7 +32,7 @@ class ImageLayers(nn.Sequential):
 
 
 class Unflatten(nn.Unflatten):
-    """Rows to images, channels last."""
+    """Rows to images in the channels-last format."""
 
     def forward(self, x: Tensor) -> Tensor:
         """Images (B, C, H, W) of rows (B, C * H * W)."""
@@ -40,7 +40,7 @@ class Unflatten(nn.Unflatten):
 
 
 class Conv(Network):
-    """Encoder of 3x3 convolutions of stride 2, one for each hidden size (its channels), with the activation after each.
+    """Encoder: a 3x3 convolution with stride 2 for each hidden size (its channels), each followed by the activation.
 
     Args:
         in_shape: (channels, height, width).
@@ -73,12 +73,12 @@ class Conv(Network):
 
 
 class ConvTranspose(Network):
-    """Decoder of 3x3 transposed convolutions of stride 2, from a code to (hidden[-1], height, width).
+    """Decoder of 3x3 transposed convolutions with stride 2, from a code to (hidden[-1], height, width).
 
     Args:
         dim: size of the code.
         hidden: channels, widest first; the code is mapped to ``hidden[0]`` channels at the smallest size.
-        shape: shape of the image to be decoded, for its height and width.
+        shape: shape of the decoded image; only height and width are used.
         activation: one of ``networks.ACTIVATIONS``.
 
     Example:

@@ -1,4 +1,4 @@
-"""Missing entries, filled in before a network."""
+"""Fill in missing entries before a network."""
 
 from __future__ import annotations
 
@@ -12,18 +12,19 @@ from .conditioned import Conditioned
 
 
 class FillMissing(Network):
-    """A network in front of which missing (NaN) entries of x are filled in, for encoders of incomplete data.
+    """A network whose input x gets its missing (NaN) entries filled in, for encoders of incomplete data.
 
     Args:
         network: module from the filled x to features; with ``mask`` its first dimension is twice that of x.
         shape: event shape of x.
-        fill: what stands for a missing entry: a number, or a tensor of shape ``shape`` such as the training mean.
-        mask: whether the network also sees which entries were given, as 0 and 1 behind x along its first dimension.
+        fill: value of missing entries: a number, or a tensor of shape ``shape`` such as the training mean.
+        mask: whether the network also gets the mask of observed entries (0 or 1), concatenated to x along its first
+            dimension.
 
     Raises:
-        ValueError: a network that takes another shape, or a fill that does not fit or is not finite.
+        ValueError: a network of another input shape, or a fill of another shape or not finite.
 
-    Source: zeros, Nazabal et al. 2020, "Handling incomplete heterogeneous data using VAEs"; the mask beside them,
+    Source: zeros, Nazabal et al. 2020, "Handling incomplete heterogeneous data using VAEs"; the mask,
     Collier et al. 2020, "VAEs in the presence of missing data".
 
     Example:
@@ -42,7 +43,7 @@ class FillMissing(Network):
         self.in_shape, self.mask = event_shape("shape", shape), mask
         takes = (2 * self.in_shape[0], *self.in_shape[1:]) if mask else self.in_shape
         if isinstance(network, Conditioned):
-            raise ValueError("network is Conditioned, which must be the outermost: Conditioned(FillMissing(...), ...)")
+            raise ValueError("network is Conditioned, which must be outermost: use Conditioned(FillMissing(...), ...)")
         given = stated(network, "in_shape") or takes
         if given != takes:
             raise ValueError(f"network takes {given}, where {takes} is needed with mask={mask}")

@@ -13,15 +13,15 @@ from .base import fold, full_precision, stated
 
 
 class Head(nn.Module):
-    """Last layer: features of a network -> ``parameters`` tensors of an event shape, in float32 or better.
+    """Last layer: from features of a network to ``parameters`` tensors of an event shape, in float32 or better.
 
-    Features shaped like an image of the event's height and width go through a 1x1 convolution, all others through a
-    linear layer. A network that does not state its ``out_shape`` gets a layer that is sized at its first use.
+    A 1x1 convolution if the features are an image with the event's height and width, else a linear layer. If the
+    network does not state its ``out_shape``, the layer gets its size at first use.
 
     Args:
-        network: the module whose features come in.
+        network: the module whose features are the input.
         shape: event shape of each parameter.
-        parameters: how many parameters the distribution has.
+        parameters: number of parameters of the distribution.
 
     Example:
         >>> import torch
@@ -54,23 +54,23 @@ class Head(nn.Module):
         return self.stacked(features).unbind(-1 - len(self.shape))
 
     def stacked(self, features: Tensor) -> Tensor:
-        """The same as one tensor (..., parameters, *shape)."""
+        """The parameters as one tensor (..., parameters, *shape)."""
         if self.spatial:
             out = full_precision(fold(self.layer, features, 3))
             return out.unflatten(-3, (self.parameters_per_event, self.shape[0]))
         if self.feature_dim > 1:
             features = features.flatten(-self.feature_dim)
         out = full_precision(self.layer(features)).unflatten(-1, (self.parameters_per_event, *self.shape))
-        if self._built is None:  # the layer was sized just now
+        if self._built is None:  # the layer got its size just now
             self._built = digest(self.layer.bias)
         return out
 
     @property
     def fresh(self) -> bool:
-        """Whether the bias is as it was built: neither started, loaded nor trained."""
+        """Whether the bias is still the initial one: not set, loaded or trained."""
         return self._built is not None and digest(self.layer.bias) == self._built
 
     def bias(self, index: int = 0) -> Tensor:
-        """View of the bias behind parameter ``index``: shape (channels, 1, 1) when spatial, else the event shape."""
+        """View of the bias of parameter ``index``: shape (channels, 1, 1) when spatial, else the event shape."""
         part = self.layer.bias.chunk(self.parameters_per_event)[index]
         return part.reshape(-1, 1, 1) if self.spatial else part.reshape(self.shape)

@@ -14,8 +14,8 @@ class MLP(Network):
     """Fully connected layers, each followed by the activation.
 
     Args:
-        in_shape_or_dim: event shape, or its single size; events are flattened.
-        hidden: sizes of the layers; ``[]`` only flattens, which makes a linear model.
+        in_shape_or_dim: event shape, or its only size; events are flattened.
+        hidden: sizes of the layers; ``[]`` only flattens: a linear model.
         activation: one of ``networks.ACTIVATIONS``.
 
     Raises:
@@ -41,5 +41,5 @@ class MLP(Network):
 
     @classmethod
     def decoder(cls, dim: int, hidden: Sequence[int], shape: Sequence[int], activation: str = "relu") -> MLP:
-        """Network from codes of size ``dim``; ``shape`` is the data's, left to the likelihood's head."""
+        """Network from codes of size ``dim``; ``shape``, the data's, is not used."""
         return cls(dim, hidden, activation)

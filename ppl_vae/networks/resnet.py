@@ -1,4 +1,4 @@
-"""Residual networks (He et al. 2016b), and their mirrors."""
+"""Residual networks (He et al. 2016b), and mirrored ones."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class _Residual(nn.Module):
 
 
 def _with_residuals(layers: Any, activation: str) -> nn.Sequential:
-    """The layers with a residual block behind the activation of every strided convolution."""
+    """The layers with a residual block after the activation of every strided convolution."""
     out: list[nn.Module] = []
     channels = None
     for layer in layers.children():

@@ -1,4 +1,4 @@
-"""Columns of a table, each in a form that suits its kind."""
+"""Encoder of tables, which transforms each column according to its kind."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
 
 
 class TableEncoder(Network):
-    """MLP over the columns of a table, each brought to a form that suits its kind; a missing entry becomes 0.
+    """MLP over the columns of a table, each transformed according to its kind; a missing entry becomes 0.
 
-    Real columns are standardised, positive and count columns after a logarithm, binary and ordinal columns scaled to
-    -1 ... 1, categorical ones made one-hot. ``fit`` starts it at the training data's mean and standard deviation.
+    Real columns are standardised, positive and count columns standardised after a logarithm, binary and ordinal columns
+    scaled to [-1, 1], categorical ones one-hot. ``fit`` sets the training data's mean and standard deviation.
 
     Args:
         in_shape_or_dim: (D,), the number of columns.
         hidden: sizes of the layers.
         activation: one of ``networks.ACTIVATIONS``.
         kinds: as for ``likelihoods.Columns``.
-        mask: whether the layers also see which entries are there.
+        mask: whether the layers also get the mask of observed entries.
 
     Raises:
         ValueError: rows that are not vectors, or kinds that do not fit them.
@@ -85,7 +85,7 @@ class TableEncoder(Network):
         self._built = digest(self.zero, self.unit)
 
     def start(self, train: Split) -> None:
-        """Standardise by the training rows; columns behind theirs, joined by a condition, stay as they are."""
+        """Standardise by the training rows; further columns, joined by a condition, are not changed."""
         if digest(self.zero, self.unit) == self._built:
             more = 0, self.in_shape[0] - train.shape[0]
             self.start_at(F.pad(train.mean(), more), F.pad(train.std(), more, value=1.0))
@@ -102,8 +102,8 @@ class TableEncoder(Network):
         mean, std = mean.to(self.zero), std.to(self.zero)
         std = torch.where(std > 0, std, 1.0)
         shifted = mean + self._count.to(mean)
-        shifted = torch.where(shifted > 0, shifted, 1.0)  # of an empty column
-        spread = torch.log1p((std / shifted).square())  # variance of the logarithm, were it Normal
+        shifted = torch.where(shifted > 0, shifted, 1.0)  # for an empty column
+        spread = torch.log1p((std / shifted).square())  # variance of the logarithm if it is Normal
         logged = self._positive | self._count
         zero = torch.where(logged, shifted.log() - spread / 2, mean)
         unit = torch.where(logged, spread.sqrt().clamp(min=1e-6), std)
@@ -116,7 +116,7 @@ class TableEncoder(Network):
             raise ValueError(f"TableEncoder was built for rows of shape {self.in_shape}, not a tensor {tuple(x.shape)}")
         seen = ~x.isnan()
         x = torch.where(seen, x, 1.0)
-        x = torch.where(self._positive, x.clamp(min=1e-30).log(), x)  # whatever comes, the features stay finite
+        x = torch.where(self._positive, x.clamp(min=1e-30).log(), x)  # the features are finite for any x
         x = torch.where(self._count, x.clamp(min=0).log1p(), x)
         here = seen.to(x.dtype)
         scaled = ((x - self.zero) / self.unit * here).index_select(-1, self._plain)

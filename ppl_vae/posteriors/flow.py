@@ -19,18 +19,18 @@ from .normal import SCALE_FLOOR
 
 
 class Flow(Posterior):
-    """The Normal posterior pushed through a flow that sees x, fast to draw from; it starts as the Normal, exactly.
+    """A Normal pushed through a flow that depends on x, fast to sample; at the start it is exactly the Normal.
 
-    A draw's own density is free. That of any other code takes ``dim`` passes of the flow's networks if "autoregressive"
-    or "spline", two if "coupling".
+    The density of the last draw is cached. That of any other code takes ``dim`` passes of the flow's networks if
+    "autoregressive" or "spline", two if "coupling".
 
     Args:
         network: module from x (B, *shape) to features.
         dim: size of the code.
         kind: "autoregressive" (inverse autoregressive flow), "coupling" or "spline".
-        transforms: how many in a row.
+        transforms: number of transforms.
         hidden: sizes of the hidden layers of each transform's network.
-        context: size of h(x), linear in the features, which every transform sees.
+        context: size of h(x), linear in the features, an input of every transform.
 
     Raises:
         ValueError: an unknown kind, or a size below 1.

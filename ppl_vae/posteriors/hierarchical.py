@@ -1,4 +1,4 @@
-"""Hierarchical posterior over stochastic layers, from the data upwards.
+"""Hierarchical posterior over stochastic layers, from the bottom up.
 
 q(z | x) = N(z1; m_1(x), diag s_1(x)^2) prod_l N(z_{l+1}; m_{l+1}(z_l), diag s_{l+1}(z_l)^2).
 """
@@ -19,14 +19,14 @@ from .normal import SCALE_FLOOR
 
 
 class Hierarchical(Posterior):
-    """Layers of codes, the lowest a Normal given x, each higher one a Normal given the one below; z1 comes first.
+    """Layers of codes, z1 first: the lowest is a Normal given x, each higher one a Normal given the layer below.
 
-    Give it the ``layers`` of ``priors.Hierarchical``.
+    Use the same ``layers`` as in ``priors.Hierarchical``.
 
     Args:
         network: module from x (B, *shape) to features.
         dim: size of the code, all layers together.
-        layers: how many layers, their sizes then as equal as they come; or the sizes of z1 ... zL.
+        layers: number of layers, of sizes as equal as possible; or the sizes of z1 ... zL.
         hidden: sizes of the hidden layers of the network between two stochastic layers.
 
     Attributes:

@@ -1,6 +1,6 @@
 """Hyperspherical posterior: power spherical, q(z | x) ~ (1 + m(x)'z)^k(x) on the unit sphere of R^dim.
 
-Reparameterised without rejection; densities are over the sphere's surface.
+Reparameterised without rejection; densities are with respect to the sphere's surface.
 """
 
 from __future__ import annotations
@@ -14,18 +14,18 @@ from ..networks import Head
 from .base import Posterior
 from .normal import SCALE_FLOOR
 
-START = 50.0  # concentration for every dimension at the start
+START = 50.0  # concentration per dimension at the start
 
 
 class Hyperspherical(Posterior):
-    """Power spherical distribution whose direction and concentration are read off a linear head.
+    """Power spherical distribution with direction and concentration from a linear head.
 
-    The concentration is ``dim`` times a softplus that starts at 50, so that codes start with little noise and lose it
-    slowly: from less, training on many dimensions falls into the optimum in which no code is used.
+    The concentration is ``dim`` times a softplus that starts at 50, so codes start with little noise. From a smaller
+    concentration, training with many dimensions ends in posterior collapse (the code is not used).
 
     Args:
         network: module from x (B, *shape) to features.
-        dim: size of the code, at least 2; the sphere has one dimension less.
+        dim: size of the code, at least 2; the sphere has dim - 1 dimensions.
 
     Raises:
         ValueError: dim below 2.

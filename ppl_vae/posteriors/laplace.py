@@ -9,13 +9,13 @@ from .of import FamilyPosterior
 
 
 class Laplace(FamilyPosterior):
-    """Independent Laplace distributions; the natural match of a Laplace prior, with which the KL is in closed form.
+    """Independent Laplace distributions; the natural posterior for a Laplace prior, with a closed-form KL.
 
     Args:
         network: module from x (B, *shape) to features.
         dim: size of the code.
 
-    Source: Park et al. 2019, "Variational Laplace autoencoders" (for the family; theirs is another method).
+    Source: Park et al. 2019, "Variational Laplace autoencoders" (for the family; their method differs).
 
     Example:
         >>> import torch

@@ -24,12 +24,12 @@ BOUND = 30.0  # of V: correlations up to 1 - 1/900
 
 
 class LowRankNormal(Posterior):
-    """Normal with correlations of low rank: dim (rank + 2) outputs where a full covariance has dim (dim + 3) / 2.
+    """Normal with a low-rank covariance: dim (rank + 2) outputs instead of dim (dim + 3) / 2 for a full one.
 
     Args:
         network: module from x (B, *shape) to features.
         dim: size of the code.
-        rank: columns of V.
+        rank: number of columns of V.
 
     Raises:
         ValueError: a rank below 1.

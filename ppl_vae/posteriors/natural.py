@@ -1,4 +1,4 @@
-"""The posterior family that goes with a prior when none is named: its own where there is one, else its support's."""
+"""The default posterior of a prior: the family of the same name if there is one, else one with the same support."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from .. import supports
 from ..priors import Given
 
-# By support, for priors without a posterior family of their own name. On the reals a Normal serves every prior: the
-# exact posterior of a smooth likelihood is near one.
+# By support, for priors without a posterior of the same name. On the reals it is the Normal, which is near the exact
+# posterior of a smooth likelihood, whatever the prior.
 BY_SUPPORT = {
     supports.REALS: "Normal",
     supports.POSITIVE: "LogNormal",
@@ -22,10 +22,10 @@ BY_SUPPORT = {
 
 
 def natural(prior: Any = None) -> type[Any]:
-    """The posterior class on a prior's support to take when none is named; Normal without a prior.
+    """The default posterior class for a prior; Normal without a prior.
 
     Raises:
-        ValueError: no exported posterior lives there.
+        ValueError: no exported posterior has this support.
 
     Example:
         >>> from ppl_vae import priors
@@ -39,7 +39,7 @@ def natural(prior: Any = None) -> type[Any]:
     name = own if space != supports.REALS and own in posteriors.__all__ and own != "Of" else BY_SUPPORT.get(space)
     if name is None:
         raise ValueError(
-            f"no posterior of ppl_vae lives on {space.name}, the support of prior {own}; posteriors.Of with a "
-            "distribution there fits"
+            f"no posterior of ppl_vae has the support {space.name} of prior {own}; use posteriors.Of with a "
+            "distribution on it"
         )
     return getattr(posteriors, name)

@@ -1,4 +1,4 @@
-"""Any Pyro distribution class as a posterior: a linear head gives its unconstrained parameters."""
+"""Any Pyro distribution class as a posterior: a linear head returns its unconstrained parameters."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ class FamilyPosterior(Posterior):
         distribution: class of ``pyro.distributions``.
         network: module from x (B, *shape) to features.
         dim: size of the code.
-        start: values at which parameters start, by name; the others start where the unconstrained one is 0.
-        floor: what positive parameters are kept above.
-        fixed: parameters given once and for all.
+        start: starting values of parameters by name; the others start with the unconstrained parameter at 0.
+        floor: lower bound of positive parameters.
+        fixed: parameters with a fixed value.
     """
 
     def __init__(
@@ -53,11 +53,11 @@ class Of(FamilyPosterior):
         network: module from x (B, *shape) to features.
         dim: size of the code.
         distribution: class of ``pyro.distributions``, univariate (independent over the code) or over vectors.
-        fixed: parameters given once and for all, such as ``temperature``.
+        fixed: parameters with a fixed value, such as ``temperature``.
 
     Raises:
         TypeError: not a distribution class.
-        ValueError: a class that the rule does not hold for, or an unknown parameter.
+        ValueError: a class that the rule does not cover, or an unknown parameter.
 
     Example:
         >>> import pyro.distributions as dist, torch

@@ -25,8 +25,8 @@ class RelaxedOneHotCategorical(Posterior):
     Args:
         network: module from x (B, *shape) to features.
         dim: number of classes, at least 2.
-        temperature: T, a positive number; or a schedule from the optimizer step to one, such as
-            ``handlers.Linear(steps=1000, start=1.0, end=0.5)``. The temperature in force is saved with the weights.
+        temperature: T, a positive number; or a schedule, a function of the optimizer step, such as
+            ``handlers.Linear(steps=1000, start=1.0, end=0.5)``. The current temperature is saved with the weights.
 
     Raises:
         ValueError: dim below 2, or a temperature that is not a positive number or schedule.
@@ -59,7 +59,7 @@ class RelaxedOneHotCategorical(Posterior):
     def forward(self, x: Tensor, y: Tensor | None = None) -> distributions.RelaxedOneHotCategorical:
         """Relaxed one-hot categorical of batch shape (B,) and event shape (dim,)."""
         (logits,) = self.head(self.features(x, y))
-        # A copy, since the next step's temperature is written in place.
+        # A copy, since the next step overwrites the buffer.
         return distributions.RelaxedOneHotCategorical(self.temperature.clone(), logits=logits)
 
 

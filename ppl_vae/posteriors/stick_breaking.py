@@ -1,6 +1,6 @@
 """Stick-breaking posterior on the simplex: sticks v_k ~ Kumaraswamy(a_k(x), b_k(x)), z_k = v_k prod_{j<k} (1 - v_j).
 
-The natural posterior of ``priors.StickBreaking``, to which its KL is a sum over sticks.
+The natural posterior for ``priors.StickBreaking``; the KL is a sum over sticks.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ from ..distributions.softplus import inverse_softplus
 from ..networks import Head
 from .base import Posterior
 
-START = inverse_softplus(1 - SPARSE)  # at which a concentration is 1
+START = inverse_softplus(1 - SPARSE)  # unconstrained value of a concentration of 1
 
 
 class StickBreaking(Posterior):
-    """Pieces of a stick broken at Kumaraswamy points, whose concentrations are softplus(.) + 0.01 of a linear head.
+    """Stick-breaking with Kumaraswamy sticks, whose concentrations are softplus(.) + 0.01 of a linear head.
 
-    At the start the pieces have equal means: a_k = 1 and b_k = dim - k.
+    At the start the entries have equal means: a_k = 1 and b_k = dim - k.
 
     Args:
         network: module from x (B, *shape) to features.

@@ -11,7 +11,7 @@ from .of import FamilyPosterior
 
 
 class StudentT(FamilyPosterior):
-    """Independent t distributions with fixed degrees of freedom: tails that cover what a Normal misses.
+    """Independent t distributions with fixed degrees of freedom; their heavy tails cover what a Normal misses.
 
     Args:
         network: module from x (B, *shape) to features.
@@ -19,7 +19,7 @@ class StudentT(FamilyPosterior):
         df: degrees of freedom, above 2 for a finite variance of the samples.
 
     Raises:
-        ValueError: df of 2 or less, where the noise of the ELBO has no bound.
+        ValueError: df of 2 or less, for which the variance of the ELBO is infinite.
 
     Source: Domke and Sheldon 2018, "Importance weighting and variational inference".
 

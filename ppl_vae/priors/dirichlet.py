@@ -1,6 +1,6 @@
 """Dirichlet prior on the simplex: p(z) = G(sum a) / prod_k G(a_k) prod_k z_k^(a_k - 1).
 
-A density over the first dim - 1 entries. Concentrations below 1 favour sparse z, as topic models want.
+A density over the first dim - 1 entries. Concentrations below 1 favour sparse z, as in topic models.
 """
 
 from __future__ import annotations

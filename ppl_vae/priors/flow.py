@@ -16,14 +16,14 @@ from .base import Prior
 
 
 class Flow(Prior):
-    """A normalizing flow, fast to score; it starts as the standard Normal, exactly.
+    """A normalizing flow, fast to score; at the start it is exactly the standard Normal.
 
-    A draw from an "autoregressive" or "spline" flow takes ``dim`` passes of its networks, from a "coupling" two.
+    A draw takes ``dim`` passes of the networks if "autoregressive" or "spline", two if "coupling".
 
     Args:
         dim: size of the code.
         kind: "coupling" (RealNVP), "autoregressive" (MAF) or "spline" (neural spline flow).
-        transforms: how many in a row; a coupling needs two to reach every dimension from every other.
+        transforms: number of transforms; a coupling needs at least two for every dimension to depend on every other.
         hidden: sizes of the hidden layers of each transform's network.
 
     Raises:

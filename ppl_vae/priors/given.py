@@ -1,4 +1,4 @@
-"""A prior given y: p(z | y), every learned parameter of p(z) moved by a linear function of y's features.
+"""A prior given y, p(z | y): a linear function of y's features is added to every learned parameter of p(z).
 
     p(z | y) = p(z; theta + W f(y)),    W = 0 at the start
 
@@ -18,11 +18,11 @@ from torch.func import functional_call
 from ..networks import Condition, full_precision
 from .base import Prior
 
-TRIAL = 0.3  # size of the moves in the trial run
+TRIAL = 0.3  # size of the shifts in the trial run
 
 
 class Given(Prior):
-    """A learned prior that depends on y. It starts as the prior itself, for every y.
+    """A learned prior that depends on y. At the start it equals the prior, for every y.
 
     Args:
         prior: a prior with learned parameters, such as ``priors.Normal(dim, learned=True)``.
@@ -30,8 +30,8 @@ class Given(Prior):
 
     Raises:
         TypeError: not a prior, or not a condition.
-        ValueError: a prior without learned parameters, or one whose parameters cannot differ from datum to datum, as
-            the weights of networks cannot.
+        ValueError: a prior without learned parameters, or one whose parameters cannot differ between data, such as the
+            weights of a network.
 
     Source: Sohn et al. 2015, "Learning structured output representation using deep conditional generative models".
 
@@ -52,7 +52,7 @@ class Given(Prior):
         count = sum(p.numel() for p in prior.parameters())
         if count == 0:
             raise ValueError(
-                f"prior {type(prior).__name__} has no learned parameters for y to move; choose one that has, such as "
+                f"prior {type(prior).__name__} has no learned parameters; use one that has, such as "
                 "priors.Normal(dim, learned=True)"
             )
         self.move = nn.Linear(condition.size, count, bias=False)
@@ -61,7 +61,7 @@ class Given(Prior):
 
     @property
     def support(self) -> constraints.Constraint:  # type: ignore[override]
-        """That of the prior."""
+        """Constraint on a code, that of the prior."""
         return self.prior.support
 
     def forward(self, y: Tensor | None = None) -> TorchDistribution:
@@ -70,7 +70,7 @@ class Given(Prior):
         return self._moved(full_precision(self.move(seen.to(self.move.weight.dtype))))
 
     def _moved(self, by: Tensor) -> Any:
-        """The prior with its parameters moved by (..., count)."""
+        """The prior with (..., count) added to its parameters."""
         parameters = dict(self.prior.named_parameters())
         parts = by.split([p.numel() for p in parameters.values()], -1)
         lead = by.shape[:-1]
@@ -79,7 +79,7 @@ class Given(Prior):
 
     @torch.no_grad()
     def _try(self) -> None:
-        """Whether parameters of two data at once give what those of each give alone."""
+        """Whether the prior treats the parameters of two data at once like those of each alone."""
         with torch.random.fork_rng(devices=[]):
             by = TRIAL * torch.randn(2, self.move.out_features)
             alone = [self._moved(row) for row in by]
@@ -92,6 +92,6 @@ class Given(Prior):
                 fits = False
         if not fits:
             raise ValueError(
-                f"prior {type(self.prior).__name__} cannot be given y: its parameters do not broadcast over data; "
-                "choose one without networks, such as priors.MixtureOfGaussians(dim)"
+                f"prior {type(self.prior).__name__} cannot depend on y: its parameters do not broadcast over data; "
+                "use one without networks, such as priors.MixtureOfGaussians(dim)"
             )

@@ -17,15 +17,15 @@ from .base import Prior
 
 
 class Hierarchical(Prior):
-    """Two or more layers of codes, the top one N(0, I), each lower one a Normal given the one above.
+    """Two or more layers of codes: the top layer is N(0, I), each lower layer a Normal given the layer above.
 
-    The code is the layers side by side, z1 first, so that the likelihood sees them all (skip connections); one that
-    uses ``z[..., :d1]`` alone gives the model of Burda et al. ``posteriors.Hierarchical`` is its match; any posterior
-    on the reals serves.
+    The code concatenates the layers, z1 first, so the likelihood sees all of them (skip connections); a likelihood that
+    uses only ``z[..., :d1]`` gives the model of Burda et al. Use ``posteriors.Hierarchical``, or any posterior on the
+    reals.
 
     Args:
         dim: size of the code, all layers together.
-        layers: how many layers, their sizes then as equal as they come; or the sizes of z1 ... zL.
+        layers: number of layers, of sizes as equal as possible; or the sizes of z1 ... zL.
         hidden: sizes of the hidden layers of the network between two stochastic layers.
 
     Attributes:

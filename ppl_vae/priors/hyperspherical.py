@@ -1,6 +1,6 @@
 """Hyperspherical prior: uniform on the unit sphere of R^dim, or power spherical, p(z) ~ (1 + m'z)^k.
 
-Densities are over the sphere's surface.
+Densities are with respect to the sphere's surface.
 """
 
 from __future__ import annotations
@@ -18,12 +18,12 @@ from .base import Prior
 
 
 class Hyperspherical(Prior):
-    """Codes of length 1: uniform by default, around the first axis for a positive concentration.
+    """Codes of length 1: uniform by default, concentrated around the first axis if the concentration is positive.
 
     Args:
-        dim: size of the code, at least 2; the sphere has one dimension less.
+        dim: size of the code, at least 2; the sphere has dim - 1 dimensions.
         concentration: k, not negative; 0 is the uniform distribution.
-        learned: learn the direction m and k, from the first axis and this value.
+        learned: learn m and k, starting at the first axis and this value.
 
     Raises:
         ValueError: dim below 2, or a concentration that is negative or not a number.

@@ -21,12 +21,12 @@ START = math.sqrt(0.5)  # standard deviation of the means about 0, and of each c
 class MixtureOfGaussians(Prior):
     """Diagonal Normals with learned weights, means and scales: clusters in the code.
 
-    It starts with equal weights, means drawn from N(0, 1/2) and scales sqrt(1/2), so that the whole has about the mean
-    and the variance of N(0, I), where encoders start, and no two components are alike.
+    It starts with equal weights, means drawn from N(0, 1/2) and scales sqrt(1/2), so the mixture starts with about the
+    mean and variance of N(0, I), as encoders do, and no two components are equal.
 
     Args:
         dim: size of the code.
-        components: how many Normals.
+        components: number of Normals.
 
     Raises:
         ValueError: fewer than one component.

@@ -11,7 +11,7 @@ from .of import FamilyPrior
 
 
 class MultivariateNormal(FamilyPrior):
-    """Normal with correlated codes; N(0, I) unless told otherwise.
+    """Normal with correlated codes; N(0, I) by default.
 
     Args:
         dim: size of the code.

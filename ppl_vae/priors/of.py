@@ -1,4 +1,4 @@
-"""Any Pyro distribution class as a prior, with fixed or learned parameters; base of the families that are just that."""
+"""Any Pyro distribution class as a prior, with fixed or learned parameters; base class of most priors."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ class FamilyPrior(Prior):
     Args:
         distribution: class of ``pyro.distributions``.
         dim: size of the code.
-        learned: whether the parameters are trained; they start at the values given.
-        floor: what learned positive parameters are kept above.
+        learned: whether the parameters are trained, starting at the values given.
+        floor: lower bound of learned positive parameters.
         parameters: values by name: a number, or a tensor of the parameter's shape.
     """
 
@@ -37,7 +37,7 @@ class FamilyPrior(Prior):
             self.raw = nn.Parameter(raw)
         else:
             values = self.family.constrain(raw)
-            # As given, where given: a softplus and back would round them.
+            # Values given are kept as they are: mapping them through a softplus and back would round them.
             for name in self.family.parameters:
                 value = parameters.get(name)
                 full = values[name] if value is None else self.family.check(name, value)
@@ -61,7 +61,7 @@ class Of(FamilyPrior):
 
     Raises:
         TypeError: not a distribution class.
-        ValueError: a class that the rule does not hold for, an unknown parameter, or a value outside its constraint.
+        ValueError: a class that the rule does not cover, an unknown parameter, or a value outside its constraint.
 
     Example:
         >>> import pyro.distributions as dist
@@ -75,7 +75,7 @@ class Of(FamilyPrior):
 
 
 def _is_fixed(distribution: Any, name: str) -> bool:
-    """Whether a parameter can only be given: no unconstrained tensor maps to its constraint."""
+    """Whether a parameter can only be fixed, since no unconstrained tensor maps to its constraint."""
     limits = getattr(distribution, "arg_constraints", {})
     limit = limits.get(name) if isinstance(limits, dict) else None
     return limit is None or constraints.is_dependent(limit) or limit.is_discrete

@@ -1,8 +1,8 @@
-"""Stick-breaking prior on the simplex: the GEM distribution cut off at dim entries.
+"""Stick-breaking prior on the simplex: the GEM distribution truncated to dim entries.
 
     v_k ~ Beta(1, c),    z_k = v_k prod_{j<k} (1 - v_j),    z_dim = what is left
 
-Earlier entries are larger in the mean, so later ones are used only where the data ask for them.
+Earlier entries have larger means, so later ones are used only if the data need them.
 """
 
 from __future__ import annotations
@@ -23,11 +23,11 @@ from .base import Prior
 
 
 class StickBreaking(Prior):
-    """Weights of a Dirichlet process, cut off at ``dim``.
+    """Weights of a Dirichlet process, truncated to ``dim``.
 
     Args:
         dim: size of the code, at least 2.
-        concentration: c, positive; the larger, the more entries share the mass.
+        concentration: c, positive; a larger c spreads the mass over more entries.
         learned: learn c.
 
     Raises:

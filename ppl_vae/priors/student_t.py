@@ -9,7 +9,7 @@ from .of import FamilyPrior
 
 
 class StudentT(FamilyPrior):
-    """Independent t distributions, fixed or learned: a Normal with heavy tails, which forgives codes far out.
+    """Independent t distributions, fixed or learned: heavier tails than the Normal's, so far-out codes cost less.
 
     Args:
         dim: size of the code.

@@ -30,21 +30,21 @@ _LIVE_ON = {
     "positive": dist.constraints.softplus_positive,
     "real": constraints.real,
 }
-EDGE = 0.01  # a pseudo-input started at data stays so far from the ends of its interval, where gradients vanish
+EDGE = 0.01  # distance of pseudo-inputs that start at data from the ends of their interval, where gradients vanish
 
 
 class VampPrior(Prior):
-    """Equal mixture of a posterior at ``components`` pseudo-inputs, trained with everything else; any support.
+    """Mixture, with equal weights, of a posterior at ``components`` learned pseudo-inputs; any support.
 
-    Give it the very module that the VAE gets as its posterior. A posterior with batch normalisation sees the
-    pseudo-inputs as one more batch.
+    Pass the same module that the VAE gets as its posterior. For a posterior with batch normalisation the pseudo-inputs
+    are one more batch.
 
     Args:
         posterior: q(z | x), shared with the VAE.
-        components: C, how many pseudo-inputs.
+        components: C, number of pseudo-inputs.
         shape: event shape of the data; the ``in_shape`` of the posterior's network by default.
-        inputs: where the data lives, and the pseudo-inputs with it: "unit-interval" (through a sigmoid), "positive"
-            (softplus) or "real".
+        inputs: range of the data and the pseudo-inputs: "unit-interval" (through a sigmoid), "positive" (softplus) or
+            "real".
 
     Raises:
         TypeError: a posterior that is not a module.
@@ -77,7 +77,7 @@ class VampPrior(Prior):
         self.support = given.support
         self.components, self.inputs = check_size("components", components), inputs
         self.shape = _shape(stated(getattr(posterior, "network", None), "in_shape"), shape)
-        self._condition = (condition_of(posterior),)  # in a tuple, which does not register it a second time
+        self._condition = (condition_of(posterior),)  # in a tuple, so that it is not registered a second time
         self.raw = nn.Parameter(torch.randn(components, *self.shape))
         self._built = digest(self.raw)
 
@@ -97,8 +97,8 @@ class VampPrior(Prior):
     def start(self, train: Split) -> None:
         """Start the pseudo-inputs at the first training rows, missing entries at the mean.
 
-        Rows that are drawn anew in every batch are taken as they were before the draw. The pseudo-inputs stay as they
-        were drawn where there are fewer rows than components, or rows that do not lie where ``inputs`` says.
+        Of rows that are binarized anew in every batch the grey values are used. The pseudo-inputs keep their random
+        start if there are fewer rows than components, or if rows are outside the range ``inputs``.
         """
         super().start(train)
         if len(train) < self.components or digest(self.raw) != self._built:
@@ -110,10 +110,10 @@ class VampPrior(Prior):
             self.start_at(x)
 
     def start_at(self, x: Tensor) -> VampPrior:
-        """Start the pseudo-inputs at data: at rows spread evenly over x (N, *shape), N >= components; gives self.
+        """Start the pseudo-inputs at rows spread evenly over x (N, *shape), N >= components; returns self.
 
         Raises:
-            ValueError: too few rows, rows of another shape, or values outside where the pseudo-inputs live.
+            ValueError: too few rows, rows of another shape, or values outside the range of the pseudo-inputs.
         """
         if tuple(x.shape[1:]) != self.shape or len(x) < self.components:
             raise ValueError(
@@ -129,7 +129,7 @@ class VampPrior(Prior):
         return self
 
     def _holds(self, rows: Tensor) -> bool:
-        """Whether all rows lie where the pseudo-inputs do, or at an end of it."""
+        """Whether all rows are in the range of the pseudo-inputs, ends included."""
         return bool(((rows >= 0) if self.inputs == "positive" else _LIVE_ON[self.inputs].check(rows)).all())
 
     def _mixture(self, y: Tensor | None) -> tuple[Any, Callable[[Tensor], Tensor]]:

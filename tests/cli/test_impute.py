@@ -109,9 +109,9 @@ def test_kinds_are_found_when_none_are_named(tables, tmp_path):
 @pytest.mark.parametrize(
     ("argv", "words"),
     [
-        (["train", "--likelihood.kinds", "agee=positive"], "'agee', which is no column.*did you mean age"),
+        (["train", "--likelihood.kinds", "agee=positive"], "'agee', not a column.*did you mean age"),
         (["train", "--likelihood.kinds", "age=count,sex=binary,class=categorical,size=categorical"], "age.*positive"),
-        (["train", "--likelihood.kinds", "sex=binary,class=binary,size=categorical"], "'class'.*categorical would fit"),
+        (["train", "--likelihood.kinds", "sex=binary,class=binary,size=categorical"], "'class'.*use categorical"),
         (["train", "--likelihood.kinds", "sex=binary,class=categorical,size=ordinal"], "'size'.*order"),
         (["train", "--likelihood.kinds", "none.yaml"], "none.yaml.*does not exist"),
         (["impute", "RUN", "--out", "x.csv", "--data", "none.csv"], "none.csv does not exist"),

@@ -243,5 +243,5 @@ def test_a_warning_is_one_line_and_what_could_be_read_is_used(tmp_path, capsys, 
         warnings.simplefilter("default")
         monkeypatch.setattr(warnings, "showwarning", printed)
         assert main(["train", "--data", str(tmp_path / "pics"), "--out", str(tmp_path / "run"), *words]) == 0
-    said = f"ppl-vae: warning: 1 of the 13 images in {tmp_path / 'pics'} cannot be read and are left out: bad.png\n"
+    said = f"ppl-vae: warning: 1 of the 13 images in {tmp_path / 'pics'} cannot be read and are skipped: bad.png\n"
     assert capsys.readouterr().err == said

@@ -233,7 +233,7 @@ def test_images_that_cannot_be_read_are_left_out(folder, in_memory):
     whole_file = (path / "ant" / "0.png").read_bytes()
     (path / "ant" / "cut.png").write_bytes(whole_file[: len(whole_file) - 25])  # its header is sound
     (path / "bee" / "bad.png").write_bytes(b"not a picture")
-    with pytest.warns(UserWarning, match="^2 of the 12 images in .*pics cannot be read and are left out: .*cut.png"):
+    with pytest.warns(UserWarning, match="^2 of the 12 images in .*pics cannot be read and are skipped: .*cut.png"):
         loaded = load(path, in_memory=in_memory)
     x, y = whole(loaded)
     assert np.array_equal((x * 255).round().numpy()[:, 0], pixels) and y.tolist() == [0] * 5 + [1] * 5

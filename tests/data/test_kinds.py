@@ -41,7 +41,7 @@ def test_every_way_to_say_kinds(tmp_path):
         ({"age": "real(3)"}, "'age' levels, but real has none"),
         ({"age": "ordinal(1)"}, "'age' must be a whole number of at least 2, not 1"),
         ({"age": "ordinal(S<S)"}, "S, S, which must be different"),
-        ({"age": "binary(3)"}, "'age' 3 levels, but binary has 2; categorical"),
+        ({"age": "binary(3)"}, "'age' 3 levels, but binary has 2; use categorical"),
         (["real"], "must be a mapping"),
         ("age", "not a mapping"),
         ("age=real,age=count", "twice"),
@@ -82,10 +82,10 @@ def test_levels_are_found_and_values_are_checked():
     }  # fmt: skip
     assert list(find_kinds(x.numpy(), "auto").values()) == ["binary", "real", "binary", "real"]
     for kinds, words in (
-        ({1: "ordinal(2)"}, r"row 0 has 2 in column '1', but ordinal takes.*0 to 1; ordinal\(3\) would fit"),
-        ({1: "binary"}, r"categorical\(3\) would fit"),
-        ({3: "count"}, "row 0 has 5.5.*positive would fit"),
-        ({0: "positive"}, "row 0 has 0 in column '0'.*count would fit"),
+        ({1: "ordinal(2)"}, r"row 0 has 2 in column '1', but ordinal takes.*0 to 1; use ordinal\(3\)"),
+        ({1: "binary"}, r"use categorical\(3\)"),
+        ({3: "count"}, "row 0 has 5.5.*use positive"),
+        ({0: "positive"}, "row 0 has 0 in column '0'.*use count"),
     ):
         with pytest.raises(ValueError, match=words):
             find_kinds(x, kinds)
@@ -96,7 +96,7 @@ def test_levels_are_found_and_values_are_checked():
 def test_a_split_names_the_column_that_does_not_fit():
     likelihood = Columns(networks.MLP(2, [4]), 2, {"age": "positive", "sex": "binary"})
     data.as_split(torch.tensor([[1.0, NAN], [NAN, 1.0]])).check(likelihood.support)
-    with pytest.raises(ValueError, match=r"in row 1, -3 in column 'age', but positive takes numbers above 0; real"):
+    with pytest.raises(ValueError, match=r"in row 1, -3 in column 'age', but positive takes numbers above 0; use real"):
         data.as_split(torch.tensor([[1.0, NAN], [-3.0, 1.0]])).check(likelihood.support)
     with pytest.raises(ValueError, match="infinite"):
         data.as_split(torch.tensor([[torch.inf, NAN]])).check(likelihood.support)

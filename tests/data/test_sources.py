@@ -154,7 +154,7 @@ def test_real_mnist():
         ({"name": "digits", "valid": 1790}, "too few"),
         ({"name": "digits", "size": 4}, "size=4"),
         ({"name": "digits", "labels": "y"}, "labels='y'"),
-        ({"name": "digits", "dequantize": True, "binarize": "dynamic"}, "choose one"),
+        ({"name": "digits", "dequantize": True, "binarize": "dynamic"}, "use one"),
         ({"name": "digits", "dequantize": True, "scale": "none"}, "grey levels"),
         ({"name": "digits", "scale": "standard", "binarize": "dynamic"}, r"must lie in \[0, 1\]"),
     ],

@@ -67,12 +67,12 @@ def test_numbers_in_double():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: Given(priors.Normal(2), Label(3)), "prior Normal has no learned parameters for y to move"),
-        (lambda: Given(priors.Flow(2), Label(3)), "prior Flow cannot be given y: its parameters do not broadcast"),
-        (lambda: Given(priors.Hierarchical(2), Label(3)), "prior Hierarchical cannot be given y"),
+        (lambda: Given(priors.Normal(2), Label(3)), "prior Normal has no learned parameters; use one"),
+        (lambda: Given(priors.Flow(2), Label(3)), "prior Flow cannot depend on y: its parameters do not broadcast"),
+        (lambda: Given(priors.Hierarchical(2), Label(3)), "prior Hierarchical cannot depend on y"),
         (
             lambda: Given(priors.VampPrior(posteriors.Normal(networks.MLP(6, [5]), 2), 4), Label(3)),
-            "prior VampPrior cannot be given y",
+            "prior VampPrior cannot depend on y",
         ),
         (lambda: Given(priors.Normal(2, learned=True), Label(3))(), r"y is missing: .* conditional on Label\(3\)"),
         (lambda: Given(priors.Normal(2, learned=True), Label(3))(Y.float()), "y must hold whole numbers"),
@@ -104,7 +104,7 @@ def test_a_prior_that_broadcasts_wrongly_is_found():
             mean = self.mean - self.mean.mean(0)
             return dist.Normal(mean, 1.0).to_event(1)
 
-    with pytest.raises(ValueError, match="prior Sum cannot be given y"):
+    with pytest.raises(ValueError, match="prior Sum cannot depend on y"):
         Given(Sum(), Label(3))
 
 

@@ -173,14 +173,14 @@ def agree(pairs, tolerance):
 
 def test_compiled_steps_follow_eager_ones():
     # Rounding of 1e-7 a step grows along the way; another noise would part them by 0.1 in a step.
-    pairs, _ = both_ways(made(lambda: SVI(vae(2, SHAPE), beta=handlers.Linear(5))), steps=200, compiled=True)
+    pairs, _ = both_ways(made(lambda: SVI(vae(2, SHAPE), beta=handlers.Linear(5))), steps=20, compiled=True)
     agree(pairs, 1e-3)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("case", ESTIMATORS)
 def test_compiled_steps_of_every_estimator_follow_eager_ones(case):
-    pairs, _ = both_ways(made(of_estimator, case), steps=200, compiled=True)
+    pairs, _ = both_ways(made(of_estimator, case), steps=20, compiled=True)
     agree(pairs, 1e-3)
 
 

@@ -135,6 +135,25 @@ def small_run(folder, **more):
     return fit(Reconstruction(ae), (x,), out=folder, progress=False, **{"epochs": 2, **more})
 
 
+def test_ctrl_c_saves_the_step_it_came_in(tmp_path, monkeypatch):
+    seen, forward = [], Reconstruction.forward
+
+    def interrupted(self, *batch):
+        seen.append(batch)
+        if len(seen) == 6:
+            signal.raise_signal(signal.SIGINT)
+        return forward(self, *batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Reconstruction, "forward", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            small_run(tmp_path / "run", batch_size=8, compile=False)
+    assert 0 < load_checkpoint(tmp_path / "run" / "checkpoint.pt")["at"][-1] < 8  # in the middle of an epoch
+    small_run(tmp_path / "run", batch_size=8, compile=False, resume=True)
+    small_run(tmp_path / "whole", batch_size=8, compile=False)
+    assert weights(tmp_path / "run") == weights(tmp_path / "whole")
+
+
 @pytest.mark.parametrize("file", ["checkpoint.pt", "weights.safetensors"])
 @pytest.mark.parametrize("damage", ["cut", "flip", "empty"])
 def test_damaged_files_are_refused(tmp_path, file, damage):

@@ -1,0 +1,34 @@
+"""docs/design.md: its examples run, and the files and names it speaks of are there."""
+
+import importlib
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+TEXT = (ROOT / "docs" / "design.md").read_text()
+BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.S)
+
+
+@pytest.mark.parametrize("block", range(len(BLOCKS)))
+def test_examples_run(block):
+    exec(compile(BLOCKS[block], f"docs/design.md, example {block}", "exec"), {"__name__": "example"})
+
+
+def test_rooms_are_those_of_the_package():
+    listed = re.findall(r"^    (\w+)  ", TEXT.partition("The protocols")[0], re.M)
+    package = ROOT / "ppl_vae"
+    rooms = {path.stem for path in package.iterdir() if (path / "__init__.py").exists()}
+    assert len(listed) >= 15
+    assert rooms - {*listed} == set()
+    assert all((package / name).is_dir() or (package / f"{name}.py").is_file() for name in listed)
+
+
+def test_files_and_modules_are_there():
+    files = {name for name in re.findall(r"`([a-z_]+/[a-z_/]+\.py)`", TEXT) if not name.endswith("mine.py")}
+    assert files and all((ROOT / "ppl_vae" / name).is_file() or (ROOT / name).is_file() for name in files)
+    for name in re.findall(r"`(\w+)\.(\w+)`", TEXT):
+        if (ROOT / "ppl_vae" / name[0]).is_dir() and name[1] != "py":
+            module = importlib.import_module(f"ppl_vae.{name[0]}")
+            assert hasattr(module, name[1]) or importlib.import_module(f"ppl_vae.{'.'.join(name)}"), name
