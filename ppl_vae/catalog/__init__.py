@@ -20,6 +20,7 @@ from .entries import (
     parts,
     plural,
     roles,
+    taken,
 )
 from .kinds import Kind, word
 from .source import Source, summary
@@ -41,5 +42,6 @@ __all__ = [
     "plural",
     "roles",
     "summary",
+    "taken",
     "word",
 ]

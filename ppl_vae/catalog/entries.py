@@ -96,6 +96,11 @@ class Entry:
         return frozenset(option.argument for option in self.arguments)
 
     @property
+    def defaults(self) -> dict[str, Any]:
+        """Values of the arguments that need not be given."""
+        return {option.argument: option.default for option in self.arguments if not option.required}
+
+    @property
     def options(self) -> dict[str, Option]:
         """Arguments that are flags, by name in the shell."""
         return {option.name: option for option in self.arguments if option.kind is not None and not option.supplied}
@@ -179,6 +184,14 @@ def objective(model: Entry) -> Entry:
     """The objective of a model: SVI of a Pyro program, contrastive divergence of an RBM, else Reconstruction."""
     plain = "contrastive-divergence" if "free_energy" in model.methods else "reconstruction"
     return exported("objectives")["svi" if "likelihood" in model.takes else plain]
+
+
+def taken(model: Entry) -> frozenset[str]:
+    """The roles of the parts that a model takes: itself, in its objective or in its networks."""
+    found = {*model.takes, *objective(model).takes, "model"}
+    found |= {"network"} if found & {"encoder", "likelihood"} else set()
+    found |= {"condition"} if "likelihood" in found else set()
+    return frozenset(found & roles().keys())
 
 
 @functools.cache

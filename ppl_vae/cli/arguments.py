@@ -21,25 +21,14 @@ class UsageError(ValueError):
 
 
 class _Parser(argparse.ArgumentParser):
-    """argparse without its usage dump, and with more help that is made only when it is printed."""
-
-    appendix = staticmethod(str)
-
-    def format_help(self) -> str:
-        self.epilog = self.appendix()
-        return super().format_help()
+    """argparse without its usage dump."""
 
     def error(self, message: str) -> NoReturn:
         raise UsageError(message.replace("argument --", "--").replace("argument ", ""))
 
 
 def words(command: str, argv: Sequence[str]) -> dict[str, list[str]]:
-    """The flags given on a command line and the words behind each.
-
-    Raises:
-        UsageError: an unknown flag or one without its words.
-        SystemExit: after ``--help``.
-    """
+    """The flags given on a command line and the words behind each; argparse's SystemExit after ``--help``."""
     argv = [f"--{canonical(given[2:])}" if given.startswith("--") else given for given in argv]
     namespace, extra = _parser(command).parse_known_args(argv)
     if extra:
@@ -111,7 +100,7 @@ def _parser(command: str) -> _Parser:
         for name in own:
             parser.add_argument(f"--{name}", dest=name, nargs="*", help=argparse.SUPPRESS)
         parser.usage = f"ppl-vae {command} [--data DATA] [--out DIR] [flags]"
-        parser.appendix = parts_help
+        parser.epilog = parts_help()
     return parser
 
 

@@ -76,8 +76,8 @@ def settings_flags() -> dict[str, Option]:
     roles = {role: ", ".join(offered) + CHOSEN.get(role, "") for role, offered in catalog.roles().items()}
     roles["beta"] = "weight of the KL: a number, or the name of a schedule"
     defaults = {**DEFAULTS, "beta": 1.0}
-    sizes = {n: o.default for n, e in catalog.parts("network").items() for o in e.arguments if o.argument == "hidden"}
-    usual = ", ".join(f"{name}: {word(default, ' ')}" for name, default in sizes.items())
+    sizes = {name: entry.defaults.get("hidden") for name, entry in catalog.parts("network").items()}
+    usual = ", ".join(f"{name}: {word(size, ' ')}" for name, size in sizes.items())
     layers = f"sizes of the encoder's layers, mirrored in the decoder ({usual})"
     activations = tuple(catalog.constant("networks", "ACTIVATIONS"))
     between = f"between the layers: {', '.join(activations)}"

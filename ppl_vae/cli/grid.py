@@ -32,10 +32,7 @@ class Chosen:
 
 
 def grid(given: Words) -> list[Chosen]:
-    """The cells that the words behind train's flags make, every one of them checked.
-
-    Raises:
-        UsageError: a word that train would refuse, or an option that the parts of no cell have.
+    """The cells that the words behind train's flags make, every one checked; an option that no cell has is an error.
 
     Example:
         >>> cells = grid({"estimator": ["trace-elbo:num-particles=5", "mean-field-elbo"], "seed": ["0", "1"]})
@@ -64,12 +61,10 @@ def grid(given: Words) -> list[Chosen]:
 def _choices(name: str, words: Sequence[str]) -> list[Fragment]:
     """The values of one axis."""
     if _is_list(name):
-        if any("," in word for word in words):
-            return [{name: word.split(",")} for word in words]
-        return [{name: [*words]}]
-    if name in catalog.roles():
-        return [_with_options(name, word) for word in words] or [{name: []}]
-    return [{name: [word]} for word in words] or [{name: []}]
+        several = any("," in word for word in words)
+        return [{name: word.split(",")} for word in words] if several else [{name: [*words]}]
+    values = (_with_options(name, word) if name in catalog.roles() else {name: [word]} for word in words)
+    return [*values] or [{name: []}]
 
 
 def _with_options(role: str, word: str) -> Fragment:
@@ -93,9 +88,7 @@ def _with_options(role: str, word: str) -> Fragment:
 
 def _joined(combination: Sequence[Fragment]) -> Fragment:
     """The words of a cell; an option after a part's colon wins over an axis of its own."""
-    roles = [fragment for fragment in combination if _names_a_part(fragment)]
-    others = [fragment for fragment in combination if not _names_a_part(fragment)]
-    return {name: words for fragment in (*others, *roles) for name, words in fragment.items()}
+    return {name: words for fragment in sorted(combination, key=_names_a_part) for name, words in fragment.items()}
 
 
 def _names_a_part(fragment: Fragment) -> bool:

@@ -57,8 +57,8 @@ class Run:
         """The data that the run was trained on, resolved by the model's support."""
         if not self.record:
             raise UsageError(f"{self.name} was trained on data of your own, which config.json cannot name; use Python")
-        arguments = self.record if root is None else self.record | {"root": root}
-        return load_data(**arguments).resolve(self.model.support)
+        place: dict[str, Any] = {} if root is None else {"root": root}
+        return load_data(**self.record | place).resolve(self.model.support)
 
     def labels(self, words: Sequence[str] | None, n: int) -> Tensor | None:
         """The words of ``--y``, one for all or one each, as labels (n, ...) of the model; None if it takes none."""
@@ -74,7 +74,8 @@ class Run:
         if not like.is_floating_point() and not torch.equal(y.float(), numbers):
             raise UsageError(f"--y {said} is no whole number, which {self.condition!r} takes")
         if len(y) not in (like.numel(), n * like.numel()):
-            raise UsageError(f"--y takes one label for all, or one for each of the {n}, not {said}")
+            one = "one label" if like.numel() == 1 else f"one label of {like.numel()} numbers"
+            raise UsageError(f"--y takes {one} for all, or one for each of the {n}, not {said}")
         y = y.reshape(-1, *like.shape[1:]).expand(n, *like.shape[1:])
         self.condition.check(y, n)
         return y

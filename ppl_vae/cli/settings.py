@@ -69,9 +69,6 @@ class Settings:
 def settings(argv: Sequence[str]) -> Settings:
     """Settings of a command line of ``ppl-vae train``.
 
-    Raises:
-        UsageError: unknown names, words of the wrong kind, options that the chosen part does not have.
-
     Example:
         >>> chosen = settings(["--prior", "normal", "--prior.learned", "true", "--epochs", "3"])
         >>> chosen["prior"], chosen.options("prior"), chosen["epochs"], chosen["latent-dim"]
@@ -81,11 +78,7 @@ def settings(argv: Sequence[str]) -> Settings:
 
 
 def settled(given: Words) -> Settings:
-    """Settings of the words behind each flag of train.
-
-    Raises:
-        UsageError: as ``settings`` does.
-    """
+    """Settings of the words behind each flag of train; what is unknown or unused is a UsageError."""
     values, missing = _chosen(given)
     for name in given:
         if why := _unused(name, values, missing):
@@ -112,10 +105,7 @@ def idle(given: Words) -> set[str]:
 
 
 def with_file(given: Words, flags: Mapping[str, Option]) -> Words:
-    """The words of a command line over those of the file that its ``--config`` names, if it does.
-
-    A part named anew on the line comes without the file's options for the old one.
-    """
+    """A line's words over those of its ``--config``; a part named anew comes without the file's options for another."""
     if "config" not in given:
         return given
     if len(given["config"]) != 1:
@@ -127,20 +117,15 @@ def with_file(given: Words, flags: Mapping[str, Option]) -> Words:
 
 
 def _chosen(given: Words) -> tuple[dict[str, Any], set[str]]:
-    """Every flag's value, the parts by their canonical names, without their options; the roles that the model lacks.
-
-    A part that a model can do without is not taken by default.
-    """
+    """Every flag's value but for the parts' options, and the roles that the model lacks."""
     values = read_all(flags_of("train"), given)
     for role in catalog.roles():
         if values[role] is not None:
             values[role] = _named(role, str(values[role]))
     model = catalog.parts("model")[values["model"]]
-    taken = {*model.takes, *catalog.objective(model).takes, "model"}
-    taken |= {"network"} if taken & {"encoder", "likelihood"} else set()
-    taken |= {"condition"} if "likelihood" in taken else set()
-    missing = catalog.roles().keys() - taken
-    free = {o.argument for o in model.arguments if not o.required and o.argument in DEFAULTS} - given.keys()
+    missing = catalog.roles().keys() - catalog.taken(model)
+    # a part that the model can do without is not taken by default
+    free = (model.defaults.keys() & DEFAULTS.keys()) - given.keys()
     return {n: None if n in free else value for n, value in values.items() if n not in missing}, missing
 
 
