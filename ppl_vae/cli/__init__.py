@@ -49,8 +49,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         code = _run(argv)
         sys.stdout.flush()
         return code
-    except SystemExit as done:  # argparse, after --help
-        return int(done.code or 0)
     except BrokenPipeError:
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -82,7 +80,10 @@ def _run(argv: list[str]) -> int:
     if argv[0] not in commands():
         choices = ", ".join(commands())
         raise UsageError(f"{argv[0]} is no command; choose from {choices}{did_you_mean(argv[0], commands())}")
-    _call(*argv)
+    try:
+        _call(*argv)
+    except SystemExit as done:  # argparse, after --help
+        return int(done.code or 0)
     return 0
 
 
