@@ -124,7 +124,7 @@ def test_errors():
         Columns(network, (1, 4, 4))
     with pytest.raises(ValueError, match="'city' no number of levels: write categorical\\(L\\)"):
         Columns(network, 1, {"city": "categorical"})
-    with pytest.raises(ValueError, match="kinds names 5, which is no column"):
+    with pytest.raises(ValueError, match="kinds names 5, not a column"):
         Columns(network, 3, {5: "real"})
     assert Columns(network, 2, {0: "count", 1: "binary"}).mass and not Columns(network, 2, {0: "count"}).mass
 
