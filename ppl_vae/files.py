@@ -1,4 +1,4 @@
-"""Files that are replaced as a whole: a reader sees the old content or the new one, never a part."""
+"""Files that are replaced as a whole (a reader sees the old content or the new one), and values that JSON holds."""
 
 from __future__ import annotations
 
@@ -46,13 +46,20 @@ def read_json(file: Path) -> dict[str, Any] | None:
 
 def write_json(file: Path, content: Mapping[str, Any]) -> None:
     """Write a JSON object, whole or not at all."""
-    write_atomically(file, (json.dumps(defined(content), indent=1) + "\n").encode())
+    write_atomically(file, (json.dumps(plain(content), indent=1) + "\n").encode())
 
 
-def defined(value: Any) -> Any:
-    """The same with None for every number that is not finite, as JSON wants it."""
+def plain(value: Any, words: bool = False) -> Any:
+    """The value as JSON can hold it: None for a number that is NaN or infinite, or a word for one that is infinite.
+
+    Example:
+        >>> plain({"elbo": math.nan, "values": (math.inf, 3)}), plain([-math.inf], words=True)
+        ({'elbo': None, 'values': [None, 3]}, ['-inf'])
+    """
     if isinstance(value, Mapping):
-        return {key: defined(item) for key, item in value.items()}
+        return {name: plain(item, words) for name, item in value.items()}
     if isinstance(value, list | tuple):
-        return [defined(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+        return [plain(item, words) for item in value]
+    if not isinstance(value, float) or math.isfinite(value):
+        return value
+    return str(value) if words and math.isinf(value) else None

@@ -14,7 +14,12 @@ import sys
 import warnings
 from collections.abc import Sequence
 
+from .. import __version__
+from ..checks import did_you_mean
 from ..failing import is_ours, sentence
+from .arguments import UsageError, read_all, top_help, words
+from .flags import commands, flags_of
+from .settings import Settings, Words, settled, with_file
 
 __all__ = ["main"]
 
@@ -52,7 +57,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _complain(f"stopped{_AGAIN.get(argv[0] if argv else '', '')}", code=130)
     except OSError as error:
         return _complain(sentence(error))
-    except (ValueError, TypeError, ArithmeticError, ImportError) as error:
+    except Exception as error:
         if not is_ours(error):
             raise
         return _complain(str(error))
@@ -66,16 +71,10 @@ def _warned(message: Warning | str, *_: object, **__: object) -> str:
 
 
 def _run(argv: list[str]) -> int:
-    from ..checks import did_you_mean
-    from .arguments import UsageError, top_help
-    from .flags import commands
-
     if not argv or argv[0] in ("-h", "--help", "help"):
         print(top_help(), end="")
         return 0 if argv else 2
     if argv[0] == "--version":
-        from .. import __version__
-
         print(__version__)
         return 0
     if argv[0] not in commands():
@@ -90,10 +89,6 @@ def _run(argv: list[str]) -> int:
 
 def _call(command: str, *argv: str) -> None:
     """Run a job with what its flags say; an argument whose annotation is a class of ours is made from its own."""
-    from .arguments import read_all, words
-    from .flags import flags_of
-    from .settings import Settings, Words, settled, with_file
-
     flags = flags_of(command)
     given = with_file(words(command, argv), flags)
     own = {name: flag for name, flag in flags.items() if flag.group == "flags"}

@@ -12,12 +12,11 @@ from typing import Any
 from torch import nn
 from torch.distributions import constraints
 
+from .. import catalog, networks, randomness
 from .. import data as data_module
-from .. import networks, randomness
 from ..checks import check_size
 from ..posteriors import natural
-from . import catalog
-from .flags import FIT_BUILT, LOAD_FLAGS, objective
+from .flags import FIT_BUILT, LOAD_FLAGS
 from .settings import Settings
 
 
@@ -73,7 +72,7 @@ def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
     known["beta"] = settings.build("beta", {}) if settings.has("beta") else settings.values.get("beta")
     if settings.has("estimator"):
         known["estimator"] = settings.build("estimator", known)
-    return objective(model).build(known, settings.options("objective"))
+    return catalog.objective(model).build(known, settings.options("objective"))
 
 
 def _condition(settings: Settings, train: data_module.Split) -> networks.Condition:
@@ -81,11 +80,16 @@ def _condition(settings: Settings, train: data_module.Split) -> networks.Conditi
     entry, labels = settings.entry("condition"), train.labels
     if labels is None:
         raise ValueError(f"--condition {entry.name} needs data with labels y, which {train.name} does not have")
-    options = {"classes": labels.count, "size": (*labels.shape, None)[0]}
+    known = {"shape": labels.shape, "classes": labels.count, "size": (*labels.shape, None)[0]}
     given = {name: value for name, value in settings.options("condition").items() if value is not None}
-    if "classes" in entry.takes and labels.count is None:
-        raise ValueError(f"--condition {entry.name} needs labels that are classes; those of {train.name} are numbers")
-    known = {"shape": labels.shape, **options}
+    dims = len(labels.shape)
+    fitting = {"classes": labels.count is not None, "numbers": dims < 2, "pictures": dims == 3}
+    for argument, wanted in (("classes", "classes"), ("size", "numbers"), ("shape", "pictures")):
+        if argument in entry.takes and not fitting[wanted]:
+            have = f"numbers of shape {tuple(labels.shape)}" if labels.count is None else "classes"
+            raise ValueError(
+                f"--condition {entry.name} needs labels that are {wanted}; those of {train.name} are {have}"
+            )
     with randomness.unchanged():
         return entry.build({name: value for name, value in known.items() if name not in given}, given)
 
@@ -95,10 +99,8 @@ def _networks(
 ) -> tuple[nn.Module, nn.Module]:
     """The encoder and its mirror image; both see y beside their input where there is a condition."""
     network, activation, own = settings.entry("network"), settings["activation"], settings.options("network")
-    hidden = settings["hidden"]
-    if hidden is None:
-        hidden = next(option.default for option in network.arguments if option.argument == "hidden")
-    cls = network.load()
+    cls, hidden = network.load(), settings["hidden"]
+    hidden = network.defaults["hidden"] if hidden is None else hidden
     size = dim if condition is None else dim + condition.size
     decoder = cls.decoder(size, [*reversed(hidden)], shape, activation, **own)
     kinds = (train.config or {}).get("kinds")
@@ -120,11 +122,8 @@ def _prior_and_posterior(
     if not made_of:
         with randomness.unchanged():  # what comes after starts the same whatever the prior draws
             known["prior"] = settings.build("prior", known)
-    if settings["posterior"] is not None:
-        named = settings.entry("posterior")
-    else:
-        named = catalog.exported("posteriors")[catalog.kebab(natural(known.get("prior")).__name__)]
-    known["posterior"] = named.build(around, settings.options("posterior"))
+    named = settings["posterior"] or catalog.kebab(natural(known.get("prior")).__name__)
+    known["posterior"] = catalog.exported("posteriors")[named].build(around, settings.options("posterior"))
     if made_of:
         options = settings.options("prior")
         if "prior.inputs" not in settings.given and not _holds(train.resolve(None), constraints.unit_interval):

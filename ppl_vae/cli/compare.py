@@ -12,10 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from ..catalog import word
 from ..checks import check_size, nearest
 from .flags import option_flags, settings_flags
 from .grid import grid
-from .kinds import word
 from .settings import Settings, Words
 
 if TYPE_CHECKING:
@@ -69,17 +69,15 @@ def compare(
         if name not in known:
             raise ValueError(f"{name} is no flag of ppl-vae train to compare by; {nearest(name, known)}")
     typed = {name: _typed(value) for name, value in given.items()}
-    own = {"jobs": jobs, "backend": backend, "num_particles": num_particles, "limit": limit}
-    return compare_words(typed, Path(out), **own, progress=progress)
+    asked = {"jobs": jobs, "backend": backend, "num_particles": num_particles, "limit": limit}
+    return compare_words(typed, Path(out), progress=progress, **asked)
 
 
-def compare_words(
-    given: Words, out: Path, *, jobs: int, backend: str, num_particles: int, limit: int, progress: bool
-) -> Table:
-    """Train the grid that the words behind train's flags make; the other arguments as in ``ppl_vae.compare``."""
-    asked = {"jobs": jobs, "backend": backend, "num-particles": num_particles, "limit": limit}
+def compare_words(given: Words, out: Path, *, progress: bool, **asked: Any) -> Table:
+    """Train the grid that the words behind train's flags make; ``asked`` are arguments of ``ppl_vae.compare``."""
+    flags = {name.replace("_", "-"): value for name, value in asked.items()}
     for name in ("jobs", "num-particles", "limit"):
-        check_size(f"--{name}", asked[name])
+        check_size(f"--{name}", flags[name])
     chosen = grid(given)
 
     from ..comparison.cells import Cell, Parts
@@ -95,10 +93,9 @@ def compare_words(
         default_settings(**{name: value for name, value in fit.items() if (name, value) != ("batch_size", None)})
         cells.append(Cell(one.name, one.label, one.axes, make, fit, "shell", one.settings.kept()))
     data = Parts.of(load_data(chosen[0].settings))
-    typed = {**given, **{name: [str(value)] for name, value in asked.items()}, "out": [f"{out.name}-again"]}
+    typed = {**given, **{name: [str(value)] for name, value in flags.items()}, "out": [f"{out.name}-again"]}
     again = shlex.join(["ppl-vae", "compare", *(w for name, value in typed.items() for w in (f"--{name}", *value))])
-    own = {name.replace("-", "_"): value for name, value in asked.items()}
-    return run(cells, data, out, **own, progress=progress, command=again)
+    return run(cells, data, out, **asked, progress=progress, command=again)
 
 
 def _make(chosen: Settings) -> tuple[Any, Any]:

@@ -17,20 +17,14 @@ from typing import Any
 
 import yaml
 
+from ..catalog import word
 from ..checks import did_you_mean
 from .arguments import UsageError
-from .catalog import canonical
-from .kinds import word
+from .flags import canonical
 
 
 def words_of(path: str, known: Set[str], switches: Set[str]) -> dict[str, list[str]]:
-    """The flags that a file sets and the words behind each, as if they had been typed.
-
-    Args:
-        path: the file.
-        known: names of all flags, dotted ones included.
-        switches: the flags among them that may be written ``no-<flag>``.
-    """
+    """The flags that a file sets and the words behind each; ``switches`` are those that may be ``no-<flag>``."""
     given: dict[str, list[str]] = {}
     for name, value in _flat(_load(path)):
         name = canonical(name)
@@ -38,11 +32,10 @@ def words_of(path: str, known: Set[str], switches: Set[str]) -> dict[str, list[s
             name, value = name.removeprefix("no-"), not value if isinstance(value, bool) else value
         if name not in known:
             raise UsageError(f"{path} sets {name}, which is unknown{did_you_mean(name, sorted(known))}")
-        if name in ("config", "print-config"):
-            if value:
-                raise UsageError(f"{path} sets {name}, which belongs on the command line")
-            continue
-        if value is not None:
+        of_the_line = name in ("config", "print-config")
+        if of_the_line and value:
+            raise UsageError(f"{path} sets {name}, which belongs on the command line")
+        if value is not None and not of_the_line:
             given[name] = [word(item) for item in (value if isinstance(value, list) else [value])]
     return given
 

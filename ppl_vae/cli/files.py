@@ -1,8 +1,9 @@
-"""The files that jobs write, checked before any work is done and written whole or not at all."""
+"""What jobs write: files, checked before any work is done and written whole or not at all, and JSON to be read."""
 
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -10,17 +11,13 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from ..files import write_atomically
+from ..files import plain, write_atomically
 from ..reporting import save
 from .arguments import UsageError
 
 
 def target(out: str | None, kinds: tuple[str, ...] = (".png", ".npy")) -> Path:
-    """The file to write.
-
-    Raises:
-        UsageError: none, one of another kind, or one in a folder that is not there.
-    """
+    """The file to write; a UsageError where there is none, one of another kind, or one in no folder."""
     if out is None:
         raise UsageError(f"--out is needed: the file to write, {' or '.join(kinds)}")
     path = Path(out)
@@ -49,3 +46,8 @@ def write_rows(path: Path, array: Tensor, header: Sequence[str], rows: Sequence[
     lines = [header, *([f"{v:.9g}" if isinstance(v, float) else str(v) for v in row] for row in rows)]
     write_atomically(path, "".join(",".join(line) + "\n" for line in lines).encode())
     print(path)
+
+
+def print_json(value: Any) -> None:
+    """Print JSON, with null for NaN and a word for an infinite number."""
+    print(json.dumps(plain(value, words=True), allow_nan=False))

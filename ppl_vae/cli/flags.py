@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import ast
 import functools
+import re
 from collections.abc import Iterable
 from dataclasses import replace
 
-from . import catalog
-from .catalog import DEFAULTS, Entry, Option
-from .kinds import Kind, word
-from .source import Source
+from .. import catalog
+from ..catalog import DEFAULTS, Kind, Option, Source, word
 
 WORD, WHOLE = (Kind(frozenset({name})) for name in ("str", "int"))
-WHOLES = replace(WHOLE, many=True)
 
 LOAD_FLAGS = ("binarize", "dequantize", "scale", "download")
 FIT_BUILT = frozenset("objective train valid out resume overwrite progress extra callback callbacks".split())
@@ -52,10 +50,10 @@ def job(command: str) -> tuple[Source, ast.FunctionDef]:
 def flags_of(command: str) -> dict[str, Option]:
     """A command's flags by name, without the parts' own options, in the order of the job's signature."""
     home, node = job(command)
-    whole = {a.arg: a.annotation for a in (*node.args.args, *node.args.kwonlyargs) if a.annotation}
+    annotations = {a.arg: ast.unparse(a.annotation) for a in (*node.args.args, *node.args.kwonlyargs) if a.annotation}
     found: list[Option] = []
     for option in catalog.function(f"cli.jobs.{command}", command).arguments:
-        found += [option] if option.kind is not None else _expanded(home, ast.unparse(whole[option.argument]))
+        found += [option] if option.kind is not None else _expanded(home, annotations[option.argument])
     return {option.name: option for option in found}
 
 
@@ -75,42 +73,37 @@ def settings_flags() -> dict[str, Option]:
     """The flags that say what is trained, on which data and how, but for the parts' own options."""
     load = {option.argument: option for option in catalog.function("data", "load").arguments}
     fit = [option for option in catalog.function("training", "fit").arguments if option.argument not in FIT_BUILT]
+    roles = {role: ", ".join(offered) + CHOSEN.get(role, "") for role, offered in catalog.roles().items()}
+    roles["beta"] = "weight of the KL: a number, or the name of a schedule"
+    defaults = {**DEFAULTS, "beta": 1.0}
+    sizes = {name: entry.defaults.get("hidden") for name, entry in catalog.parts("network").items()}
+    usual = ", ".join(f"{name}: {word(size, ' ')}" for name, size in sizes.items())
+    layers = f"sizes of the encoder's layers, mirrored in the decoder ({usual})"
     activations = tuple(catalog.constant("networks", "ACTIVATIONS"))
-    hidden = {n: o for n, e in catalog.parts("network").items() for o in e.arguments if o.argument == "hidden"}
-    sizes = ", ".join(f"{name}: {word(option.default, ' ')}" for name, option in hidden.items())
+    between = f"between the layers: {', '.join(activations)}"
     rows = [
         Option("data", WORD, "a name from the list below, or a .npy, .npz or .csv file, or a folder", "digits", "data"),
         replace(load["root"], argument="data_root", kind=WORD, group="data"),
         *(replace(load[name], group="data") for name in LOAD_FLAGS),
-        *(
-            Option(role, WORD, ", ".join(offered) + CHOSEN.get(role, ""), DEFAULTS.get(role), "model")
-            for role, offered in catalog.roles().items()
-            if role != "beta"
-        ),
-        Option("beta", WORD, "weight of the KL: a number, or the name of a schedule", 1.0, "model"),
+        *(Option(role, WORD, text, defaults.get(role), "model") for role, text in roles.items()),
         Option("latent_dim", WHOLE, "size of the code", 16, "model"),
-        Option("hidden", WHOLES, f"sizes of the encoder's layers, mirrored in the decoder ({sizes})", None, "model"),
-        Option(
-            "activation",
-            Kind(frozenset(), activations),
-            f"between the layers: {', '.join(activations)}",
-            "relu",
-            "model",
-        ),
+        Option("hidden", replace(WHOLE, many=True), layers, None, "model"),
+        Option("activation", Kind(frozenset(), activations), between, "relu", "model"),
         *(replace(option, group="training") for option in fit if option.kind is not None),
     ]
     return {option.name: option for option in rows}
 
 
-def with_parts(command: str) -> bool:
-    """Whether a command takes the settings, and with them the parts' options."""
-    return {"model", "prior"} <= flags_of(command).keys()
+def canonical(flag: str) -> str:
+    """A flag's name; a part may be written behind the part that takes it.
 
-
-def objective(model: Entry) -> Entry:
-    """The objective of a model: SVI of a Pyro program, contrastive divergence of an RBM, else Reconstruction."""
-    plain = "contrastive-divergence" if "free_energy" in model.methods else "reconstruction"
-    return catalog.exported("objectives")["svi" if "likelihood" in model.takes else plain]
+    Example:
+        >>> [canonical(flag) for flag in ("model.penalty.k", "model.penalty", "penalty.k", "model.code")]
+        ['penalty.k', 'penalty', 'penalty.k', 'model.code']
+    """
+    first, dot, rest = flag.partition(".")
+    roles = catalog.roles()
+    return rest if dot and first in roles and re.split("[.=]", rest)[0] in roles else flag
 
 
 def load_options() -> dict[str, Option]:
@@ -120,11 +113,13 @@ def load_options() -> dict[str, Option]:
 
 
 @functools.cache
-def option_flags() -> frozenset[str]:
-    """Names of every ``<role>.<option>`` flag, whichever part is chosen."""
-    names = {f"data.{option}" for option in load_options()}
-    for role, offered in catalog.roles().items():
-        names |= {f"{role}.{option}" for entry in offered.values() for option in entry.options}
-    for entry in catalog.parts("model").values():
-        names |= {f"objective.{option}" for option in objective(entry).options}
-    return frozenset(names)
+def option_flags() -> dict[str, list[Option]]:
+    """Every ``<role>.<option>`` flag, whichever part is chosen: the options of that name that there are."""
+    owners = [("data", load_options())]
+    owners += [(role, entry.options) for role, offered in catalog.roles().items() for entry in offered.values()]
+    owners += [("objective", catalog.objective(entry).options) for entry in catalog.parts("model").values()]
+    found: dict[str, list[Option]] = {}
+    for role, options in owners:
+        for name, option in options.items():
+            found.setdefault(f"{role}.{name}", []).append(option)
+    return found

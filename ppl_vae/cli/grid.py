@@ -11,10 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .. import catalog
 from ..comparison.cells import folder_name, identity, shown
-from . import catalog
 from .arguments import UsageError
-from .flags import objective, settings_flags
+from .flags import option_flags, settings_flags
 from .settings import Settings, Words, idle, settled
 
 Fragment = dict[str, list[str]]
@@ -32,10 +32,7 @@ class Chosen:
 
 
 def grid(given: Words) -> list[Chosen]:
-    """The cells that the words behind train's flags make, every one of them checked.
-
-    Raises:
-        UsageError: a word that train would refuse, or an option that the parts of no cell have.
+    """The cells that the words behind train's flags make, every one checked; an option that no cell has is an error.
 
     Example:
         >>> cells = grid({"estimator": ["trace-elbo:num-particles=5", "mean-field-elbo"], "seed": ["0", "1"]})
@@ -64,12 +61,10 @@ def grid(given: Words) -> list[Chosen]:
 def _choices(name: str, words: Sequence[str]) -> list[Fragment]:
     """The values of one axis."""
     if _is_list(name):
-        if any("," in word for word in words):
-            return [{name: word.split(",")} for word in words]
-        return [{name: [*words]}]
-    if name in catalog.roles():
-        return [_with_options(name, word) for word in words] or [{name: []}]
-    return [{name: [word]} for word in words] or [{name: []}]
+        several = any("," in word for word in words)
+        return [{name: word.split(",")} for word in words] if several else [{name: [*words]}]
+    values = (_with_options(name, word) if name in catalog.roles() else {name: [word]} for word in words)
+    return [*values] or [{name: []}]
 
 
 def _with_options(role: str, word: str) -> Fragment:
@@ -93,9 +88,7 @@ def _with_options(role: str, word: str) -> Fragment:
 
 def _joined(combination: Sequence[Fragment]) -> Fragment:
     """The words of a cell; an option after a part's colon wins over an axis of its own."""
-    roles = [fragment for fragment in combination if _names_a_part(fragment)]
-    others = [fragment for fragment in combination if not _names_a_part(fragment)]
-    return {name: words for fragment in (*others, *roles) for name, words in fragment.items()}
+    return {name: words for fragment in sorted(combination, key=_names_a_part) for name, words in fragment.items()}
 
 
 def _names_a_part(fragment: Fragment) -> bool:
@@ -108,14 +101,8 @@ def _after_colon(combination: Sequence[Fragment]) -> set[str]:
 
 def _is_list(name: str) -> bool:
     """Whether train takes several words behind a flag."""
-    role, dot, option = name.partition(".")
-    if not dot:
-        return settings_flags()[name].words.many
-    entries = [*catalog.parts(role).values()] if role in catalog.roles() else []
-    if role == "objective":
-        entries = [objective(entry) for entry in catalog.parts("model").values()]
-    kinds = [entry.options[option].kind for entry in entries if option in entry.options]
-    return any(kind is not None and kind.many for kind in kinds)
+    options = option_flags()[name] if "." in name else [settings_flags()[name]]
+    return any(option.words.many for option in options)
 
 
 def _cells(found: list[tuple[Settings, Fragment]]) -> list[Chosen]:

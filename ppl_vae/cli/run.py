@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import json
-import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
@@ -17,7 +15,6 @@ from .. import reporting
 from ..checks import nearest
 from ..data import Data, Split
 from ..data import load as load_data
-from ..files import write_atomically
 from ..models import Codec
 from ..training import RunFolder, load
 from .arguments import UsageError
@@ -60,29 +57,25 @@ class Run:
         """The data that the run was trained on, resolved by the model's support."""
         if not self.record:
             raise UsageError(f"{self.name} was trained on data of your own, which config.json cannot name; use Python")
-        place = {} if root is None else {"root": root}
-        return load_data(**{**self.record, **place}).resolve(self.model.support)
+        place: dict[str, Any] = {} if root is None else {"root": root}
+        return load_data(**self.record | place).resolve(self.model.support)
 
     def labels(self, words: Sequence[str] | None, n: int) -> Tensor | None:
-        """The words of ``--y`` as labels (n, ...) that the model takes, one for all or one each; None if it takes none.
-
-        Raises:
-            UsageError: words for a model that takes none, or none for one that does; not one or n labels.
-            ValueError: labels that the model's condition refuses.
-        """
+        """The words of ``--y``, one for all or one each, as labels (n, ...) of the model; None if it takes none."""
         if self.condition is None:
             if words is not None:
                 raise UsageError(f"--y is for conditional models; the model of {self.name} takes no labels")
             return None
         if words is None:
             raise UsageError(f"--y is needed: {self.name} is a model of x given y, {self.condition!r}")
-        like = self.condition.example(1, torch.zeros(1))
+        like, said = self.condition.example(1, torch.zeros(1)), " ".join(words)
         numbers = torch.tensor([self._number(word) for word in words])
         y = numbers.to(like.dtype)
         if not like.is_floating_point() and not torch.equal(y.float(), numbers):
-            raise UsageError(f"--y {' '.join(words)} is no whole number, which {self.condition!r} takes")
+            raise UsageError(f"--y {said} is no whole number, which {self.condition!r} takes")
         if len(y) not in (like.numel(), n * like.numel()):
-            raise UsageError(f"--y takes one label for all, or one for each of the {n}, not {' '.join(words)}")
+            one = "one label" if like.numel() == 1 else f"one label of {like.numel()} numbers"
+            raise UsageError(f"--y takes {one} for all, or one for each of the {n}, not {said}")
         y = y.reshape(-1, *like.shape[1:]).expand(n, *like.shape[1:])
         self.condition.check(y, n)
         return y
@@ -148,38 +141,4 @@ class Examples(Run):
 
 def write_report(folder: RunFolder, model: Any, data: Data | None) -> Path:
     """Write report.html with whatever evaluations there are."""
-    return reporting.write(folder.path, model, data, folder.metrics(), folder.config(), stored(folder))
-
-
-def stored(folder: RunFolder) -> dict[str, Any]:
-    """Metrics by split, of all evaluations so far; none if the file does not read."""
-    file = folder.path / "evaluation.json"
-    try:
-        found = json.loads(file.read_text()) if file.exists() else {}
-    except ValueError:
-        return {}
-    if not isinstance(found, dict) or not all(isinstance(part, dict) for part in found.values()):
-        return {}
-    infinite = {"inf": math.inf, "-inf": -math.inf}  # as ``plain`` writes them
-    return {
-        name: {key: infinite.get(value, value) if isinstance(value, str) else value for key, value in part.items()}
-        for name, part in found.items()
-    }
-
-
-def store(folder: RunFolder, results: dict[str, Any]) -> None:
-    """Add metrics by split to evaluation.json."""
-    content = {split: plain(metrics) for split, metrics in (stored(folder) | results).items()}
-    file = folder.path / "evaluation.json"
-    write_atomically(file, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
-
-
-def plain(metrics: dict[str, Any]) -> dict[str, Any]:
-    """The same with None in place of NaN and a word in place of an infinite number, as JSON knows neither.
-
-    Example:
-        >>> plain({"elbo": math.nan, "log_likelihood": -math.inf, "n": 3})
-        {'elbo': None, 'log_likelihood': '-inf', 'n': 3}
-    """
-    odd = {key: value for key, value in metrics.items() if isinstance(value, float) and not math.isfinite(value)}
-    return metrics | {key: None if math.isnan(value) else str(value) for key, value in odd.items()}
+    return reporting.write(folder.path, model, data, folder.metrics(), folder.config(), folder.evaluations())

@@ -6,16 +6,16 @@ The result is complete and JSON-able: what ``--print-config`` prints and config.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from .. import catalog
+from ..catalog import DEFAULTS, Entry, Option
 from ..checks import nearest
-from . import catalog
 from .arguments import UsageError, read, read_all, words
-from .catalog import DEFAULTS, Entry, Option
 from .config import words_of
-from .flags import FROM_DATA, flags_of, load_options, objective, option_flags, settings_flags
+from .flags import FROM_DATA, flags_of, load_options, option_flags, settings_flags
 
 Words = Mapping[str, Sequence[str]]
 """The words behind each flag of the settings, before they are read."""
@@ -46,12 +46,8 @@ class Settings:
 
     def options(self, role: str) -> dict[str, Any]:
         """Constructor arguments of a part that flags set."""
-        prefix = f"{role}."
-        return {
-            name.removeprefix(prefix).replace("-", "_"): value
-            for name, value in self.values.items()
-            if name.startswith(prefix)
-        }
+        own = {n.partition(".")[2]: value for n, value in self.values.items() if n.startswith(f"{role}.")}
+        return {name.replace("-", "_"): value for name, value in own.items()}
 
     def build(self, role: str, known: Mapping[str, Any]) -> Any:
         """An instance of the part chosen for a role, of what the rest of the model knows and what flags say."""
@@ -73,9 +69,6 @@ class Settings:
 def settings(argv: Sequence[str]) -> Settings:
     """Settings of a command line of ``ppl-vae train``.
 
-    Raises:
-        UsageError: unknown names, words of the wrong kind, options that the chosen part does not have.
-
     Example:
         >>> chosen = settings(["--prior", "normal", "--prior.learned", "true", "--epochs", "3"])
         >>> chosen["prior"], chosen.options("prior"), chosen["epochs"], chosen["latent-dim"]
@@ -85,18 +78,11 @@ def settings(argv: Sequence[str]) -> Settings:
 
 
 def settled(given: Words) -> Settings:
-    """Settings of the words behind each flag of train.
-
-    Raises:
-        UsageError: as ``settings`` does.
-    """
+    """Settings of the words behind each flag of train; what is unknown or unused is a UsageError."""
     values, missing = _chosen(given)
     for name in given:
-        role, dot, option = name.partition(".")
-        if role in missing:
-            raise UsageError(f"--{name} has no meaning for --model {values['model']}, which has no {role}")
-        if dot and option not in _options(role, values):
-            raise UsageError(f"--{name} is no option of {_whose(role, option, values)}")
+        if why := _unused(name, values, missing):
+            raise UsageError(f"--{name} {why}")
     for role in ("data", *catalog.roles(), "objective"):
         for name, option in _options(role, values).items():
             flag = f"{role}.{name}"
@@ -115,40 +101,31 @@ def idle(given: Words) -> set[str]:
         ['beta.steps']
     """
     values, missing = _chosen(given)
-    split = {name: name.partition(".") for name in given}
-    return {n for n, (role, dot, o) in split.items() if role in missing or (dot and o not in _options(role, values))}
+    return {name for name in given if _unused(name, values, missing)}
 
 
 def with_file(given: Words, flags: Mapping[str, Option]) -> Words:
-    """The words of a command line over those of the file that its ``--config`` names, if it does.
-
-    A part named anew on the line comes without the file's options for the old one.
-    """
+    """A line's words over those of its ``--config``; a part named anew comes without the file's options for another."""
     if "config" not in given:
         return given
     if len(given["config"]) != 1:
         raise UsageError(f"--config takes one file, not {' '.join(given['config']) or 'nothing'}")
     switches = {name for name, flag in flags.items() if flag.is_switch}
     file = words_of(given["config"][0], {*flags, *option_flags()}, switches)
-    replaced = {role for role in catalog.roles() if role in given and given[role] != file.get(role, given[role])}
-    return {name: value for name, value in file.items() if name.partition(".")[0] not in replaced} | dict(given)
+    anew = {role for role in catalog.roles() if role in given and given[role] != file.get(role, given[role])}
+    return {name: value for name, value in file.items() if name.partition(".")[0] not in anew} | dict(given)
 
 
 def _chosen(given: Words) -> tuple[dict[str, Any], set[str]]:
-    """Every flag's value, the parts by their canonical names, without their options; the roles that the model lacks.
-
-    A part that a model can do without is not taken by default.
-    """
+    """Every flag's value but for the parts' options, and the roles that the model lacks."""
     values = read_all(flags_of("train"), given)
     for role in catalog.roles():
         if values[role] is not None:
             values[role] = _named(role, str(values[role]))
     model = catalog.parts("model")[values["model"]]
-    taken = {*model.takes, *objective(model).takes, "model"}
-    taken |= {"network"} if taken & {"encoder", "likelihood"} else set()
-    taken |= {"condition"} if "likelihood" in taken else set()
-    missing = catalog.roles().keys() - taken
-    free = {o.argument for o in model.arguments if not o.required and o.argument in DEFAULTS} - given.keys()
+    missing = catalog.roles().keys() - catalog.taken(model)
+    # a part that the model can do without is not taken by default
+    free = (model.defaults.keys() & DEFAULTS.keys()) - given.keys()
     return {n: None if n in free else value for n, value in values.items() if n not in missing}, missing
 
 
@@ -167,7 +144,7 @@ def _named(role: str, name: str) -> Any:
 def _part(role: str, values: Mapping[str, Any]) -> Entry | None:
     """The part chosen for a role, or the objective of the model."""
     if role == "objective":
-        return objective(catalog.parts("model")[values["model"]])
+        return catalog.objective(catalog.parts("model")[values["model"]])
     return catalog.roles().get(role, {}).get(str(values.get(role)))
 
 
@@ -179,12 +156,18 @@ def _options(role: str, values: Mapping[str, Any]) -> Mapping[str, Option]:
     return part.options if part else {}
 
 
-def _whose(role: str, option: str, values: Mapping[str, Any]) -> str:
-    """The part chosen for a role, in words, and what it has in place of an option that it has not."""
-    part, own = _part(role, values), _options(role, values)
+def _unused(name: str, values: Mapping[str, Any], missing: Container[str]) -> str | None:
+    """Why the chosen parts have no use for a flag, and what they have in its place; None if they use it."""
+    role, dot, option = name.partition(".")
+    if role in missing:
+        return f"has no meaning for --model {values['model']}, which has no {role}"
+    own = _options(role, values)
+    if not dot or option in own:
+        return None
+    part = _part(role, values)
     chosen = part.name if part else values.get(role)
-    whose = f"--{role}, which is not given" if chosen is None else f"--{role} {chosen}"
+    said = f"is no option of --{role}" + (", which is not given" if chosen is None else f" {chosen}")
     if own:
-        return f"{whose}; {nearest(option, own)}"
+        return f"{said}; {nearest(option, own)}"
     owners = [name for name, entry in catalog.roles().get(role, {}).items() if option in entry.options]
-    return whose + (f"; --{role} {owners[0]} has it" if owners else ", which has none")
+    return said + (f"; --{role} {owners[0]} has it" if owners else ", which has none")

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..files import defined, write_atomically, write_json
+from ..files import plain, write_atomically, write_json
 from .cells import Cell
 
 NAMES = (
@@ -98,8 +98,8 @@ class Table:
         writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         for row in self.rows:
-            plain = {k: ",".join(map(str, v)) if isinstance(v, list) else v for k, v in defined(row).items()}
-            writer.writerow(plain)
+            words = {k: ",".join(map(str, v)) if isinstance(v, list) else v for k, v in plain(row).items()}
+            writer.writerow(words)
         return file.getvalue()
 
     def __str__(self) -> str:

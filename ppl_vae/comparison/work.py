@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
 from ..failing import sentence
-from ..files import defined, read_json, write_json
+from ..files import plain, read_json, write_json
 from .cells import Cell, identity
 
 Asked = Mapping[str, int]
@@ -33,7 +32,7 @@ def train(cell: Cell, threads: int, asked: Asked) -> dict[str, Any]:
     """Train and measure a cell, or go on where that was stopped."""
     from ..memory import PeakMemory
     from ..objectives.objective import as_objective
-    from ..training import fit
+    from ..training import RunFolder, fit
     from ..training.processes import Processes
     from . import figures
 
@@ -70,9 +69,7 @@ def train(cell: Cell, threads: int, asked: Asked) -> dict[str, Any]:
     }
     # So called, to be told from the error over seeds.
     outcome["log_likelihood_mc_error"] = outcome.pop("log_likelihood_stderr", None)
-    infinite = {name: str(v) for name, v in found.items() if isinstance(v, float) and math.isinf(v)}
-    evaluated = (read_json(cell.folder / "evaluation.json") or {}) | {split.part: found | infinite}
-    result = {"asked": asked, "settings": cell.record, "outcome": defined(outcome)}
-    for name, content in {"evaluation.json": evaluated, "result.json": result}.items():
-        write_json(cell.folder / name, content)
+    result = {"asked": asked, "settings": cell.record, "outcome": plain(outcome)}
+    RunFolder(cell.folder).keep_evaluation(split.part, found)
+    write_json(cell.folder / "result.json", result)
     return result["outcome"]

@@ -1,4 +1,4 @@
-"""The run folder: config.json, weights.safetensors, checkpoint.pt, metrics.jsonl, report.html."""
+"""The run folder: config.json, weights.safetensors, checkpoint.pt, metrics.jsonl, evaluation.json, report.html."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import nn
 
-from ..files import write_atomically
+from ..files import plain, write_atomically
 from ..models import Pair
 from ..parts import build
 from .checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
@@ -32,6 +32,7 @@ class RunFolder:
         self.weights_file = self.path / "weights.safetensors"
         self.checkpoint_file = self.path / "checkpoint.pt"
         self.metrics_file = self.path / "metrics.jsonl"
+        self.evaluation_file = self.path / "evaluation.json"
 
     def open(self, config: dict[str, Any], resume: bool) -> dict[str, Any] | None:
         """Claim the folder for a run with this configuration; gives the checkpoint to go on from, if there is one.
@@ -103,7 +104,7 @@ class RunFolder:
 
     def write_metrics(self, rows: list[dict[str, Any]]) -> None:
         """One JSON line for every epoch of every stage, with null for a mean that is NaN or infinite."""
-        lines = (json.dumps(_finite(row), allow_nan=False) + "\n" for row in rows)
+        lines = (json.dumps(plain(row), allow_nan=False) + "\n" for row in rows)
         write_atomically(self.metrics_file, "".join(lines).encode())
 
     def metrics(self) -> list[dict[str, Any]]:
@@ -122,14 +123,22 @@ class RunFolder:
             pass
         raise ValueError(f"{self.metrics_file} is damaged; resuming the run, finished or not, writes it anew")
 
+    def evaluations(self) -> dict[str, dict[str, Any]]:
+        """The figures by split, of all evaluations so far; none where the file does not read."""
+        try:
+            found = json.loads(self.evaluation_file.read_text())
+            infinite = {"inf": math.inf, "-inf": -math.inf}
+            return {
+                split: {name: infinite.get(v, v) if isinstance(v, str) else v for name, v in figures.items()}
+                for split, figures in found.items()
+            }
+        except (FileNotFoundError, ValueError, AttributeError):
+            return {}
 
-def _finite(value: Any) -> Any:
-    """The value with None for every number that is NaN or infinite, which JSON has no words for."""
-    if isinstance(value, dict):
-        return {name: _finite(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
+    def keep_evaluation(self, split: str, figures: dict[str, Any]) -> None:
+        """Add the figures of a split to evaluation.json, with null for NaN and a word for an infinite number."""
+        content = plain(self.evaluations() | {split: figures}, words=True)
+        write_atomically(self.evaluation_file, (json.dumps(content, indent=2, allow_nan=False) + "\n").encode())
 
 
 def _row(row: dict[str, Any]) -> dict[str, Any]:

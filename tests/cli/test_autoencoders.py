@@ -5,8 +5,8 @@ import json
 import pytest
 
 import ppl_vae
-from ppl_vae import corruptions, models, penalties
-from ppl_vae.cli import catalog, main
+from ppl_vae import catalog, corruptions, models, penalties
+from ppl_vae.cli import main
 from ppl_vae.cli.arguments import UsageError
 from ppl_vae.cli.settings import settings
 

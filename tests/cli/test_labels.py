@@ -127,6 +127,22 @@ def test_numbers_are_a_vector(tmp_path, capsys):
     assert written(tmp_path / "run", tmp_path, "sample", "--n", "2", "--y", "0.5").shape == (2, 3)
 
 
+def test_pictures_are_a_condition_and_each_kind_of_label_has_its_own(tmp_path, capsys):
+    rng = np.random.default_rng(0)
+    labels = {"picture": rng.random((40, 3, 8, 8)), "vector": rng.random((40, 3)), "number": rng.random(40)}
+    for name, y in labels.items():
+        x = rng.random((40, 1, 8, 8)).astype("float32")
+        np.savez(tmp_path / f"{name}.npz", x=x, y=y.astype("float32"))
+    words = ["train", "--batch-size", "8", "--network", "conv", "--out", tmp_path / "run", *SMALL]
+    for name, condition, wanted in (("number", "picture", "pictures"), ("vector", "picture", "pictures"),
+                                    ("picture", "vector", "numbers")):  # fmt: skip
+        said = error_of(capsys, *words, "--data", tmp_path / f"{name}.npz", "--condition", condition)
+        assert f"--condition {condition} needs labels that are {wanted}; those of" in said
+    assert shell(*words, "--data", tmp_path / "picture.npz", "--condition", "picture") == 0
+    condition = ppl_vae.load(tmp_path / "run").condition
+    assert isinstance(condition, networks.Picture) and condition.event == (3, 8, 8)
+
+
 def test_data_without_labels_are_refused_before_anything_is_written(tmp_path, capsys):
     np.save(tmp_path / "t.npy", np.random.default_rng(0).normal(size=(40, 3)).astype("float32"))
     words = ["train", "--data", tmp_path / "t.npy", "--condition", "label", "--out", tmp_path / "run", *SMALL]

@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from ppl_vae.cli import catalog, main
+from ppl_vae import catalog
+from ppl_vae.cli import main
 from ppl_vae.cli.flags import commands
 from ppl_vae.cli.run import Run
 from ppl_vae.cli.settings import Settings

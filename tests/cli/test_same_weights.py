@@ -5,8 +5,7 @@ import pytest
 import torch
 from instances import instance
 
-from ppl_vae import VAE, corruptions, likelihoods, models, networks, penalties, posteriors, priors
-from ppl_vae.cli import catalog
+from ppl_vae import VAE, catalog, corruptions, likelihoods, models, networks, penalties, posteriors, priors
 from ppl_vae.cli.build import build_objective, load_data
 from ppl_vae.cli.settings import settings
 

@@ -5,7 +5,9 @@ import inspect
 
 import pytest
 
-from ppl_vae.cli import catalog, flags, main, source
+from ppl_vae import catalog
+from ppl_vae.catalog import source
+from ppl_vae.cli import flags, main
 from ppl_vae.cli.flags import commands, flags_of
 from ppl_vae.cli.settings import Settings, Words
 
@@ -63,32 +65,3 @@ def test_a_new_job_is_one_file_and_one_line(tmp_path, monkeypatch, capsys):
     finally:
         for cached in (flags.flags_of, catalog.function):
             cached.cache_clear()
-
-
-def test_a_role_is_said_by_the_base_class(tmp_path, monkeypatch):
-    """A class that derives from a new base class is a part of a new role; the base and what has none are not."""
-    (tmp_path / "parts.py").write_text('_FOLDERS = ("networks",)\nclass Part: ...\n')
-    (tmp_path / "networks").mkdir()
-    (tmp_path / "networks" / "__init__.py").write_text(
-        "from .all import *\n__all__ = ['Critic', 'Deep', 'Around', 'Tool', 'Plain']\n"
-        "from .all import Critic, Deep, Around, Tool\nfrom .all import Plain\n"
-    )
-    (tmp_path / "networks" / "all.py").write_text(
-        "from ..parts import Part\n"
-        "class Critic(Part): ...\n"
-        "class Plain(Critic):\n    def __init__(self, dim: int, rate: float = 0.1) -> None: ...\n"
-        "class Deep(Plain): ...\n"
-        "class Around(Critic):\n    def __init__(self, critic: Critic) -> None: ...\n"
-        "class Tool: ...\n"
-    )
-    monkeypatch.setattr(source, "ROOT", tmp_path)
-    cached = (catalog.exported, catalog.roles, catalog._exported_by_role)
-    for function in cached:
-        function.cache_clear()
-    try:
-        found = catalog.roles()
-        assert {role: [*offered] for role, offered in found.items() if offered} == {"critic": ["deep", "plain"]}
-        assert [*found["critic"]["deep"].options] == ["rate"]
-    finally:
-        for function in cached:
-            function.cache_clear()

@@ -7,8 +7,7 @@ import pytest
 import torch
 from torch.distributions import constraints
 
-from ppl_vae import data
-from ppl_vae.cli import catalog
+from ppl_vae import catalog, data
 from ppl_vae.data import Batches, load
 
 ROOT = Path(__file__).resolve().parents[2]

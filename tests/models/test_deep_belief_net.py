@@ -8,8 +8,8 @@ from contracts import within
 from instances import SHAPE
 
 import ppl_vae
-from ppl_vae import Reconstruction, data, evaluation, fit, models
-from ppl_vae.cli import catalog, main
+from ppl_vae import Reconstruction, catalog, data, evaluation, fit, models
+from ppl_vae.cli import main
 from ppl_vae.objectives import ContrastiveDivergence
 
 X = torch.rand(60, *SHAPE, generator=torch.Generator().manual_seed(1))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json as text
 from collections.abc import Sequence
 from typing import Literal
 
@@ -12,8 +11,8 @@ from ... import evaluation
 from ...checks import check_size
 from ...statistics.scores import check_scores
 from ..arguments import UsageError
-from ..files import target, write_rows
-from ..run import Batch, Examples, plain
+from ..files import print_json, target, write_rows
+from ..run import Batch, Examples
 
 
 def anomaly(
@@ -61,7 +60,7 @@ def anomaly(
         rows = [[i, score, int(score > above)] for i, score in enumerate(scores.tolist())]
         write_rows(path, scores, ["row", "score", "anomalous"], rows)
     if json:
-        print(text.dumps(plain(result), allow_nan=False))
+        print_json(result)
     else:
         found = f", AUROC {result['auroc']:.4f}" if label else ""
         counts = f"{result['flagged']} of {result['n']} examples"

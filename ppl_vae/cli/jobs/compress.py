@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json as text
 from collections.abc import Sequence
 
 from ... import evaluation
-from ..run import Examples, plain
+from ..files import print_json
+from ..run import Examples
 
 
 def compress(run: Examples, levels: Sequence[int] = (2, 4, 8, 16, 32, 64), json: bool = False) -> None:
@@ -23,8 +23,7 @@ def compress(run: Examples, levels: Sequence[int] = (2, 4, 8, 16, 32, 64), json:
         rate, distortion = found.rate.mean().item(), found.distortion.mean().item()
         rows.append({"levels": count, "bits": rate, "bits_per_dim": rate / x[0].numel(), "squared_error": distortion})
     if json:
-        print(text.dumps([plain(row) for row in rows], allow_nan=False))
-        return
+        return print_json(rows)
     print(f"{run.split}, {len(x)} examples\n  levels  bits an example  bits a dimension  squared error")
     for row in rows:
         print("  {levels:>6}  {bits:>15.2f}  {bits_per_dim:>16.4f}  {squared_error:>13.4g}".format(**row))

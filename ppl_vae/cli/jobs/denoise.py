@@ -7,11 +7,10 @@ from typing import Any, Literal
 
 import torch
 
-from ... import evaluation, randomness
+from ... import catalog, evaluation, randomness
 from ...checks import check_size, nearest
 from ...models import Autoencoder
 from ...reporting import plots
-from .. import catalog
 from ..arguments import UsageError
 from ..files import target, write_array
 from ..run import Examples

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json as text
 import math
 from typing import Any
 
 from ... import evaluation
 from ...evaluation.figures import FIGURES, Figure, error, why_unknown
 from ...training.processes import Processes
-from ..run import Examples, plain, store
+from ..files import print_json
+from ..run import Examples
 
 
 def evaluate(
@@ -34,8 +34,11 @@ def evaluate(
     """
     model = run.model.to(Processes(device).device)
     found = evaluation.evaluate(model, run.told(), num_particles=num_particles, limit=limit, seed=seed)
-    store(run.folder, {run.split: found})
-    print(text.dumps({run.split: plain(found)}, allow_nan=False) if json else f"{run.split}\n{_table(found)}")
+    run.folder.keep_evaluation(run.split, found)
+    if json:
+        print_json({run.split: found})
+    else:
+        print(f"{run.split}\n{_table(found)}")
 
 
 def _table(metrics: dict[str, Any]) -> str:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json as text
 from typing import Any
 
-from ... import networks, randomness, supports
-from .. import catalog
+from ... import catalog, networks, randomness, supports
+from ..files import print_json
 
 
 def list(json: bool = False) -> None:
@@ -19,8 +18,7 @@ def list(json: bool = False) -> None:
     names["data"] = [*catalog.constant("data", "NAMES")]
     pairs = compatible_pairs()
     if json:
-        print(text.dumps({**names, "compatible": [(p, q) for p, qs in pairs.items() for q in qs]}))
-        return
+        return print_json(names | {"compatible": [(p, q) for p, qs in pairs.items() for q in qs]})
     for kind, offered in names.items():
         print(f"{kind:<12} {', '.join(offered)}")
     width = max(map(len, pairs)) + 2
@@ -40,10 +38,8 @@ def compatible_pairs() -> dict[str, Any]:
     """
     with randomness.unchanged():
         known = {"dim": 2, "shape": (4,), "network": networks.MLP(4, [2])}
-        priors, posteriors = (
-            {name: _support(entry, known) for name, entry in catalog.parts(role).items()}
-            for role in ("prior", "posterior")
-        )
+        priors = {name: _support(entry, known) for name, entry in catalog.parts("prior").items()}
+        posteriors = {name: _support(entry, known) for name, entry in catalog.parts("posterior").items()}
     return {prior: [q for q, on in posteriors.items() if lives in (None, on)] for prior, lives in priors.items()}
 
 

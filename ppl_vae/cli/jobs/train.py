@@ -68,14 +68,14 @@ def train(
 def _conclude(folder: Any, objective: Any, data: Any, report: bool) -> str:
     """Evaluate quickly and write the report; what came out, in a line."""
     from ... import evaluation
-    from ..run import store, write_report
+    from ..run import write_report
 
     model = objective.model
-    (folder.path / "evaluation.json").unlink(missing_ok=True)  # of the model before it was trained further
+    folder.evaluation_file.unlink(missing_ok=True)  # of the model before it was trained further
     said = [f"{len(folder.metrics())} epochs"]
     if len(data.test):
         result = evaluation.evaluate(model.eval(), data.test.resolve(model.support), **QUICK)
-        store(folder, {"test": result})
+        folder.keep_evaluation("test", result)
         if "elbo" in result:
             said.append(f"test ELBO {result['elbo']:.2f} nats an example")
         else:

@@ -1,10 +1,4 @@
-"""The catalogue: what the shell offers, read from the source text and never imported.
-
-A folder such as ``ppl_vae/priors`` is the one list of its parts: its literal ``__all__`` gives the names, the classes
-behind them give the options (constructor arguments, their annotations, defaults and docs) and a first docstring line.
-The base class says the role: what derives from ``Prior`` is chosen by ``--prior``. ``ppl-vae --help`` therefore answers
-without loading torch.
-"""
+"""Entries: the classes and functions that the package exports, their options, and the roles that they play."""
 
 from __future__ import annotations
 
@@ -29,7 +23,7 @@ DEFAULTS = {
     "corruption": "gaussian",
     "estimator": "mean-field-elbo",
 }
-"""The part that is taken for a role where none is named; the order in which help shows the roles."""
+"""The part that is taken for a role where none is named; the order in which the roles are listed."""
 
 _SPELLINGS = {
     **{"ResNet": "resnet", "DReG": "dreg", "DisARM": "disarm", "KLRate": "kl", "DeepBeliefNet": "dbn"},
@@ -85,7 +79,7 @@ class Option:
 class Entry:
     """One class or function: its name in the shell, where it is, its first docstring line and its arguments.
 
-    ``base`` is the last of a class's base classes inside the package, itself where it has none.
+    ``base`` is where a class's first base classes inside the package lead, itself where it has none.
     """
 
     name: str
@@ -100,6 +94,11 @@ class Entry:
     def takes(self) -> frozenset[str]:
         """Names of all arguments."""
         return frozenset(option.argument for option in self.arguments)
+
+    @property
+    def defaults(self) -> dict[str, Any]:
+        """Values of the arguments that need not be given."""
+        return {option.argument: option.default for option in self.arguments if not option.required}
 
     @property
     def options(self) -> dict[str, Option]:
@@ -181,15 +180,18 @@ def lookup(role: str, name: str) -> Entry | None:
     return next((entry for entry in found if key in (entry.name.replace("-", ""), entry.cls.lower())), None)
 
 
-def canonical(flag: str) -> str:
-    """A flag's name; a part may be written behind the part that takes it.
+def objective(model: Entry) -> Entry:
+    """The objective of a model: SVI of a Pyro program, contrastive divergence of an RBM, else Reconstruction."""
+    plain = "contrastive-divergence" if "free_energy" in model.methods else "reconstruction"
+    return exported("objectives")["svi" if "likelihood" in model.takes else plain]
 
-    Example:
-        >>> [canonical(flag) for flag in ("model.penalty.k", "model.penalty", "penalty.k", "model.code")]
-        ['penalty.k', 'penalty', 'penalty.k', 'model.code']
-    """
-    first, dot, rest = flag.partition(".")
-    return rest if dot and first in roles() and re.split("[.=]", rest)[0] in roles() else flag
+
+def taken(model: Entry) -> frozenset[str]:
+    """The roles of the parts that a model takes: itself, in its objective or in its networks."""
+    found = {*model.takes, *objective(model).takes, "model"}
+    found |= {"network"} if found & {"encoder", "likelihood"} else set()
+    found |= {"condition"} if "likelihood" in found else set()
+    return frozenset(found & roles().keys())
 
 
 @functools.cache
@@ -208,9 +210,15 @@ def described(folder: str, home: Source, node: ast.ClassDef) -> Entry:
     for _, cls in reversed(lineage):
         docs |= argument_docs(cls)
     arguments = next((_arguments(at, f, docs)[1:] for at, f in functions if f.name == "__init__"), ())
-    base = [cls.name for at, cls in lineage if at.path.name != "parts.py"][-1]
     methods = frozenset(f.name for _, f in functions)
-    return Entry(kebab(node.name), folder, node.name, summary(node), arguments, methods, base)
+    return Entry(kebab(node.name), folder, node.name, summary(node), arguments, methods, _base(home, node))
+
+
+def _base(home: Source, node: ast.ClassDef) -> str:
+    """The name of the class that says the role; what follows the first base class are mixins."""
+    found = (home.find(base.id) for base in node.bases if isinstance(base, ast.Name))
+    first = ((at, cls) for at, cls in found if isinstance(cls, ast.ClassDef) and at.path.name != "parts.py")
+    return next((_base(at, cls) for at, cls in first), node.name)
 
 
 @functools.cache

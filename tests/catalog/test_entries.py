@@ -6,8 +6,9 @@ import inspect
 
 import pytest
 
-from ppl_vae.cli import catalog
-from ppl_vae.cli.source import ROOT
+from ppl_vae import catalog
+from ppl_vae.catalog import entries, source
+from ppl_vae.catalog.source import ROOT
 
 FOLDERS = sorted({entry.folder for offered in catalog.roles().values() for entry in offered.values()} | {"objectives"})
 
@@ -114,7 +115,7 @@ def test_a_part_added_to_a_folder_is_offered(tmp_path, monkeypatch):
         "class Own:\n    '''Own.\n\n    Args:\n        rate: how fast,\n            in all.\n    '''\n"
         "    def __init__(self, dim: int, rate: float, *, start: Start = 'zero', sizes: list[int] | None = None): ...\n"
     )
-    monkeypatch.setattr("ppl_vae.cli.source.ROOT", tmp_path / "ppl_vae")
+    monkeypatch.setattr("ppl_vae.catalog.source.ROOT", tmp_path / "ppl_vae")
     catalog.exported.cache_clear()
     try:
         found = catalog.exported("priors")
@@ -130,5 +131,34 @@ def test_a_part_added_to_a_folder_is_offered(tmp_path, monkeypatch):
     assert options["sizes"].kind.read(["none"]) is None
 
 
+def test_a_role_is_said_by_the_base_class(tmp_path, monkeypatch):
+    """A class whose first base leads to a new class is a part of a new role; the base and what has none are not."""
+    (tmp_path / "parts.py").write_text('_FOLDERS = ("networks",)\nclass Part: ...\n')
+    (tmp_path / "networks").mkdir()
+    (tmp_path / "networks" / "__init__.py").write_text(
+        "from .all import *\n__all__ = ['Critic', 'Deep', 'Around', 'Tool', 'Plain']\n"
+        "from .all import Critic, Deep, Around, Tool\nfrom .all import Plain\n"
+    )
+    (tmp_path / "networks" / "all.py").write_text(
+        "from ..parts import Part\n"
+        "class Critic(Part): ...\n"
+        "class Plain(Critic):\n    def __init__(self, dim: int, rate: float = 0.1) -> None: ...\n"
+        "class Deep(Plain, Tool): ...\n"
+        "class Around(Critic):\n    def __init__(self, critic: Critic) -> None: ...\n"
+        "class Tool: ...\n"
+    )
+    monkeypatch.setattr(source, "ROOT", tmp_path)
+    cached = (catalog.exported, catalog.roles, entries._exported_by_role)
+    for function in cached:
+        function.cache_clear()
+    try:
+        found = catalog.roles()
+        assert {role: [*offered] for role, offered in found.items() if offered} == {"critic": ["deep", "plain"]}
+        assert [*found["critic"]["deep"].options] == ["rate"]
+    finally:
+        for function in cached:
+            function.cache_clear()
+
+
 def test_root_is_the_package():
-    assert (ROOT / "cli" / "catalog.py").exists()
+    assert (ROOT / "catalog" / "entries.py").exists()

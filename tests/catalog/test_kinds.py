@@ -2,7 +2,7 @@ import ast
 
 import pytest
 
-from ppl_vae.cli.kinds import Kind
+from ppl_vae.catalog.kinds import Kind
 
 
 def kind(annotation):

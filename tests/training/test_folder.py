@@ -1,0 +1,30 @@
+"""The run folder's evaluation.json, which ``ppl-vae evaluate``, ``train`` and ``compare`` all write."""
+
+import json
+import math
+
+import pytest
+
+from ppl_vae.training import RunFolder
+
+
+def test_evaluations_are_kept_by_split_as_valid_json(tmp_path):
+    folder = RunFolder(tmp_path)
+    assert folder.evaluations() == {}
+    folder.keep_evaluation("test", {"elbo": -math.inf, "ess": math.inf, "khat": math.nan, "n": 3})
+    folder.keep_evaluation("valid", {"elbo": -1.5})
+    kept = {"elbo": -math.inf, "ess": math.inf, "khat": None, "n": 3}
+    assert folder.evaluations() == {"test": kept, "valid": {"elbo": -1.5}}
+    written = json.loads((tmp_path / "evaluation.json").read_text(), parse_constant=pytest.fail)
+    assert written["test"] == {"elbo": "-inf", "ess": "inf", "khat": None, "n": 3}
+    folder.keep_evaluation("test", {"n": 4})
+    assert folder.evaluations() == {"test": {"n": 4}, "valid": {"elbo": -1.5}}
+
+
+@pytest.mark.parametrize("content", ["", "{ cut sho", "[1]", "3", '{"test": 3}', "\udcff"])
+def test_a_file_that_does_not_read_is_replaced(tmp_path, content):
+    (tmp_path / "evaluation.json").write_bytes(content.encode(errors="surrogateescape"))
+    folder = RunFolder(tmp_path)
+    assert folder.evaluations() == {}
+    folder.keep_evaluation("test", {"n": 4})
+    assert folder.evaluations() == {"test": {"n": 4}}
