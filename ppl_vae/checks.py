@@ -1,4 +1,4 @@
-"""Checks of what a user gives, and the wording of what is wrong; imports nothing heavy."""
+"""Checks of arguments, and clauses of error messages; imports nothing heavy."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
-    """Clause that lists the choices and, for a near miss, the one probably meant: for error messages.
+    """Clause for error messages: the choices, and the nearest one if the name is misspelt.
 
     Example:
         >>> nearest("bernouli", ["bernoulli", "normal"])
@@ -20,7 +20,7 @@ def nearest(name: str, choices: Iterable[str]) -> str:
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:
-    """`` (did you mean X?)`` for a near miss, or nothing.
+    """`` (did you mean X?)`` for a misspelt name, else nothing.
 
     Example:
         >>> did_you_mean("tahn", ["relu", "tanh"])

@@ -1,4 +1,4 @@
-"""Failing: whose mistake an exception is, and how to put it in one sentence."""
+"""Classify exceptions (the user's mistake or ours) and summarise them in one sentence."""
 
 from __future__ import annotations
 

@@ -32,7 +32,7 @@ Beta = float | Tensor | Callable[[int], float]
 class ScaleLatents(Messenger):
     """Multiplies the scale of unobserved sample sites by beta and records it in ``infer["beta"]``.
 
-    Unlike ``poutine.scale`` it leaves the likelihood and the plate's own site alone and is exact at 0.
+    Unlike ``poutine.scale`` it does not scale the likelihood or the plate's own site, and is exact at 0.
     """
 
     def __init__(self, beta: float | Tensor) -> None:
@@ -44,7 +44,7 @@ class ScaleLatents(Messenger):
             return
         msg["scale"] = msg["scale"] * self.beta
         infer = msg["infer"] or {}
-        # One beta stays the object it is: two sites that hold it are known to be scaled alike without a look at it.
+        # All sites keep the same beta object, so equal scales are known without reading the tensor.
         msg["infer"] = {**infer, "beta": self.beta * infer["beta"] if "beta" in infer else self.beta}
 
 
@@ -148,7 +148,7 @@ def register(name: str, module: nn.Module) -> nn.Module:
 
 
 class LocalParameters(Messenger):
-    """Answers the sites of ``register``: inside it, modules keep their parameters to themselves.
+    """Answers the sites of ``register``, so that parameters do not enter Pyro's parameter store.
 
     Example:
         >>> with LocalParameters():

@@ -3,7 +3,7 @@
 ``describe(part)`` gives a JSON-able record ``{"class": "priors.Normal", "dim": 16}``; ``build(record)`` gives an
 equal part back. An object met a second time is recorded as ``{"same_as": "path/of/the/first"}``, so that modules
 shared between parts stay shared. Classes are named by the public module that exports them, never by import path, so
-a record can name nothing but what ``ppl_vae`` offers.
+a record can name only classes of ``ppl_vae``.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _FOLDERS = (
 
 
 _RESERVED = frozenset(("class", "distribution", "dtype", "items", "same_as", "tensor"))
-"""Keys that mean something in a record: a mapping of a user's with one of them is kept as pairs."""
+"""Reserved keys of a record: a user's mapping with one of them is stored as pairs."""
 
 
 class Recorded:
@@ -112,9 +112,9 @@ class Part(Abstract, Recorded, nn.Module):
     """An ``nn.Module`` that can be described and rebuilt: the base of networks, priors, posteriors and likelihoods."""
 
     def start(self, train: Split) -> None:
-        """Start at the training data what starts there, in the part and in the parts inside it; ``fit`` calls it.
+        """Set initial values from the training data, in this part and the parts inside it; ``fit`` calls it.
 
-        What was changed since it was built stays as it is, whether it was started, loaded, trained or set by hand.
+        Values that have changed since the part was built (set, loaded or trained) are kept.
 
         Args:
             train: the training rows as the model sees them.

@@ -1,4 +1,4 @@
-"""Random number generators: kept apart from the caller's, saved and restored, and seeds made of whole numbers."""
+"""Random number generators: isolate, save and restore them, and derive seeds from whole numbers."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def seed_of(*key: int) -> int:
 
 
 def apart(seed: int) -> int:
-    """A seed far from the small ones under which users draw their data: noise must not repeat what made the data.
+    """A seed that differs from the small ones of users, so that noise does not repeat the draws that made the data.
 
     Example:
         >>> apart(0) > 2**32 and apart(0) != apart(1)
@@ -69,7 +69,7 @@ def seed_all(seed: int, device: torch.device = CPU) -> None:
 
 @contextmanager
 def isolated(seed: int, device: torch.device = CPU) -> Iterator[None]:
-    """Generators seeded inside, and as they were before outside.
+    """Context with seeded generators; their state is restored at its end.
 
     Example:
         >>> before = torch.get_rng_state()
@@ -85,7 +85,7 @@ def isolated(seed: int, device: torch.device = CPU) -> Iterator[None]:
 
 @contextmanager
 def unchanged(device: torch.device = CPU) -> Iterator[None]:
-    """Generators go on inside, and are as they were before outside."""
+    """Context that restores the generators' state at its end."""
     cpu, numpy_state, python_state = torch.get_rng_state(), np.random.get_state(), random.getstate()
     cuda = torch.cuda.get_rng_state(device) if device.type == "cuda" else None
     try:

@@ -1,4 +1,4 @@
-"""Autoencoders as scikit-learn transformers: fit, transform, inverse_transform, in a Pipeline as PCA would be."""
+"""Autoencoders as scikit-learn transformers, used like PCA."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         history_: what ``fit`` returned.
 
     Raises:
-        ValueError: data or arguments that cannot be right, in one sentence.
+        ValueError: invalid data or arguments.
 
     Example:
         >>> import numpy as np

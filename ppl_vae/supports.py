@@ -1,4 +1,4 @@
-"""Supports in words: which constraint sets are the same set, so that parts can be matched and errors can name them."""
+"""Names of supports: which constraints describe the same set, for matching parts and for error messages."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from torch.distributions import biject_to, constraints, transform_to
 
 
 class _OpenUnitInterval(constraints.interval):
-    """Numbers above 0 and below 1, the ends left out: where a density is 0 or infinite at 0 and 1."""
+    """The open unit interval, for densities that are 0 or infinite at 0 and 1."""
 
     def __init__(self) -> None:
         super().__init__(0.0, 1.0)
@@ -51,7 +51,7 @@ class grid(constraints.Constraint):  # noqa: N801
 
 
 class or_missing(constraints.independent):  # noqa: N801
-    """A constraint that lets NaN, which means a missing entry, through; otherwise the same.
+    """A constraint that also allows NaN, a missing entry.
 
     Example:
         >>> import torch
@@ -98,7 +98,7 @@ def allows_missing(support: Any) -> bool:
 
 
 def inside(support: Any) -> float:
-    """A number that the constraint on single entries holds."""
+    """A number in the support of a single entry."""
     found = next(
         (value for value in (0.5, 1.0, 0.0, 2.0, -1.0) if bool(support.check(torch.tensor(value)).all())), None
     )
@@ -109,7 +109,7 @@ def inside(support: Any) -> float:
 
 @dataclass(frozen=True)
 class Space:
-    """A set of numbers or vectors by its name; of equal sets the objects are equal."""
+    """A set of numbers or vectors with a name; equal sets are equal objects."""
 
     name: str
 
@@ -139,8 +139,8 @@ _SPACES: dict[type[Any], Space] = {
 def of(support: Any) -> Space:
     """The set that a constraint describes.
 
-    Wrappers over event dimensions and mixtures are taken off. Boundaries of measure zero make no difference: positive
-    and non-negative are one set, and so are the open and the closed unit interval.
+    Wrappers over event dimensions and mixtures are removed. Boundaries of measure zero are ignored: positive and
+    non-negative are the same set, as are the open and the closed unit interval.
 
     Example:
         >>> of(constraints.nonnegative) == of(constraints.independent(constraints.positive, 1)) == POSITIVE
@@ -177,10 +177,10 @@ def same(a: Any, b: Any) -> bool:
 
 
 def onto(support: Any, z: Tensor) -> Tensor:
-    """The point of a support that stands for z (..., dim), where averages or lines between codes have left it.
+    """Project z (..., dim) onto a support, which averages of codes and lines between codes may leave.
 
-    Lengths become 1 on the sphere, the largest entry 1 and the others 0 among one-hot vectors, entries 0 or 1 where
-    those are all; every other support here holds the averages of its points.
+    On the sphere the length becomes 1; of a one-hot vector the largest entry becomes 1 and the others 0; binary entries
+    are rounded. All other supports contain the averages of their points.
 
     Example:
         >>> onto(constraints.one_hot, torch.tensor([0.2, 0.5, 0.3])).tolist()

@@ -115,7 +115,7 @@ def aside(device: torch.device) -> Iterator[None]:
 
 @contextmanager
 def quietly() -> Iterator[None]:
-    """Without the compiler's remarks, which are about its own affairs."""
+    """Suppress the compiler's log messages."""
     logger = logging.getLogger("torch.utils.cpp_extension")
     level = logger.level
     logger.setLevel(logging.ERROR)

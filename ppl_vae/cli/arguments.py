@@ -17,7 +17,7 @@ from .flags import FROM_DATA, canonical, commands, flags_of, job, load_options, 
 
 
 class UsageError(ValueError):
-    """What a user typed cannot be used; the message is one sentence."""
+    """An error in the command line; the message is one sentence."""
 
 
 class _Parser(argparse.ArgumentParser):
@@ -52,7 +52,7 @@ def read_all(flags: Mapping[str, Option], given: Mapping[str, Sequence[str]]) ->
 def _unknown(command: str, flag: str) -> str:
     """What is wrong with a word that is no flag of the command."""
     if not flag.startswith("-"):
-        return f"{flag!r} is one word too many for ppl-vae {command}; every flag starts with --"
+        return f"{flag!r} is not expected by ppl-vae {command}; every flag starts with --"
     known = [f"--{name}" for name in (*flags_of(command), *_part_flags(command))]
     role, dot, _ = flag.lstrip("-").partition(".")
     if dot and role in (*catalog.roles(), "data", "objective"):

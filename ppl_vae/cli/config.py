@@ -5,7 +5,7 @@ The keys are the flags' names with hyphens or underscores; a part's options are 
     prior: {name: mixture-of-gaussians, components: 10}          prior: mixture-of-gaussians
                                                                  prior.components: 10
 
-A run folder's config.json serves as well: its section "shell" is such a mapping.
+A run folder's config.json can be used too: its section "shell" is such a mapping.
 """
 
 from __future__ import annotations
@@ -67,7 +67,7 @@ def _load(path: str) -> Mapping[str, Any]:
     if isinstance(content, dict) and "ppl_vae" in content:
         content = content.get("shell")
         if not content:
-            raise UsageError(f"--config {path} belongs to a run that was not made by ppl-vae train, so it has no flags")
+            raise UsageError(f"--config {path} is of a run that was not made by ppl-vae train, so it has no flags")
     if not isinstance(content, dict):
         raise UsageError(f"--config {path} must be a mapping of flags to values, such as 'prior: normal'")
     return content

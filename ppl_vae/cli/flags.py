@@ -28,7 +28,7 @@ CHOSEN = {
     "corruption": "; of autoencoders, also written --model.corruption",
     "condition": "; what the labels y are, for a model of x given y",
 }
-"""How a part is chosen, where its names do not say it all."""
+"""Additional help for the choice of a part."""
 
 FROM_DATA = frozenset(("likelihood", "model.output", "condition.classes", "condition.size"))
 """Flags that are chosen by looking at the data when they are not given."""
@@ -70,7 +70,7 @@ def _expanded(home: Source, annotation: str) -> Iterable[Option]:
 
 @functools.cache
 def settings_flags() -> dict[str, Option]:
-    """The flags that say what is trained, on which data and how, but for the parts' own options."""
+    """The flags for data, model and training, without the options of the parts."""
     load = {option.argument: option for option in catalog.function("data", "load").arguments}
     fit = [option for option in catalog.function("training", "fit").arguments if option.argument not in FIT_BUILT]
     roles = {role: ", ".join(offered) + CHOSEN.get(role, "") for role, offered in catalog.roles().items()}

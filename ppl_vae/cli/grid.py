@@ -124,7 +124,7 @@ def _cells(found: list[tuple[Settings, Fragment]]) -> list[Chosen]:
 
 
 def _pieces(axes: list[str], words: Fragment, kept: Mapping[str, Any]) -> list[str]:
-    """What tells a setting from the others, a part and its options together."""
+    """The values in which a setting differs from the others, a part with its options."""
     pieces: list[str] = []
     for name in axes:
         role, dot, option = name.partition(".")

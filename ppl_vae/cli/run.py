@@ -56,7 +56,7 @@ class Run:
     def data(self, root: str | None = None) -> Data:
         """The data that the run was trained on, resolved by the model's support."""
         if not self.record:
-            raise UsageError(f"{self.name} was trained on data of your own, which config.json cannot name; use Python")
+            raise UsageError(f"{self.name} was trained on your own data, which config.json cannot describe; use Python")
         place: dict[str, Any] = {} if root is None else {"root": root}
         return load_data(**self.record | place).resolve(self.model.support)
 

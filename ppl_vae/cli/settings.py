@@ -160,7 +160,7 @@ def _unused(name: str, values: Mapping[str, Any], missing: Container[str]) -> st
     """Why the chosen parts have no use for a flag, and what they have in its place; None if they use it."""
     role, dot, option = name.partition(".")
     if role in missing:
-        return f"has no meaning for --model {values['model']}, which has no {role}"
+        return f"does not apply to --model {values['model']}, which has no {role}"
     own = _options(role, values)
     if not dot or option in own:
         return None

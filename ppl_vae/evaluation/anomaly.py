@@ -1,4 +1,4 @@
-"""Anomalies: data that a model does not know how to explain.
+"""Anomaly detection: data that a model explains badly.
 
 The score of x is its squared reconstruction error, or for a VAE -log p(x) (importance-sampled, in nats): high is
 anomalous. A threshold is a quantile of the scores of normal data. AUROC is the probability that an anomaly scores

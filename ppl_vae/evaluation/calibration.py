@@ -3,8 +3,8 @@
     z* ~ p(z),  x* ~ p(x | z*),  z_1 ... z_L ~ q(z | x*)
 
 If q(z | x) is the posterior, z* and the z_l are exchangeable: the rank of z*_j among the draws is uniform on 0 ... L,
-for every code dimension j. Ranks that pile up at both ends say that q is too narrow, in the middle too wide, at one end
-that q lies to one side. Passing is necessary and not sufficient: a guide that returned the prior would pass, so read it
+for every code dimension j. Ranks concentrated at both ends mean that q is too narrow, in the middle too wide, at one
+end biased. Passing is necessary and not sufficient: a guide that returned the prior would pass, so read it
 beside the KL and the importance weights, which it would fail (Modrak et al. 2023).
 """
 
@@ -43,7 +43,7 @@ def sbc(
 
     Args:
         model: a module with Pyro programs ``model`` and ``guide``, all latents inside the data plate.
-        x: a batch (B, *shape) whose like is simulated, or for a model that generates without data a number of examples.
+        x: a batch (B, *shape) like the data to simulate, or for a VAE a number of examples.
         y: labels (B, ...) that the data are simulated for, or None.
         num_datasets: N data to simulate, in as many batches of B as it takes; B by default.
         num_draws: L draws of the guide for each.
@@ -141,7 +141,7 @@ def _ranks(model: Any, batch: tuple[Tensor, ...], num_draws: int) -> tuple[Tenso
     truth = torch.cat([per_datum(made[name], where) for name in where.latent], -1)
     draws = torch.cat([per_datum(drawn[name], where, particles=True) for name in where.latent], -1)
     if draws.isnan().any() or truth.isnan().any():
-        raise ValueError("the guide gives NaN on data that the model simulated; see which of x* it cannot take")
+        raise ValueError("the guide gives NaN on data that the model simulated; check on which of them")
     below, ties = (draws < truth).sum(0), (draws == truth).sum(0)
     ranks = below + (torch.rand(truth.shape, device=truth.device) * (ties + 1)).long().clamp(max=ties)
     names = tuple(entry for name in where.latent for entry in entry_names(made[name], where))

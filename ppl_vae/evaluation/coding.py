@@ -1,4 +1,4 @@
-"""Codes and pictures: the only way from data to codes and from codes to pictures, for figures, pages and jobs alike.
+"""Encoding and decoding, used by all figures, reports and jobs.
 
 A model is asked by its ``encode`` and ``decode``: those of a VAE give the mean of q(z | x, y) and of p(x | z, y), where
 codes are first brought onto the prior's support. Counts that are given their total, as those of a multinomial, get the
@@ -55,7 +55,7 @@ def decode(model: Codec, z: Tensor, y: Tensor | None = None, *, like: Tensor | N
 
     Args:
         model: as for ``codes``.
-        z: codes (..., *code_shape); those off the prior's support, as averages on a sphere are, are brought onto it.
+        z: codes (..., *code_shape); codes outside the prior's support are projected onto it.
         y: labels (..., *event) for each code, or None.
         like: data (..., *shape) whose totals the pictures take, where the likelihood is one given a total.
 
@@ -87,9 +87,9 @@ def decode(model: Codec, z: Tensor, y: Tensor | None = None, *, like: Tensor | N
 
 
 def reconstruct(model: Codec, x: Tensor, y: Tensor | None = None) -> Tensor:
-    """What the model makes of x (B, *shape): the pictures of its codes, with the totals of x, on the CPU.
+    """Reconstructions of x (B, *shape), with the totals of x, on the CPU.
 
-    Of corrupted data this is what the model cleans them to, which is why it is called ``denoise`` too. Arguments and
+    For corrupted data they are the denoised data, so the function is also exported as ``denoise``. Arguments and
     errors as of ``codes``.
 
     Source: Vincent et al. 2008, "Extracting and composing robust features with denoising autoencoders".

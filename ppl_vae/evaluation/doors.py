@@ -1,7 +1,7 @@
-"""The doors of evaluation: data and labels are checked here, and models are run here.
+"""Entry to evaluation: checks data and labels, and runs models.
 
 Every function of a model takes ``(model, x, y=None, *, ...)``. Its data and labels are checked by ``check_data``, and
-the model runs inside ``evaluating``: in evaluation mode, without gradients, with random numbers of its own.
+the model runs inside ``evaluating``: in evaluation mode, without gradients, with separate random states.
 """
 
 from __future__ import annotations

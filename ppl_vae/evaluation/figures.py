@@ -1,4 +1,4 @@
-"""The one table of figures: what each is called, its unit, which way is better, and from where on it is not trusted.
+"""The table of all figures: title, unit, which direction is better, and the threshold of trust.
 
 The shell, the report and the comparison read names and words here; ``evaluate`` and the comparison compute the values.
 """
@@ -72,12 +72,12 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
     ("elbo", "ELBO", "nats", "higher", "lower bound on the log-likelihood: reconstruction minus KL"),
     ("gap", "gap", "nats", "lower", "log-likelihood minus ELBO"),
     ("reconstruction", "reconstruction", "nats", "higher", "how probable an example is, given its own code"),
-    ("kl", "KL", "nats", None, "what a code tells beyond the prior"),
+    ("kl", "KL", "nats", None, "information in a code beyond the prior"),
     ("bits_per_dim", "bits per dimension", "bits", "lower", "the log-likelihood, shared among an example's entries"),
     ("active_units", "active units", "", None, "latent dimensions in use"),
     ("reconstruction_error", "squared error", "", "lower", "of a reconstruction, summed over the example's entries"),
     ("squared_error", "squared error", "", "lower", "of a reconstruction, summed over the example's entries"),
-    ("loss", "loss", "", "lower", "what training made small"),
+    ("loss", "loss", "", "lower", "what training minimised"),
     ("snr_encoder", "encoder's SNR", "", "higher", "signal-to-noise ratio of the encoder's gradient"),
     ("snr_decoder", "decoder's SNR", "", "higher", "signal-to-noise ratio of the decoder's gradient"),
     ("seconds_per_step", "step", "s", "lower", "of training only"),

@@ -1,4 +1,4 @@
-"""The inference gap of every datum, split into what the family and what the encoder cannot do.
+"""The inference gap of every datum, split into approximation gap (family) and amortization gap (encoder).
 
     log p(x) - ELBO(q) = [log p(x) - ELBO(q*)] + [ELBO(q*) - ELBO(q)]
                           approximation           amortization
@@ -90,8 +90,8 @@ def gaps(
     What the posterior's ``head`` gives (unconstrained parameters, a flow's context) is copied for every datum and
     optimised by Adam, whose learning rate falls to 0 on a cosine. Of both q's the one that is better on fresh samples
     is kept, and other samples say how good it is, the same for both. In linear models the default ends 0.005 nats
-    below the best q or nearer; where more ``steps`` still help, part of the amortization gap was booked as
-    approximation. What comes behind the head, such as the networks of ``posteriors.Flow`` and the upper layers of
+    below the best q or nearer; if more ``steps`` still help, the approximation gap includes part of the
+    amortization gap. What comes behind the head, such as the networks of ``posteriors.Flow`` and the upper layers of
     ``posteriors.Hierarchical``, stays as it is.
 
     Args:
@@ -167,7 +167,7 @@ def _refined(
     """Parameters for every datum after so many steps of Adam on its own ELBO."""
     values = [t.clone().requires_grad_() for t in free.start]
     estimator = MeanFieldELBO(num_particles=particles)
-    # A short memory for the squares: those of the first steps, far from the optimum, would slow the last ones.
+    # A small second-moment decay, since the squares of the first steps would slow the last ones.
     optimizer = torch.optim.Adam(values, lr, betas=(0.9, 0.95))
     twin = exchanged(model, posterior=free.with_parameters(values))  # type: ignore[arg-type]
     with torch.enable_grad():

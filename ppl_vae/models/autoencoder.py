@@ -35,7 +35,7 @@ class Reconstructs(Codec):
     """A codec that ``objectives.Reconstruction`` trains on its reconstructions and on penalties of its own.
 
     Attributes:
-        overcomplete: whether nothing keeps the model from the identity, which is warned of.
+        overcomplete: whether the model can learn the identity; training then warns.
 
     Example:
         >>> class Halved(nn.Module, Reconstructs):
@@ -59,7 +59,7 @@ class Reconstructs(Codec):
 
 
 class Autoencoder(Part, Reconstructs):
-    """Encoder and decoder networks, each followed by a linear head, and what keeps them from the identity.
+    """Encoder and decoder networks, each followed by a linear head, with optional penalties and corruptions.
 
     With a code no smaller than the data it can learn the identity, and training warns of it; a penalty or a corruption
     keeps an overcomplete code from that.
@@ -162,7 +162,7 @@ class Autoencoder(Part, Reconstructs):
 
     @property
     def sigmoid_layer(self) -> Tensor | None:
-        """W (dim, entries) where the code is sigmoid(W x + b), on the entries that k-sparsity keeps; else None."""
+        """W (dim, entries) if the code is sigmoid(W x + b) (for k-sparse codes: on the kept entries), else None."""
         one = isinstance(self.encoder, MLP) and len(self.encoder.layers) == 1  # type: ignore[arg-type]
         plain = all(isinstance(p, KSparse) or type(p).restrict is Penalty.restrict for p in self._penalties)
         return self.to_code.layer.weight if one and plain and self.code == "sigmoid" else None

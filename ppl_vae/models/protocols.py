@@ -1,4 +1,4 @@
-"""What a model can do, as abstract classes: it is asked with ``isinstance``, never by looking for a method.
+"""Abstract classes for what a model can do, tested with ``isinstance``.
 
     Codec    codes of data and pictures of codes             autoencoders, RBM, VAE
     Latent   a distribution over codes, to draw from         VAE, RegularizedAutoencoder
@@ -30,7 +30,7 @@ class Codec(Abstract):
         shape: event shape of the data.
         support: constraint on one entry of the data.
         code_shape: event shape of the codes.
-        code_support: constraint on a code; pictures are made of codes that lie there.
+        code_support: constraint on a code; ``decode`` needs codes inside it.
         condition: what y is, where the model needs it; None where it does not.
 
     Example:
@@ -64,7 +64,7 @@ class Codec(Abstract):
         Args:
             z: codes.
             y: labels (..., *event) for each code, for models that use them.
-            like: data (..., *shape) whose totals the pictures take, where p(x | z) is given a total.
+            like: data (..., *shape) whose totals the pictures get, if p(x | z) is given a total.
         """
 
 

@@ -2,7 +2,7 @@
 
     h_0 = x,  h_l = f_l(h_{l-1}),  h'_{l-1} = g_l(h_l),  loss of layer l: |h_{l-1} - h'_{l-1}|^2
 
-Beside it the other stacking, in which each next encoder sees the data beside the previous code: h_l = f_l(h_{l-1}, x).
+With ``beside=True`` each encoder after the first also gets the data: h_l = f_l(h_{l-1}, x).
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from .hooks import Layer, Layered
 
 
 class _Up(nn.Module):
-    """activation(W h + b), with V x added before the activation where the data are seen beside the code."""
+    """activation(W h + b), or activation(W h + V x + b) if the layer also gets the data."""
 
     def __init__(self, linear: nn.Module, activation: nn.Module, beside: nn.Module | None) -> None:
         super().__init__()
@@ -41,7 +41,7 @@ class StackedAutoencoder(Autoencoder, Layered):
         shape: event shape of the data.
         output: "sigmoid" for data in [0, 1], "identity" for real data.
         pretrain: epochs of pre-training for each layer; 0 for none.
-        beside: whether each next encoder sees the data beside the previous code.
+        beside: whether each encoder after the first gets the data as well as the previous code.
 
     Raises:
         TypeError: networks that are no MLPs.

@@ -3,7 +3,7 @@
     model:  z ~ p(z | y),  x ~ p(x | z, y)          guide:  z ~ q(z | x, y)
 
 for every datum in the plate ``data``. Training maximises E_q[log p(x | z)] - KL(q(z | x) || p(z)) in nats per example;
-which bound and which gradient is the estimator's business.
+the estimator decides which bound and which gradient.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ class VAE(Part, Codec, Latent, Pair):
     """A prior, a posterior and a likelihood, and the Pyro ``model`` and ``guide`` they make.
 
     ``pyro.infer.SVI(vae.model, vae.guide, ...)`` works for any number of instances in a process: each registers its
-    parameters under a name of its own.
+    parameters under its own name.
 
     Args:
         prior: p(z | y), event shape (dim,).
@@ -128,19 +128,19 @@ class VAE(Part, Codec, Latent, Pair):
             return pyro.sample("z", self.prior(y) if x is None else self.posterior(x, y))
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Codes (B, dim) of x (B, *shape): the means of q(z | x, y), of 256 draws where it knows none."""
+        """Codes (B, dim) of x (B, *shape): the means of q(z | x, y), or the averages of 256 draws."""
         return mean_of(self.posterior(x, y))
 
     def decode(self, z: Tensor, y: Tensor | None = None, *, like: Tensor | None = None) -> Tensor:
         """Pictures (..., *shape) of codes z (..., dim): the means of p(x | z, y).
 
-        Codes off the prior's support, as averages and lines between codes are on a sphere or among discrete codes, are
-        first brought onto it: the decoder has seen no others.
+        Codes outside the prior's support, such as averages of codes on a sphere or of discrete codes, are projected
+        onto it, since the decoder was trained only there.
 
         Args:
             z: codes (..., dim).
             y: labels (..., *event) for each code, for parts that use them.
-            like: data (..., *shape) whose totals the pictures take, where the likelihood is given them (Multinomial).
+            like: data (..., *shape) whose totals the pictures get, for a Multinomial likelihood.
 
         Raises:
             ValueError: codes of another size.
@@ -166,7 +166,7 @@ class VAE(Part, Codec, Latent, Pair):
 
     @property
     def _name(self) -> str:
-        # Held outside the copied state, so that a deep copy or an unpickled model gets a name of its own.
+        # Not part of the copied state: a deep copy or an unpickled model gets its own name.
         if "_registered_as" not in self.__dict__:
             self.__dict__["_registered_as"] = f"vae{next(_numbers)}"
         return self.__dict__["_registered_as"]
@@ -191,7 +191,7 @@ class VAE(Part, Codec, Latent, Pair):
                 f"{type(part).__name__} lives on {supports.name(part.support)}" for part in (self.posterior, self.prior)
             )
             fits = BY_SUPPORT.get(supports.of(self.prior.support), "Of")
-            raise ValueError(f"posterior {q}, but prior {p}; choose a posterior there, such as posteriors.{fits}")
+            raise ValueError(f"posterior {q}, but prior {p}; use one on its support, such as posteriors.{fits}")
         self._try_parts()
 
     def _check_network(self, part: str, shape: tuple[int, ...], why: str) -> None:
@@ -204,7 +204,7 @@ class VAE(Part, Codec, Latent, Pair):
 
     @torch.no_grad()
     def _try_parts(self) -> None:
-        """Run every part once on two examples, which also sizes layers that wait for their first use."""
+        """Run every part once on two examples; this also sizes lazy layers."""
         modes = [(module, module.training) for module in self.modules()]
         self.eval()
         with torch.random.fork_rng(devices=[]):

@@ -1,7 +1,7 @@
 """Contrastive divergence: mean F(x) - mean F(x'), x' data that k steps of Gibbs sampling made, held fixed.
 
 Its gradient is the log-likelihood's with x' in place of draws of the model. In CD the steps start at the batch; in
-persistent CD they go on from where they stood at the step before. Grey levels of binary data are probabilities: x is
+persistent CD they continue the chains of the previous step. Grey levels of binary data are probabilities: x is
 drawn from them, or every step keeps to means of the data given the codes, which has less noise but is no longer Gibbs
 sampling.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class ContrastiveDivergence(Recorded, Objective):
-    """The objective of an RBM. The loss has no unit: it estimates a gradient, and says nothing of how good the fit is.
+    """The objective of an RBM. Only the gradient of the loss is meaningful; its value does not measure the fit.
 
     The terms do: the squared error of the mean-field reconstruction and, of binary draws, the pseudo-log-likelihood in
     nats, estimated from one entry of every example. Early stopping watches the squared error.

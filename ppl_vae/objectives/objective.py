@@ -30,7 +30,7 @@ class Objective(Abstract, nn.Module):
         model: what is trained, whose weights a run folder keeps.
         watch: the term that early stopping watches, "loss" for the value, and which way is better, "min" or "max"; None
             where no term tells, as in a game.
-        condition: what y is, where the model needs it; None where it does not.
+        condition: description of y if the model needs it, else None.
         needs_labels: whether a batch must hold labels y.
         whole_data: why every batch must hold all the data; None where it need not. ``prepare`` may set it.
 
@@ -79,7 +79,7 @@ class Objective(Abstract, nn.Module):
         return {}
 
     def diagnose(self, x: Tensor, /, *y: Tensor) -> str | None:
-        """Name of the first thing that is not finite on a batch whose loss is not, or None."""
+        """Name of the first non-finite quantity on a batch with a non-finite loss, or None."""
         return None
 
     def start(self, train: Split) -> None:
@@ -92,7 +92,7 @@ class Objective(Abstract, nn.Module):
         return [Stage("", self, begin=self.start)]
 
     def players(self) -> list[Player]:
-        """Who moves in a step; parameters of no player are the main player's, named ""."""
+        """The players of a step; parameters of no player belong to the main player, named ""."""
         return []
 
 
@@ -124,7 +124,7 @@ class Stage:
 
 @dataclass(frozen=True)
 class Player:
-    """Who minimises which loss over which parameters: ``value`` for the player "", else ``others[name]``.
+    """A loss (``value`` for the player "", else ``others[name]``) and the parameters that minimise it.
 
     Attributes:
         name: key of the loss in ``Loss.others``; "" for the main player.

@@ -43,7 +43,7 @@ class SVI(Recorded, Objective):
     Raises:
         TypeError: a model without programs, an estimator that is not a ``pyro.infer.ELBO``, or one of Pyro's that is
             silently wrong.
-        ValueError: a negative beta, or one at which the estimator has no meaning; on the first batch, programs that
+        ValueError: a negative beta, or one at which the estimator is not defined; on the first batch, programs that
             the estimator cannot take.
 
     Source: Hoffman et al. 2013; beta: Higgins et al. 2017.
@@ -105,7 +105,7 @@ class SVI(Recorded, Objective):
         return {"beta": float(beta)}
 
     def prepare(self, *batch: Tensor) -> None:
-        """Let a model or estimator that finds its parameters by running do so, and refuse what does not go together.
+        """Create lazily found parameters of model and estimator by one run, and refuse combinations that do not work.
 
         The next step is validated again.
 
@@ -133,7 +133,7 @@ class SVI(Recorded, Objective):
             ) from error
 
     def _try(self, batch: tuple[Tensor, ...]) -> None:
-        """One loss, which leaves nothing behind: an error comes before anything is trained or written."""
+        """One trial loss without side effects, so that errors occur before anything is trained or written."""
         modes = [(module, module.training) for module in self.modules()]
         self.eval()
         try:
@@ -145,7 +145,7 @@ class SVI(Recorded, Objective):
             self._validated = False
 
     def _look(self, batch: tuple[Tensor, ...]) -> None:
-        """Find the data plate, and why every batch must be the whole of the data, if so."""
+        """Find the data plate, and the reason (if any) why every batch must hold all the data."""
         with trial(*batch):
             model, guide = (LocalParameters()(program) for program in self.programs())
             traced = sites(model, guide, batch, 1, marginal=True)
@@ -217,7 +217,7 @@ class SVI(Recorded, Objective):
 
 
 class _Counted(Messenger):
-    """Counts N, the data that a program's data plate stands for, while the program runs."""
+    """Records N, the full size of a program's data plate, while the program runs."""
 
     def __init__(self, plate: str | None) -> None:
         super().__init__()

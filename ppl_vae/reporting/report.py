@@ -107,7 +107,7 @@ def _curves(stage: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[Section]:
         unit = "in nats an example and at beta = 1, " if "elbo" in held else ""
         text = (
             f"Each term after each of {len(rows)} epochs, {unit}on the examples trained on and on validation examples "
-            "kept aside. Where the two part, the model has begun to learn by heart."
+            "kept aside. Where they diverge, the model overfits."
         )
         figures = [(plots.training_curves(rows, [t]), f"Curve of {plots.term_title(t)} over epochs") for t in terms]
         name, title = f"curves {stage}".strip().replace(" ", "-"), "Training curves" + (f", {stage}" if stage else "")
@@ -199,8 +199,8 @@ def _codes(model: Codec, x: Tensor, y: Tensor | None, names: Sequence[str] | Non
     if isinstance(model, VAE):
         kl, active = evaluation.kl_by_dimension(model, x, y), evaluation.active_units(model, x, y)
         text = (
-            f"How many nats each latent dimension carries. {int(active.sum())} of {dim} are active: their "
-            "posterior mean varies over the data with a variance above 0.01. The rest repeat the prior."
+            f"KL of each latent dimension in nats. {int(active.sum())} of {dim} are active: their "
+            "posterior mean varies over the data with a variance above 0.01. The others equal the prior."
         )
         alt = "Bar chart of the KL of each latent dimension"
         yield Section("kl", "KL by dimension", text, [(plots.kl_by_dimension(kl, active), alt)])

@@ -1,7 +1,7 @@
 """The report's sections on whether to trust the guide: calibration, and the quality of its importance weights.
 
-They serve a VAE and a user's Pyro programs alike. Where a program cannot be asked, the section says why: a report never
-fails for it.
+They work for VAEs and for your own Pyro programs. If a check is not possible, the section says why; the report never
+fails because of it.
 """
 
 from __future__ import annotations
@@ -73,8 +73,8 @@ def _calibrated(found: calibration.SBC, names: Sequence[str]) -> tuple[str, list
         f"is known; the guide, shown the data, drew {DRAWS} codes for each. If it is right, the true code takes every "
         "rank among them equally often: level bars in the grey band, curves in theirs, coverage on the diagonal. A U, "
         "or coverage below the diagonal, is a guide too sure of itself (too narrow); a hill, or coverage above, one "
-        f"too wide; a slope, one that lies to one side.{some} The data are the model's own: a guide also fails where "
-        "they are unlike the data it was trained on, and one that repeats the prior would pass, which the KL tells."
+        f"too wide; a slope, one that is biased.{some} The data are the model's own: a guide also fails where "
+        "they are unlike the data it was trained on, and a guide equal to the prior would pass: check the KL."
     )
     shown = found.histogram(BINS)[:, worst], [names[d] for d in worst], passed[worst]
     ranks = calibration_plots.rank_histogram(*shown)

@@ -178,7 +178,7 @@ def _aliased(gradients: Sequence[Tensor | None], leaves: list[Tensor]) -> list[i
 
 
 def gradient_step(objective: nn.Module, batch: Batch) -> None:
-    """One step's loss and gradients for their own sake: parameters, buffers and generators stay as they are."""
+    """One step's loss and gradients without side effects on parameters, buffers and generators."""
     step = _Step(objective, nullcontext)
     with aside(batch[0].device):
         step(*(tensor.detach() for tensor in step.tensors), torch.ones((), device=batch[0].device), *batch)
@@ -218,5 +218,5 @@ def _checked_graph(step: _Step, inputs: list[Tensor]) -> tuple[Any, Tensor]:
 
 
 def shapes(batch: Batch) -> list[Any]:
-    """What batches must have in common to be served by one capture."""
+    """Key of batches that can use the same capture."""
     return [(tensor.shape, tensor.dtype) for tensor in batch]

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from ..capture.cost import WORTH, forward_seconds, has_compiler
 from .capture import gradient_step
 
-FEW = 200  # steps that are never worth it
+FEW = 200  # below this many steps compiling never pays off
 PER_STEP = 2e-3  # seconds of a step, whatever its size
 
 

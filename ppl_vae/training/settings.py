@@ -29,7 +29,7 @@ FUSED = ("adam", "adamw", "sgd")
 
 @dataclass(frozen=True)
 class Settings:
-    """Arguments of ``fit``, as they stand in config.json; ``fit`` says what each means."""
+    """Arguments of ``fit``, as in config.json; see ``fit`` for their meaning."""
 
     epochs: int
     batch_size: int

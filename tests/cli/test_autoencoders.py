@@ -105,7 +105,7 @@ def test_a_regularized_autoencoder_samples(tmp_path):
     [
         (["--model", "sparse", "--penalty", "l3"], "--penalty l3 is unknown; choose from contraction"),
         (["--model", "sparse", "--model.penalty", "k-sparse"], "--penalty k-sparse needs --penalty.k"),
-        (["--model", "vae", "--penalty", "l1"], "--penalty has no meaning for --model vae, which has no penalty"),
+        (["--model", "vae", "--penalty", "l1"], "--penalty does not apply to --model vae, which has no penalty"),
         (["--model", "conv-autoencoder", "--network", "mlp"], "which has no network"),
         (["--model", "sparse", "--penalty.rate", "0.1"], "--penalty.rate is no option of --penalty l1"),
     ],

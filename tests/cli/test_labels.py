@@ -174,4 +174,4 @@ def test_a_model_without_labels_takes_none(tmp_path, capsys):
     message = error_of(
         capsys, "train", "--model", "autoencoder", "--condition", "label", "--out", tmp_path / "ae", *SMALL
     )
-    assert "--condition has no meaning for --model autoencoder, which has no condition" in message
+    assert "--condition does not apply to --model autoencoder, which has no condition" in message
