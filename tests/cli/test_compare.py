@@ -135,7 +135,7 @@ def test_names_and_labels_tell_every_setting_apart(line):
         ("--prior normal laplace --prior.components 3", "prior.components is no option of --prior"),
         ("--prior normal:", "ends in a colon"),
         ("--prior normal:learned", "write normal:OPTION=VALUE"),
-        ("--model autoencoder --prior normal laplace", "no meaning for --model autoencoder"),
+        ("--model autoencoder --prior normal laplace", "does not apply to --model autoencoder"),
         ("--seed 0 x", "--seed takes a whole number, not x"),
         ("--data digits mnist", "--data takes one data set"),
         ("--piror normal", "--piror is unknown (did you mean --prior?)"),
