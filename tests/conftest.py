@@ -1,4 +1,7 @@
-"""Makes ``contracts`` and ``instances`` importable; tests start with an empty parameter store and a fixed seed."""
+"""Makes ``contracts`` and ``instances`` importable; tests start with an empty parameter store and a fixed seed.
+
+A test that leaves a handler of Pyro's in force, gradients off or another default dtype fails.
+"""
 
 import pathlib
 import sys
@@ -15,3 +18,8 @@ def fresh():
 
     pyro.clear_param_store()
     torch.manual_seed(0)
+    yield
+    left = [type(handler).__name__ for handler in pyro.poutine.runtime._PYRO_STACK]
+    pyro.poutine.runtime._PYRO_STACK.clear()
+    assert not left, f"handlers left in force: {left}"
+    assert torch.is_grad_enabled() and torch.get_default_dtype() == torch.float32
