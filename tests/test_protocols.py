@@ -18,7 +18,7 @@ from ppl_vae import SVI, likelihoods, models, networks, posteriors, priors
 from ppl_vae.networks.base import Network
 from ppl_vae.networks.condition import Condition
 
-X = torch.rand(4, *SHAPE, generator=torch.Generator().manual_seed(0)).bernoulli()
+X = torch.rand(4, *SHAPE, generator=torch.Generator().manual_seed(0)).round()
 BASES = {
     priors.Prior: "forward",
     posteriors.Posterior: "forward",
