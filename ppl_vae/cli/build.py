@@ -12,7 +12,7 @@ from typing import Any
 from torch import nn
 from torch.distributions import constraints
 
-from .. import catalog, networks, randomness
+from .. import catalog, networks, priors, randomness
 from .. import data as data_module
 from ..checks import check_size
 from ..posteriors import natural
@@ -54,6 +54,8 @@ def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
     known: dict[str, Any] = {"dim": check_size("latent-dim", settings["latent-dim"]), "shape": tuple(train.shape)}
     if settings.has("condition"):
         known["condition"] = _condition(settings, train)
+    elif settings["given-prior"]:
+        raise ValueError("--given-prior needs --condition, which says what y is")
     if settings.has("network"):
         known["encoder"], known["decoder"] = _networks(settings, train, **known)
     model = settings.entry("model")
@@ -130,6 +132,8 @@ def _prior_and_posterior(
             options["inputs"] = "real"  # pseudo-inputs live where the data does
         with randomness.unchanged():
             known["prior"] = prior.build(known, options)
+    if settings["given-prior"]:
+        known["prior"] = priors.Given(known["prior"], known["condition"])
 
 
 def _likelihood(settings: Settings, train: data_module.Split, known: Mapping[str, Any]) -> nn.Module:

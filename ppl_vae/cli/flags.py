@@ -16,6 +16,7 @@ from .. import catalog
 from ..catalog import DEFAULTS, Kind, Option, Source, word
 
 WORD, WHOLE = (Kind(frozenset({name})) for name in ("str", "int"))
+YES_OR_NO = Kind(frozenset({"none", "bool"}))
 
 LOAD_FLAGS = ("binarize", "dequantize", "scale", "download")
 FIT_BUILT = frozenset("objective train valid out resume overwrite progress extra callback callbacks".split())
@@ -86,6 +87,7 @@ def settings_flags() -> dict[str, Option]:
         replace(load["root"], argument="data_root", kind=WORD, group="data"),
         *(replace(load[name], group="data") for name in LOAD_FLAGS),
         *(Option(role, WORD, text, defaults.get(role), "model") for role, text in roles.items()),
+        Option("given_prior", YES_OR_NO, "the learned prior depends on y too, by priors.Given", None, "model"),
         Option("latent_dim", WHOLE, "size of the code", 16, "model"),
         Option("hidden", replace(WHOLE, many=True), layers, None, "model"),
         Option("activation", Kind(frozenset(), activations), between, "relu", "model"),

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 
 import ppl_vae
-from ppl_vae import data, evaluation, networks
+from ppl_vae import data, evaluation, networks, priors
 from ppl_vae.cli import main
 from ppl_vae.cli.run import Examples
 
@@ -175,3 +175,18 @@ def test_a_model_without_labels_takes_none(tmp_path, capsys):
         capsys, "train", "--model", "autoencoder", "--condition", "label", "--out", tmp_path / "ae", *SMALL
     )
     assert "--condition does not apply to --model autoencoder, which has no condition" in message
+
+
+def test_the_prior_may_be_given_y_too(tmp_path, capsys):
+    words = ["train", "--data", "digits", "--condition", "label", "--given-prior", "true", *SMALL]
+    assert shell(*words, "--prior.learned", "true", "--out", tmp_path / "run") == 0
+    model = ppl_vae.load(tmp_path / "run")
+    assert isinstance(model.prior, priors.Given) and model.prior.move.weight.abs().sum() > 0
+    means = model.prior(torch.arange(10)).mean
+    assert means.shape == (10, 2) and not torch.equal(means[0], means[1])
+    again = ["train", "--config", tmp_path / "run" / "config.json", "--out", tmp_path / "again", *SMALL[-3:]]
+    assert shell(*again) == 0 and torch.equal(ppl_vae.load(tmp_path / "again").prior(torch.arange(10)).mean, means)
+    assert "prior Normal has no learned parameters; use one that has" in error_of(capsys, *words, "--out", tmp_path / "fixed")
+    plain = ["train", "--data", "digits", "--given-prior", "true", *SMALL, "--out", tmp_path / "plain"]
+    assert "--given-prior needs --condition" in error_of(capsys, *plain)
+    assert not (tmp_path / "fixed").exists() and not (tmp_path / "plain").exists()
