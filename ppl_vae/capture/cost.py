@@ -1,4 +1,4 @@
-"""What a compiler would save, estimated from the sizes of layers and never from a clock.
+"""Estimate of the time that compiling saves, from the sizes of layers, without a clock.
 
     seconds of a forward pass = products / 10^11 + outputs * 1 ns
 

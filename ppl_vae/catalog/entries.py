@@ -56,7 +56,7 @@ class Option:
 
     @property
     def words(self) -> Kind:
-        """What words may follow the flag; one of any kind where the annotation does not say."""
+        """The kind of words that may follow the flag; any one word if the annotation says nothing."""
         return self.kind or Kind(frozenset({"str"}))
 
     @property
@@ -164,12 +164,12 @@ def _mirrored(role: str, entry: Entry) -> bool:
 
 
 def parts(role: str) -> dict[str, Entry]:
-    """What the flag ``--<role>`` chooses from, by name in the shell."""
+    """The parts that the flag ``--<role>`` offers, by name in the shell."""
     return roles()[role]
 
 
 def plural(role: str) -> str:
-    """What a role's parts are called together: the folder's name, where it holds one role."""
+    """Plural of a role, such as "penalties"; it is the folder's name if the folder holds one role."""
     return f"{role.removesuffix('y')}ies" if role.endswith("y") else f"{role}s"
 
 

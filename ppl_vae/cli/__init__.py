@@ -1,7 +1,7 @@
 """The shell: ``ppl-vae train``, ``ppl-vae evaluate`` and every other file of ``jobs``.
 
 A job is a function whose signature is its flags, a part is read off its folder's ``__all__``; nothing is listed twice.
-A mistake of the user's costs one line on standard error and exit code 2; a mistake of ours shows its traceback.
+An error of the user prints one line on standard error and gives exit code 2; a bug of ours shows its traceback.
 """
 
 from __future__ import annotations

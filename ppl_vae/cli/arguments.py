@@ -50,7 +50,7 @@ def read_all(flags: Mapping[str, Option], given: Mapping[str, Sequence[str]]) ->
 
 
 def _unknown(command: str, flag: str) -> str:
-    """What is wrong with a word that is no flag of the command."""
+    """Error message for a word that is not a flag of the command."""
     if not flag.startswith("-"):
         return f"{flag!r} is not expected by ppl-vae {command}; every flag starts with --"
     known = [f"--{name}" for name in (*flags_of(command), *_part_flags(command))]

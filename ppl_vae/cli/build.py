@@ -78,7 +78,7 @@ def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
 
 
 def _condition(settings: Settings, train: data_module.Split) -> networks.Condition:
-    """What y is: as many classes, or numbers, as the data's labels have, where flags do not say."""
+    """The condition on y; unless flags set its size, it has as many classes or numbers as the data's labels."""
     entry, labels = settings.entry("condition"), train.labels
     if labels is None:
         raise ValueError(f"--condition {entry.name} needs data with labels y, which {train.name} does not have")

@@ -24,7 +24,7 @@ from .flags import canonical
 
 
 def words_of(path: str, known: Set[str], switches: Set[str]) -> dict[str, list[str]]:
-    """The flags that a file sets and the words behind each; ``switches`` are those that may be ``no-<flag>``."""
+    """The flags that a file sets, each with its words; flags in ``switches`` may be written ``no-<flag>``."""
     given: dict[str, list[str]] = {}
     for name, value in _flat(_load(path)):
         name = canonical(name)

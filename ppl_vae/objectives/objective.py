@@ -156,14 +156,6 @@ class _Bare(Objective):
         return own if isinstance(own, nn.Module) else self.module
 
     @property
-    def condition(self) -> Condition | None:  # noqa: D102
-        return self.model.condition if isinstance(self.model, Codec) else None
-
-    @property
-    def needs_labels(self) -> bool:  # noqa: D102
-        return self.condition is not None
-
-    @property
     def itself(self) -> nn.Module:
         return self.module
 
