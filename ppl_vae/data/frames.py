@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import importlib.util
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -133,17 +135,28 @@ def _index(frame: Any) -> RowNames | None:
     return RowNames(str(index.name or "row"), index.tolist())
 
 
-def to_frame(columns: Mapping[str, Any], like: Any = None) -> Any:
+def to_frame(columns: Mapping[str, Any], like: Any = None, names: tuple[str, list[Any]] | None = None) -> Any:
     """Columns by name as a data frame: of the library that ``like`` is of, else of pandas, else of polars.
+
+    Args:
+        columns: each column's values.
+        like: a data frame, or None.
+        names: what the rows are called, and their names: the index of a pandas frame; the first column of a polars
+            frame, unless they just count.
 
     Raises:
         ValueError: neither pandas nor polars is installed.
     """
-    import importlib.util
-
     library = next((name for name in ("pandas", "polars") if importlib.util.find_spec(name)), None)
     if like is not None and nw.dependencies.is_into_dataframe(like):
         library = nw.get_native_namespace(nw.from_native(like, eager_only=True)).__name__
     if library is None:
         raise ValueError("a data frame needs pandas or polars: pip install pandas")
-    return importlib.import_module(library).DataFrame({**columns})
+    module, columns = importlib.import_module(library), {**columns}
+    if library == "pandas":
+        title, values = names or ("row", None)
+        index = None if values is None else module.Index(values, name=None if title == "row" else title)
+        return module.DataFrame(columns, index=index)
+    if names is not None and names[1] != [*range(len(names[1]))]:
+        columns = {names[0]: names[1], **columns}
+    return module.DataFrame(columns)

@@ -184,7 +184,7 @@ def _load(name: Any, given: Mapping[str, Any], cuts: Mapping[str, np.ndarray] | 
         raise ValueError(f"kinds say what the values mean, so binarize={binarize!r} must not change them: use none")
     size = cast(tuple[int, int], tuple(size)) if isinstance(size, list | tuple) else size  # JSON gives a list
     name = os.fspath(name) if isinstance(name, os.PathLike) else name
-    said = name if isinstance(name, str) else "your data"
+    said, named = (name, name in NAMES) if isinstance(name, str) else ("your data", False)
     place, drop = Path(options["root"]).expanduser(), options["drop"]
     drop = [drop] if isinstance(drop, str) else [*(drop or ())]
     with unchanged():  # importing scikit-learn changes Python's random state
@@ -205,9 +205,8 @@ def _load(name: Any, given: Mapping[str, Any], cuts: Mapping[str, np.ndarray] | 
     size_held = 4 * sum(one.shape.numel() for one in rows.values())
     held = size_held <= source.held_bytes if options["in_memory"] is None else options["in_memory"]
     config: dict[str, Any] = {
-        "name": name if name in NAMES else os.path.abspath(name) if isinstance(name, str) else None,
-        "root": os.path.abspath(place) if isinstance(name, str) and name in NAMES and name != "digits"
-        else str(options["root"]),
+        "name": name if named else os.path.abspath(name) if isinstance(name, str) else None,
+        "root": os.path.abspath(place) if named and name != "digits" else str(options["root"]),
         "seed": seed, "binarize": binarize, "dequantize": options["dequantize"], "scale": scale,
         "valid": options["valid"], "labels": options["labels"],
         "size": list(size) if isinstance(size, tuple) else size, "in_memory": options["in_memory"],

@@ -136,9 +136,9 @@ class TableCoding(Coding):
         if column.name in self.dates:
             return [None if v != v else date_of(v, self.dates[column.name]) for v in values.tolist()]
         if column.words is not None:
-            return [None if v != v else column.words[int(v)] for v in values.tolist()]
-        whole = column.levelled or column.kind == "count"
-        return values.astype(np.int64) if whole and not np.isnan(values).any() else values
+            return [None if v != v else column.words[round(v)] for v in values.tolist()]  # a mean is rounded
+        whole = (column.levelled or column.kind == "count") and bool((values == np.floor(values)).all())
+        return values.astype(np.int64) if whole else values
 
 
 def find_table(

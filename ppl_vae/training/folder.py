@@ -16,7 +16,7 @@ import safetensors.numpy
 import torch
 from torch import nn
 
-from ..data import Coding, coding_of
+from ..data import Coding, Data, coding_of
 from ..data.origin import difference
 from ..files import plain, write_atomically
 from ..models import Pair
@@ -126,6 +126,10 @@ class RunFolder:
         """How rows of the run's source become x; None where it is not known."""
         record = self.config().get("coding")
         return None if record is None else coding_of(record)
+
+    def changed(self, data: Data) -> str | None:
+        """How data differ from those of the run, in words; None if they do not, or if the run did not keep it."""
+        return difference(self.config().get("fingerprint"), None if data.origin is None else data.origin.fingerprint)
 
     def save(self, state: dict[str, Any], model: nn.Module) -> None:
         """Write checkpoint, weights and metrics, each atomically, the checkpoint first."""
