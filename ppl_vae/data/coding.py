@@ -61,6 +61,10 @@ class Coding(Abstract):
     def uncode(self, x: Tensor) -> Any:
         """Rows of x (N, *shape): columns by name for a table, else an array."""
 
+    def own(self, rows: Any, where: str = "rows") -> dict[str, list[str]]:
+        """The columns that rows have themselves, as text; none but for tables."""
+        return {}
+
     @property
     @abstractmethod
     def json(self) -> dict[str, Any]:

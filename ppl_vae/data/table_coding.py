@@ -131,6 +131,11 @@ class TableCoding(Coding):
         values = x.detach().cpu().double().numpy()
         return {c.name: self._written(c, values[:, i]) for i, c in enumerate(self.columns)}
 
+    def own(self, rows: Any, where: str = "rows") -> dict[str, list[str]]:
+        """All columns of the table as text, by name."""
+        table = _table(rows, where, self.names)
+        return table.cells([], [], table.names).texts
+
     def _written(self, column: Column, values: np.ndarray) -> Any:
         values = values + self.origins.get(column.name, 0.0)
         if column.name in self.dates:
@@ -166,13 +171,14 @@ def find_table(
         raise ValueError(f"{table.where} is empty: no rows of numbers")
     x, columns, dates = _numbered(columns, cells, auto, table.where)
     found = None if kinds is None else complete(columns, torch.from_numpy(x), auto)
+    rows = _names(index, cells.texts, table)
+    index = index or (None if rows is None or rows.title == "row" else rows.title)
     coding = TableCoding(
         names, found, labels, index=index, drop=tuple(drop), dates=dates, origins=_origins(x, columns, names)
     )
     y, classes = _found_labels(cells.texts.get(labels or ""), table.where)
     coding = replace(coding, classes=classes)
     _point_out(coding, x, table.where)
-    rows = _names(index, cells.texts, table)
     reader = Array(coding._float32(x).numpy())
     return coding, Source((reader, y), classes=classes, columns=names, kinds=found, names=rows)
 
