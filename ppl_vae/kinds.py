@@ -8,7 +8,8 @@
     ordinal        one of L levels in order: 0, ..., L-1, or words
 
 A kind is written ``"real"``, ``"categorical(4)"`` with the number of levels, ``"ordinal(small<medium<large)"`` or
-``["ordinal", "small", "medium", "large"]`` with the words in the file. A missing entry is NaN.
+``["ordinal", "small", "medium", "large"]`` with the words in the file; ``"date"``, in a table's file, is a real column
+of days. A missing entry is NaN.
 """
 
 from __future__ import annotations
@@ -32,6 +33,7 @@ _TAKES = {
     **{"real": "any finite number", "positive": "numbers above 0", "count": "the whole numbers 0, 1, 2, ..."},
     **{"binary": "0 and 1", "categorical": "the whole numbers 0 to {}", "ordinal": "the whole numbers 0 to {}"},
 }
+DATE = "date"
 _LEVELLED = ("binary", "categorical", "ordinal")
 
 
@@ -120,10 +122,13 @@ def _number(key: Any) -> int | None:
 
 
 def _column(name: str, spelled: Any) -> Column:
+    spelled = "real" if spelled == DATE else spelled
     kind, *inside = spelled if isinstance(spelled, list | tuple) and spelled else [spelled]
     match = re.fullmatch(r"\s*([\w-]+)\s*(?:\((.*)\))?\s*", str(kind))
     if match is None or match[1] not in _TAKES:
-        raise ValueError(f"kinds gives {name!r} the kind {kind!r}, which is unknown; {nearest(str(kind), _TAKES)}")
+        raise ValueError(
+            f"kinds gives {name!r} the kind {kind!r}, which is unknown; {nearest(str(kind), [*_TAKES, DATE])}"
+        )
     kind = match[1]
     if match[2] is not None:
         inside = [word.strip() for word in re.split(r"[<|,]", match[2])]
@@ -187,7 +192,8 @@ def find_kinds(x: Any, kinds: Any = None, names: Sequence[str] | None = None) ->
 
     Args:
         x: (N, D) numbers, NaN for missing entries.
-        kinds: as for ``parse_kinds``; "auto" makes columns of 0 and 1 binary and the others real.
+        kinds: as for ``parse_kinds``; "auto" makes columns of 0 and 1 binary, of whole numbers from 0 on
+            counts, and the others real.
         names: the columns' names; their numbers if None.
 
     Raises:
@@ -205,16 +211,30 @@ def find_kinds(x: Any, kinds: Any = None, names: Sequence[str] | None = None) ->
 
 
 def complete(columns: Sequence[Column], x: Tensor, auto: bool) -> dict[str, Any]:
-    """The mapping of declared columns with levels found in x (N, D); ``auto`` makes real ones of 0 and 1 binary."""
+    """The mapping of declared columns with levels found in x (N, D).
+
+    With ``auto`` real columns of 0 and 1 become binary, and those of whole numbers that start at 0 counts; where most
+    columns of a table of whole numbers do, all are counts.
+    """
     columns = list(columns)
     top = x.nan_to_num(0.0, 0.0, 0.0).amax(0).tolist()
+    whole = _from_zero(x) if auto else torch.zeros(len(columns), 2, dtype=torch.bool)
+    all_counts = bool(whole[:, 0].all()) and whole[:, 1].double().mean() >= 0.5
     for i, column in enumerate(columns):
         seen = x[:, i][~x[:, i].isnan()]
         if auto and column.kind == "real" and len(seen) and bool(((seen == 0) | (seen == 1)).all()):
             columns[i] = replace(column, kind="binary", levels=2)
+        elif auto and column.kind == "real" and (all_counts or bool(whole[i].all())):
+            columns[i] = replace(column, kind="count")
         elif column.levelled and column.levels is None:
             columns[i] = replace(column, levels=max(2, int(top[i]) + 1))
     wrong = Table(columns).complaint(x)
     if wrong is not None:
         raise ValueError(f"kinds do not fit the data: row {wrong[0]} has {wrong[1]}")
     return {c.name: c.spelled for c in columns}
+
+
+def _from_zero(x: Tensor) -> Tensor:
+    """Whether each column of x (N, D) has whole numbers from 0 on alone, and whether 0 is among them: (D, 2)."""
+    counting = ((x >= 0) & (x == x.floor()) & x.isfinite()) | x.isnan()
+    return torch.stack([counting.all(0) & ~x.isnan().all(0), (x == 0).any(0)], 1)

@@ -129,7 +129,8 @@ def load(
             files and pictures up to 512 MiB. Otherwise they are read batch by batch.
         kinds: kinds of the columns of a table: a mapping from column name or number to real, positive, count, binary,
             categorical or ordinal (those not named are real), text "age=positive,sex=binary", a .yaml or .json file;
-            "auto" makes columns of words categorical, of 0 and 1 binary, others real; None: all columns are numbers.
+            "auto" makes columns of words categorical, of dates real (days), of 0 and 1 binary, of whole numbers from 0
+            on counts, others real; None: all columns are numbers.
         without: a label, or several, whose examples are removed from the training and validation splits but not from
             the test split: anomalies to detect there.
         index: column of a table that names its rows; not part of x. A first column without a name is one.

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, ClassVar
@@ -165,11 +165,12 @@ def find_table(
         raise ValueError(f"{table.where} is empty: no columns are left for x")
     every = {column.name: column for column in parse_kinds(declared, table.names)}
     columns = [every[name] for name in names]
+    said = {name for name in names if declared.get(name) == kinds_module.DATE}
     texts = [name for name in (labels, index) if name is not None]
-    cells = table.cells(names, [auto or column.levelled for column in columns], texts)
+    cells = table.cells(names, [auto or c.levelled or c.name in said for c in columns], texts)
     if not cells.values.size:
         raise ValueError(f"{table.where} is empty: no rows of numbers")
-    x, columns, dates = _numbered(columns, cells, auto, table.where)
+    x, columns, dates = _numbered(columns, cells, auto, said, table.where)
     found = None if kinds is None else complete(columns, torch.from_numpy(x), auto)
     rows = _names(index, cells.texts, table)
     index = index or (None if rows is None or rows.title == "row" else rows.title)
@@ -180,7 +181,8 @@ def find_table(
     coding = replace(coding, classes=classes)
     _point_out(coding, x, table.where)
     reader = Array(coding._float32(x).numpy())
-    return coding, Source((reader, y), classes=classes, columns=names, kinds=found, names=rows)
+    kept = None if found is None else found | dict.fromkeys(dates, kinds_module.DATE)
+    return coding, Source((reader, y), classes=classes, columns=names, kinds=kept, names=rows)
 
 
 def _table(rows: Any, where: str, names: Sequence[str]) -> Table:
@@ -203,14 +205,16 @@ def _read_array(path: Path) -> np.ndarray:
     return open_arrays(path, None).train[0].array
 
 
-def _numbered(columns: Sequence[Column], cells: Cells, auto: bool, where: str) -> tuple[Any, list[Column], dict]:
-    """x with words numbered in order, the columns with their words, and the columns of dates."""
+def _numbered(
+    columns: Sequence[Column], cells: Cells, auto: bool, said: Set[str], where: str
+) -> tuple[Any, list[Column], dict]:
+    """x with words numbered in order, the columns with their words, and the columns of dates: ``said`` or found."""
     x, columns, dates = np.array(cells.values), list(columns), {}
     for i, words in enumerate(cells.words):
         if words is None:
             continue
-        if auto and are_dates(words):
-            name = columns[i].name
+        name = columns[i].name
+        if name in said or (auto and are_dates(words)):
             dates[name] = "day" if all(len(word) == 10 for word in words) else "second"
             numbers = [days_of(word, f"{where}, column {name!r}") for word in words]
         else:

@@ -80,7 +80,7 @@ def test_levels_are_found_and_values_are_checked():
     assert find_kinds(x, {1: "ordinal", 0: "categorical"}) == {
         "0": "categorical(2)", "1": "ordinal(3)", "2": "real", "3": "real"
     }  # fmt: skip
-    assert list(find_kinds(x.numpy(), "auto").values()) == ["binary", "real", "binary", "real"]
+    assert list(find_kinds(x.numpy(), "auto").values()) == ["binary", "count", "binary", "real"]
     for kinds, words in (
         ({1: "ordinal(2)"}, r"row 0 has 2 in column '1', but ordinal takes.*0 to 1; use ordinal\(3\)"),
         ({1: "binary"}, r"use categorical\(3\)"),
