@@ -20,6 +20,7 @@ from torch import Tensor
 
 from ..parts import Abstract
 from .files import RowNames, Source, from_array, open_arrays, open_folder
+from .held import held
 from .rows import Rows
 
 
@@ -111,6 +112,7 @@ class ArrayCoding(Coding):
     def _open(self, rows: Any, where: str) -> tuple[Source, float | None, str]:
         """The source, what its numbers are divided by, and what it is called."""
         if not isinstance(rows, str | os.PathLike):
+            rows = held(rows, where)
             x, *y = rows if isinstance(rows, tuple | list) and len(rows) == 2 and not np.isscalar(rows[0]) else (rows,)
             x = x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
             return from_array(x, None if not y or y[0] is None else np.asarray(y[0]), where), self._top(x, where), where

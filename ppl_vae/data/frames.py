@@ -23,12 +23,18 @@ class FrameTable:
         where: what it is called in errors.
         rows: what its rows are called.
         plain: whether numbers are never words, so that those of a categorical column are its levels.
+        aside: further columns, which are read only as text: labels, an index.
     """
 
     def __init__(
-        self, columns: Mapping[str, Any], where: str, rows: RowNames | None = None, plain: bool = False
+        self,
+        columns: Mapping[str, Any],
+        where: str,
+        rows: RowNames | None = None,
+        plain: bool = False,
+        aside: Mapping[str, Any] | None = None,
     ) -> None:
-        self.columns, self.where, self.rows, self.plain = columns, where, rows, plain
+        self.columns, self.where, self.rows, self.plain, self.aside = columns, where, rows, plain, aside or {}
         self.names = [*columns]
 
     def cells(self, names: Sequence[str], worded: Sequence[bool], texts: Sequence[str] = ()) -> Cells:
@@ -40,7 +46,7 @@ class FrameTable:
             may = may and not (self.plain and isinstance(column, np.ndarray))
             values[:, i], found = _column(column, may, f"{self.where}, column {name!r}")
             words.append(found)
-        return Cells(values, words, {name: text(self.columns[name]) for name in texts})
+        return Cells(values, words, {name: text({**self.aside, **self.columns}[name]) for name in texts})
 
 
 def _column(values: Any, worded: bool, where: str) -> tuple[np.ndarray, list[str] | None]:
@@ -89,6 +95,8 @@ def as_table(value: Any, where: str, names: Sequence[str] | None = None) -> Fram
         >>> as_table({"a": [1, 2], "b": ["x", None]}, "rows").cells(["b"], [True]).words
         [['x']]
     """
+    if isinstance(value, FrameTable):
+        return value
     if isinstance(value, Mapping):
         columns = {str(name): _values(column) for name, column in value.items()}
         lengths = {name: len(column) for name, column in columns.items()}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -10,55 +9,16 @@ import torch
 from torch import Tensor
 from torch.utils.data import TensorDataset
 
-from ..randomness import seed_all, unchanged
-from .labels import Labels, ReadLabels, to_labels
-from .noise import hashed
+from .files import RowNames
+from .frames import FrameTable
+from .held import held
+from .items import Items
+from .labels import ReadLabels, to_labels
+from .origin import Origin, fingerprint_of
 from .rows import Rows, to_float
 from .sources import Data
 from .splits import Split
-
-
-class Items:
-    """Reader of a torch Dataset whose items are x, (x,) or (x, y); items are fetched again each time.
-
-    A Dataset that augments draws from the global random states. They are seeded by (key, row) for each item and
-    restored afterwards, so an item depends on the seed, the epoch and its row, but not on the order or the workers.
-    """
-
-    def __init__(self, dataset: Any) -> None:
-        self.dataset = dataset
-        with unchanged():
-            first, self.label = self._one(0, (0,))
-        self.shape, self.dtype, self.labels = tuple(first.shape), first.dtype, None
-        if self.label is not None:
-            names = getattr(dataset, "classes", None)  # as in torchvision
-            found = Labels.of(self.label[None], names)
-            self.labels = found if names else replace(found, classes=None)
-
-    def __len__(self) -> int:
-        return len(self.dataset)
-
-    def _one(self, row: int, key: tuple[int, ...]) -> tuple[Tensor, Tensor | None]:
-        seed_all(int(hashed(key, np.array([row]))[0]))
-        item = self.dataset[row]
-        x, *y = item if isinstance(item, tuple | list) else (item,)
-        if len(y) > 1:
-            raise ValueError(f"an item of the data set must be x, (x,) or (x, y), not {len(y) + 1} things")
-        label = to_labels(y[0]) if y and y[0] is not None else None
-        return to_float(x, "an item of the data set"), label
-
-    def read(self, index: np.ndarray, key: tuple[int, ...] = ()) -> tuple[Tensor, Tensor | None]:
-        """Rows ``index``: x of shape (B, *shape), and the labels if there are any."""
-        with unchanged():
-            pairs = [self._one(int(row), key) for row in index]
-        for row, (x, _) in zip(index, pairs, strict=True):
-            if tuple(x.shape) != self.shape:
-                raise ValueError(f"item {row} of the data set has shape {tuple(x.shape)} and the first {self.shape}")
-        if not pairs:
-            none = None if self.label is None else self.label.new_zeros(0, *self.label.shape)
-            return torch.zeros(0, *self.shape, dtype=self.dtype), none
-        x, y = zip(*pairs, strict=True)
-        return torch.stack(x), None if self.label is None else torch.stack(y)
+from .table_coding import find_table
 
 
 def as_split(
@@ -71,8 +31,9 @@ def as_split(
     each time they are used, since it may augment them.
 
     Args:
-        train: a Split, a tensor or array x of shape (N, ...), a tuple (x,) or (x, y), or a torch Dataset with a length
-            whose items are x, (x,) or (x, y).
+        train: a Split; a tensor or array x of shape (N, ...), a tuple (x,) or (x, y); a torch or Hugging Face Dataset
+            with a length whose items are x, (x,), (x, y) or mappings, or a DataLoader of one; a data frame of numbers,
+            whose column ``label`` or ``y`` is y (``data.load`` reads words), an AnnData, or a sparse matrix.
         part: "train", "valid" or "test".
         binarize: as for ``Split``.
         seed: seed of the fixed draws.
@@ -94,6 +55,12 @@ def as_split(
     options: dict[str, Any] = {"part": part, "binarize": binarize, "seed": seed, "name": name}
     if isinstance(train, Rows):
         return Split(train, **options)
+    train = held(train, name)
+    if isinstance(train, FrameTable):
+        coding, source = find_table(train, None, None)
+        x, y = torch.from_numpy(source.train[0].array), source.train[1]
+        origin = Origin(coding, fingerprint_of([(x, y)]), {part: np.arange(len(x))}, source.names or RowNames())
+        return Split(x, y, origin=origin, **options)
     if type(train) is TensorDataset:
         train = train.tensors
     if isinstance(train, Tensor | np.ndarray):

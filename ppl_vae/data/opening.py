@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Sequence, Sized
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,9 @@ from ..checks import check_size, nearest
 from ..randomness import seed_of
 from .coding import ArrayCoding, Coding
 from .files import Source, from_array, open_arrays, open_folder
-from .frames import as_table, is_frame
+from .frames import FrameTable, as_table
+from .held import held
+from .items import Items
 from .named import NAMES, SIZES, open_named
 from .noise import PARTS
 from .origin import fingerprint_of, fingerprint_of_file
@@ -30,6 +32,7 @@ def open_source(
     name: Any, root: Path, download: bool, labels: str | None, size: Any, kinds: Any, index: str | None, drop: list[str]
 ) -> tuple[Source, Coding | None, dict[str, Any]]:
     """The source, its coding and its fingerprint; arguments as of ``data.load``."""
+    name = name if isinstance(name, str | os.PathLike) else held(name)
     named = isinstance(name, str) and name in NAMES
     path = None if named or not isinstance(name, str | os.PathLike) else Path(name).expanduser()
     if path is not None and not path.exists():
@@ -44,7 +47,7 @@ def open_source(
     owners = {"labels": "files", "size": f"folders of images, {' and '.join(SIZES)}", "kinds": tables}
     for argument, value in (("labels", labels), ("size", size), ("kinds", kinds), ("index", index), ("drop", drop)):
         if value and argument not in takes:
-            raise ValueError(f"{argument}={value!r} is for {owners.get(argument, tables)}, not for {name}")
+            raise ValueError(f"{argument}={value!r} is for {owners.get(argument, tables)}, not for {_said(name)}")
     table = _table(name, path, kinds, index, drop)
     if table is not None:
         coding, source = find_table(table, labels, kinds, index, drop)
@@ -61,8 +64,8 @@ def _table(name: Any, path: Path | None, kinds: Any, index: str | None, drop: li
     """The table that a source is; None for arrays and pictures."""
     if path is not None and path.suffix == ".csv":
         return CSVTable(path)
-    if is_frame(name):
-        return as_table(name, "the data frame")
+    if isinstance(name, FrameTable):
+        return name
     if kinds is None and index is None and not drop:
         return None
     array = open_arrays(path, None).train[0].array if path is not None else name
@@ -74,9 +77,17 @@ def _table(name: Any, path: Path | None, kinds: Any, index: str | None, drop: li
     return as_table(array, "x" if path is None else str(path))
 
 
+def _said(name: Any) -> str:
+    return name if isinstance(name, str) else "these rows"
+
+
 def _open_array(name: Any, path: Path | None, labels: str | None, size: Any) -> Source:
     if path is not None:
         return open_folder(path, size) if path.is_dir() else open_arrays(path, labels)
+    if not isinstance(name, tuple | Tensor | np.ndarray) and isinstance(name, Sized):
+        items = Items(name)
+        y = None if items.labels is None else items.read(np.arange(len(items)))[1]
+        return Source((items, y), classes=items.labels.classes if items.labels else None, held_bytes=0)
     x, *y = name if isinstance(name, tuple) else (name,)
     x, *y = (part.detach().cpu().numpy() if isinstance(part, Tensor) else part for part in (x, *y))
     if not isinstance(x, np.ndarray) or len(y) > 1:

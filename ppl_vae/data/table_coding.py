@@ -23,6 +23,7 @@ from ..kinds import Column, complete, mapping_of, parse_kinds
 from .coding import Coded, Coding
 from .files import RowNames, Source
 from .frames import as_table
+from .held import held
 from .labels import to_labels
 from .rows import Array
 from .tables import Cells, CSVTable, Table, is_number
@@ -89,7 +90,7 @@ class TableCoding(Coding):
         if absent:
             close = did_you_mean(absent[0], table.names)
             raise ValueError(f"{table.where} has no column {absent[0]!r}{close}; the run takes {', '.join(self.names)}")
-        texts = [name for name in (self.labels, self.index) if name in table.names]
+        texts = [name for name in (self.labels, self.index) if name in (*table.names, *table.aside)]
         worded = [column.levelled or column.name in self.dates for column in self.columns]
         cells = table.cells(self.names, worded, texts)
         x = np.array(cells.values)
@@ -152,7 +153,7 @@ def find_table(
     """The coding that fits a table, and its source; arguments as of ``data.load``."""
     for argument, names in (("labels", [labels]), ("index", [index]), ("drop", drop)):
         for name in names:
-            if name is not None and name not in table.names:
+            if name is not None and name not in (*table.names, *table.aside):
                 raise ValueError(f"{table.where} has no column {name!r}, which {argument} names; {_near(name, table)}")
     auto = kinds == "auto"
     declared = mapping_of(None if auto else kinds)
@@ -196,7 +197,7 @@ def _table(rows: Any, where: str, names: Sequence[str]) -> Table:
                 table.names = [*names]
             return table
         return as_table(_read_array(path), str(path), names)
-    return as_table(rows, where, names)
+    return as_table(held(rows, where), where, names)
 
 
 def _read_array(path: Path) -> np.ndarray:
@@ -277,4 +278,4 @@ def _names(index: str | None, texts: Mapping[str, list[str]], table: Table) -> R
 
 
 def _near(name: str, table: Table) -> str:
-    return nearest(name, table.names)
+    return nearest(name, [*table.names, *table.aside])

@@ -43,6 +43,7 @@ class Table(Protocol):
 
     where: str
     names: list[str]
+    aside: Any  # names of further columns that are only read as text
     rows: Any  # what the rows are called, ``RowNames``; None for their numbers
 
     def cells(self, names: Sequence[str], worded: Sequence[bool], texts: Sequence[str] = ()) -> Cells:
@@ -54,7 +55,7 @@ class CSVTable:
     """A .csv file; its header is read at once, its cells when asked for."""
 
     def __init__(self, path: Path) -> None:
-        self.path, self.where, self.rows = path, str(path), None
+        self.path, self.where, self.rows, self.aside = path, str(path), None, ()
         first = next(self._lines(), (0, []))[1]
         self.header, self.names = column_names(first)
         double = next((name for name in self.names if self.names.count(name) > 1), None)
