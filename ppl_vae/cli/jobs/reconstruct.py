@@ -8,6 +8,7 @@ from ... import evaluation
 from ...checks import check_size
 from ...data import TableCoding
 from ...reporting import plots
+from ..arguments import UsageError
 from ..files import target, write_array, write_table
 from ..run import Examples
 
@@ -24,12 +25,13 @@ def reconstruct(run: Examples, n: int = 8, out: str | None = None, seed: int = 0
             makes of the rows, with their names.
         seed: seed of everything drawn here.
     """
-    coding = run.trained.coding
-    table = isinstance(coding, TableCoding)
-    path = target(out, (".csv", ".npy", ".parquet", ".png") if table else (".png", ".npy"))
+    path = target(out, (".png", ".npy", ".csv", ".parquet"))
+    coding, as_rows = run.trained.coding, path.suffix.lower() in (".csv", ".parquet")
+    if as_rows and not isinstance(coding, TableCoding):
+        raise UsageError(f"--out {out} is for tables; the rows of {run.name} are arrays, so use .png or .npy")
     x, y, _ = run.first(check_size("--n", n))
     means = evaluation.decode(run.model, evaluation.codes(run.model, x, y, seed=seed), y, like=x)
-    if path.suffix.lower() in (".csv", ".parquet"):
+    if as_rows:
         names = {title: column[: len(x)] for title, column in run.named(False).items()}
         return write_table(path, names | coding.uncode(means), means)
     write_array(path, torch.stack([x, means]), lambda pair: plots.reconstructions(*pair))

@@ -8,6 +8,7 @@ from ... import evaluation
 from ...data import TableCoding
 from ...models import VAE
 from ...reporting import plots
+from ..arguments import UsageError
 from ..files import target, write_array, write_table
 from ..run import Run
 
@@ -26,13 +27,13 @@ def sample(
         seed: seed of everything drawn here.
         y: labels to draw for, of a conditional model: one for all, or one each.
     """
-    coding = run.trained.coding
-    table = isinstance(coding, TableCoding)
-    path = target(out, (".csv", ".npy", ".parquet", ".png") if table else (".png", ".npy"))
-    as_rows = path.suffix.lower() in (".csv", ".parquet") and isinstance(run.model, VAE)
-    make = evaluation.sample_draws if draw or as_rows else evaluation.sample_means
+    path = target(out, (".png", ".npy", ".csv", ".parquet"))
+    coding, as_rows = run.trained.coding, path.suffix.lower() in (".csv", ".parquet")
+    if as_rows and not isinstance(coding, TableCoding):
+        raise UsageError(f"--out {out} is for tables; the rows of {run.name} are arrays, so use .png or .npy")
+    make = evaluation.sample_draws if draw or (as_rows and isinstance(run.model, VAE)) else evaluation.sample_means
     rows = make(run.model, n, run.labels(y, n), seed=seed)
-    if path.suffix.lower() in (".csv", ".parquet"):
+    if as_rows:
         write_table(path, coding.uncode(rows), rows)
     else:
         write_array(path, rows, plots.samples)
