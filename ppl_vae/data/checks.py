@@ -28,7 +28,7 @@ def check_unit(x: Tensor, where: str) -> None:
     if not is_unit(x):
         bad = x[~((x >= 0) & (x <= 1))]
         worst = bad[bad.abs().argmax()].item()
-        use = "remove it, or use a model of missing entries" if worst != worst else "use scale='unit'"
+        use = "remove it, or use a model of missing entries" if worst != worst else "bring it to [0, 1] first"
         raise ValueError(f"{where} must lie in [0, 1] to be binarized or dequantized, but holds {worst:g}; {use}")
 
 

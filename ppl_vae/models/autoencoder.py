@@ -236,8 +236,8 @@ class Autoencoder(Part, Reconstructs):
     def activations(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
         """Codes (B, dim) of x (B, *shape) in the networks' units, and hidden layers where a penalty is about one.
 
-        The hidden layers are those of the encoder, (B, ...) each. A subclass with another encoder overrides this, so that
-        ``encode`` and the penalties see the same.
+        The hidden layers are those of the encoder, (B, ...) each. A subclass with another encoder overrides this, so
+        that ``encode`` and the penalties see the same.
         """
         hidden: list[Tensor] = []
         if any(penalty.layer is not None for penalty in self._penalties):

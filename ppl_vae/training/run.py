@@ -7,6 +7,7 @@ resumed. ``begin`` is followed by a checkpoint.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,8 @@ from typing import Any
 import torch
 
 from .. import __version__, randomness, supports
-from ..data import Batches, Split
+from ..data import Batches, Origin, Split
+from ..data.origin import origin_of
 from ..objectives import Objective
 from ..parts import describe
 from .checkpoint import load_state
@@ -102,6 +104,7 @@ class Run:
         # Every process reads the folder; only the first one writes to it.
         if self.processes.main:
             checkpoint = folder.open(self._config(extra), resume)
+            folder.keep_split(self.origin.index)
         self.processes.wait()
         if not self.processes.main and resume and folder.checkpoint_file.exists():
             checkpoint = folder.open(self._config(extra), resume)
@@ -112,6 +115,12 @@ class Run:
         if checkpoint is not None:
             self._restore(self._as_now(checkpoint))
 
+    @functools.cached_property
+    def origin(self) -> Origin:
+        """Where the training rows come from."""
+        train = self.train_split
+        return train.origin or origin_of(train.x, train.y, train.part)
+
     def _config(self, extra: dict[str, Any] | None) -> dict[str, Any]:
         objective = describe(self.whole)
         objective.pop("model", None)
@@ -120,6 +129,8 @@ class Run:
             "model": describe(self.objective.model),
             "objective": objective,
             "data": self.train_split.config,
+            "coding": None if self.origin.coding is None else self.origin.coding.json,
+            "fingerprint": {**self.origin.fingerprint},
             "training": {**self.settings.record(), "capture": self.main.steps.capture},
             **(extra or {}),
         }
