@@ -120,7 +120,7 @@ def scale(support: Any, shift: Tensor, unit: Tensor) -> Any:
         >>> scale(constraints.real, torch.tensor(5.0), torch.tensor(2.0)) is constraints.real
         True
     """
-    if of(support) == REALS:
+    if isinstance(entry(support), type(constraints.real)):
         return support
     made = scaled(entry(support), shift, unit)
     return constraints.independent(made, support.event_dim) if support.event_dim else made

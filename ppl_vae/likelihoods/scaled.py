@@ -50,7 +50,7 @@ class Scaled(Likelihood):
     def __init__(self, likelihood: Likelihood, by: Literal["standard", "unit"] = "standard") -> None:
         Part.__init__(self)
         if not isinstance(likelihood, Likelihood):
-            raise TypeError(f"likelihood must be one of ppl_vae.likelihoods, not {likelihood!r}")
+            raise TypeError(f"likelihood must be one of ppl_vae.likelihoods, not a {type(likelihood).__name__}")
         self.likelihood, self.units = likelihood, Units(likelihood.shape, by)
         self.shape, self.by, self.entrywise = likelihood.shape, by, likelihood.entrywise
         _check(likelihood, by)

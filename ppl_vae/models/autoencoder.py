@@ -200,7 +200,10 @@ class Autoencoder(Part, Reconstructs):
 
     def in_units(self, x: Tensor) -> Tensor:
         """The data (B, *shape) as the networks and the loss see them: x itself where there is no scale."""
-        return x if self.units is None else self.units(x)
+        if self.units is None:
+            return x
+        x = self.units(x)
+        return x.clamp(0, 1) if self.output == "sigmoid" else x  # rounding may leave the interval
 
     def forward(self, x: Tensor) -> Tensor:
         """Reconstructions (B, *shape) of x (B, *shape): in training mode of corrupted x and codes."""
