@@ -73,6 +73,65 @@ class or_missing(constraints.independent):  # noqa: N801
         return f"{self.base_constraint!r} or missing"
 
 
+class scaled(constraints.Constraint):  # noqa: N801
+    """The numbers shift + unit * u with u in a base constraint, with a shift and a unit for every column or channel.
+
+    Example:
+        >>> box = scaled(constraints.unit_interval, torch.tensor([5.0, 0.0]), torch.tensor([10.0, 1.0]))
+        >>> box.check(torch.tensor([7.0, 7.0])).tolist()
+        [True, False]
+    """
+
+    is_discrete = False
+
+    def __init__(self, base: constraints.Constraint, shift: Tensor, unit: Tensor) -> None:
+        super().__init__()
+        self.base_constraint, self.shift, self.unit = base, shift, unit
+
+    def check(self, value: Tensor) -> Tensor:
+        """Whether each entry of value (..., *shape) is inside, to 1/1,000,000 of the unit."""
+        u = (value - self.shift.to(value.device)) / self.unit.to(value.device)
+        near = unscaled(self.base_constraint, value, self.shift.to(value.device), self.unit.to(value.device))
+        return self.base_constraint.check(torch.where((u - near).abs() <= 1e-6, near, u))
+
+    def complaint(self, x: Tensor) -> tuple[int, str] | None:
+        """The first row of x (N, *shape) with an entry outside, and what is wrong with it."""
+        bad = ~(self.check(x) | x.isnan())
+        if not bad.any():
+            return None
+        row, *at = bad.nonzero()[0].tolist()
+        lows, highs = (self.shift + self.unit * end for end in (0.0, 1.0))
+        low, high = (end.cpu().expand(x.shape[1:])[tuple(at)].item() for end in (lows, highs))
+        spot = f"column {at[0]}" if x.dim() == 2 else f"element {tuple(at)}"
+        return row, (
+            f"{x[row][tuple(at)].item():.6g} in {spot}, outside the training rows' range from {low:.6g} to {high:.6g}, "
+            "on which alone the model is defined; use a likelihood on the real line, such as normal, or an "
+            "autoencoder's output 'identity'"
+        )
+
+    def __repr__(self) -> str:
+        return f"shift + unit * u with u in {name(self.base_constraint)}"
+
+
+def scale(support: Any, shift: Tensor, unit: Tensor) -> Any:
+    """The constraint on shift + unit * u, of that on u.
+
+    Example:
+        >>> scale(constraints.real, torch.tensor(5.0), torch.tensor(2.0)) is constraints.real
+        True
+    """
+    if isinstance(entry(support), type(constraints.real)):
+        return support
+    made = scaled(entry(support), shift, unit)
+    return constraints.independent(made, support.event_dim) if support.event_dim else made
+
+
+def unscaled(support: Any, x: Tensor, shift: Tensor, unit: Tensor) -> Tensor:
+    """(x - shift) / unit, brought back to the ends of an interval that rounding may leave."""
+    u, base = (x - shift) / unit, entry(support)
+    return u.clamp(base.lower_bound, base.upper_bound) if isinstance(base, constraints.interval) else u
+
+
 def entry(support: Any) -> Any:
     """The constraint inside those that repeat it over dimensions, mix it or let NaN through; None stays None.
 
@@ -97,8 +156,10 @@ def allows_missing(support: Any) -> bool:
     return isinstance(support, or_missing)
 
 
-def inside(support: Any) -> float:
-    """A number in the support of a single entry."""
+def inside(support: Any) -> Any:
+    """A number in the support of a single entry; a tensor where that differs from entry to entry."""
+    if isinstance(support, scaled):
+        return support.shift + support.unit * inside(support.base_constraint)
     found = next(
         (value for value in (0.5, 1.0, 0.0, 2.0, -1.0) if bool(support.check(torch.tensor(value)).all())), None
     )

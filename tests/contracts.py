@@ -263,8 +263,11 @@ def _grid(name, support, dim):
 
 def _axis(name, support, size):
     """Values of one entry and the logarithms of their weights."""
-    while hasattr(support, "base_constraint"):
+    while hasattr(support, "base_constraint") and not isinstance(support, supports.scaled):
         support = support.base_constraint
+    if isinstance(support, supports.scaled):
+        values, log_weights = _axis(supports.name(support.base_constraint), support.base_constraint, size)
+        return support.shift + support.unit * values, log_weights + support.unit.double().log()
     listed = {"{0, 1}": 2, "the counts": 2000}.get(name)
     if isinstance(support, supports.grid):
         values = torch.arange(support.levels).double() / (support.levels - 1)

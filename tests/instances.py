@@ -29,6 +29,10 @@ SPECIAL = {
         networks.FillMissing(networks.MLP(SHAPE, [5]), SHAPE),
         networks.FillMissing(networks.MLP((2, 4, 4), [5]), SHAPE, fill=0.5, mask=True),
     ],
+    "networks.Scaled": lambda: [
+        networks.Scaled(networks.MLP(SHAPE, [5]), SHAPE),
+        networks.Scaled(networks.FillMissing(networks.MLP(8, [5]), 4, mask=True), 4, by="unit"),
+    ],
     "networks.TableEncoder": lambda: [
         networks.TableEncoder(4, [5]),
         networks.TableEncoder(4, [5], "tanh", {0: "positive", 1: "count", 3: "categorical(3)"}, mask=True),
@@ -85,6 +89,12 @@ SPECIAL = {
         likelihoods.Missing(likelihoods.Bernoulli(networks.MLP(DIM, [5]), SHAPE)),
         likelihoods.Missing(likelihoods.Normal(networks.Conv.decoder(DIM, [3], SHAPE), SHAPE, scale="optimal")),
     ],
+    "likelihoods.Scaled": lambda: [
+        likelihoods.Scaled(likelihoods.StudentT(networks.MLP(DIM, [5]), SHAPE)),
+        in_units(likelihoods.Scaled(likelihoods.Normal(networks.MLP(DIM, [5]), 1, scale="optimal"))),
+        in_units(likelihoods.Scaled(likelihoods.Normal(networks.Conv.decoder(DIM, [3], SHAPE), SHAPE))),
+        in_units(likelihoods.Scaled(likelihoods.ContinuousBernoulli(networks.MLP(DIM, [5]), 1), by="unit")),
+    ],
     "models.VAE": lambda: [vae()],
     "models.Autoencoder": lambda: [
         models.Autoencoder(networks.MLP(SHAPE, [5]), networks.MLP(DIM, [5]), DIM, SHAPE),
@@ -96,6 +106,7 @@ SPECIAL = {
             penalty=[penalties.KLRate(0.1), penalties.Contraction(), penalties.DecoderGradient()],
             code_corruption=corruptions.RelativeGaussian(0.1),
         ),
+        models.Autoencoder(*plain(), "identity", penalty=penalties.Contraction(), scale="standard"),
     ],
     "models.ConvAutoencoder": lambda: [models.ConvAutoencoder(DIM, SHAPE, [3, 2])],
     "models.DenoisingAutoencoder": lambda: [
@@ -155,6 +166,13 @@ for _name in (*JOINT, "Beta", "Kumaraswamy", "Gamma", "LogNormal"):
     SPECIAL[f"priors.{_name}"] = _learned(_name)
 for _name in JOINT:
     SPECIAL.setdefault(f"posteriors.{_name}", _joint(_name))
+
+
+def in_units(likelihood, shift=0.25, unit=2.0):
+    """The likelihood with units that are not the initial ones."""
+    units = likelihood.units
+    units.start_at(torch.full_like(units.shift, shift), torch.full_like(units.unit, unit))
+    return likelihood
 
 
 def plain():

@@ -38,6 +38,8 @@ def test_every_likelihood_starts_at_the_data_once(name):
         train = as_split(x)
         model = vae(likelihood)
         model.start(train)
+        if isinstance(by_hand, likelihoods.Scaled):  # by hand it starts in the units that it has
+            by_hand.units.start(train)
         by_hand.start_at(train.mean(), train.std())
         started = state(likelihood)
         assert same(started, by_hand.state_dict()) and not same(started, built) and started.keys() == built.keys()

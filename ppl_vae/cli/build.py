@@ -7,12 +7,14 @@ model, everything else from flags. A new part needs nothing here.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 from torch import nn
 from torch.distributions import constraints
 
-from .. import catalog, networks, priors, randomness
+from .. import catalog, likelihoods, networks, priors, randomness, supports
 from .. import data as data_module
 from ..checks import check_size
 from ..posteriors import natural
@@ -23,8 +25,11 @@ from .settings import Settings
 def load_data(settings: Settings) -> data_module.Data:
     """The data set that the flags name; the kinds of a table's columns are an option of the likelihood."""
     flags = {name: settings[name] for name in LOAD_FLAGS if name in settings.values}
+    flags["scale"] = "none" if settings["scale"] == "none" else "auto"
     if "likelihood.kinds" in settings.values:
         flags["kinds"] = settings["likelihood.kinds"] or "auto"
+    elif _columns_fit(settings):
+        flags["kinds"] = "auto"
     return data_module.load(settings["data"], root=settings["data-root"], **flags, **settings.options("data"))
 
 
@@ -45,9 +50,32 @@ def fit_arguments(settings: Settings) -> dict[str, Any]:
 
 
 def natural_likelihood(train: data_module.Split) -> str:
-    """The likelihood for data when none is named: bernoulli for images in [0, 1] and for binary data, else normal."""
+    """The likelihood for data when none is named: bernoulli for images in [0, 1] and for binary data, else normal.
+
+    Tables that were loaded with the kinds of their columns get columns.
+    """
     train = train if len(train.shape) == 3 and train.levels is None else train.resolve(None)
-    return "bernoulli" if _holds(train, constraints.boolean) else "normal"
+    if _holds(train, constraints.boolean):
+        return "bernoulli"
+    return "normal" if _kinds(train) is None else "columns"
+
+
+def _columns_fit(settings: Settings) -> bool:
+    """Whether the data are a table of numbers and words for which no flag names a likelihood or changes the values."""
+    free = settings.values.get("likelihood", "") is None and settings["scale"] in ("auto", "none")
+    if not free or settings["binarize"] not in ("auto", "none") or settings["dequantize"]:
+        return False
+    path = Path(settings["data"]).expanduser()
+    if path.suffix == ".csv":
+        return path.is_file()
+    if path.suffix != ".npy" or not path.is_file() or settings["data.labels"] is not None:
+        return False
+    array = np.load(path, mmap_mode="r", allow_pickle=False)
+    return array.ndim == 2 and array.dtype.kind in "fib"  # unsigned integers are grey levels
+
+
+def _kinds(train: data_module.Split) -> Any:
+    return (train.config or {}).get("kinds")
 
 
 def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
@@ -56,19 +84,23 @@ def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
         known["condition"] = _condition(settings, train)
     elif settings["given-prior"]:
         raise ValueError("--given-prior needs --condition, which says what y is")
-    if settings.has("network"):
-        known["encoder"], known["decoder"] = _networks(settings, train, **known)
     model = settings.entry("model")
+    likelihood = _likelihood_name(settings, train) if "likelihood" in model.takes else None
+    options = settings.options("model")
+    if "output" in options and options["output"] is None:
+        options["output"] = _output(settings, train)
+    scale = _scale(settings, train, likelihood, options)
+    if settings.has("network"):
+        known["encoder"], known["decoder"] = _networks(settings, train, likelihood, **known)
+    if likelihood is not None and scale is not None:
+        known["encoder"] = networks.Scaled.around(known["encoder"], scale)
     if "posterior" in model.takes:
-        _prior_and_posterior(settings, known, known["encoder"], train)
-    if "likelihood" in model.takes:
-        known["likelihood"] = _likelihood(settings, train, known | {"network": known["decoder"]})
+        _prior_and_posterior(settings, known, known["encoder"], train, scale)
+    if likelihood is not None:
+        known["likelihood"] = _likelihood(settings, train, likelihood, scale, known | {"network": known["decoder"]})
     for role in catalog.roles():
         if role in model.takes and role not in known and settings.has(role):
             known[role] = settings.build(role, known)
-    options = settings.options("model")
-    if "output" in options and options["output"] is None:
-        options["output"] = "sigmoid" if _holds(train.resolve(None), constraints.unit_interval) else "identity"
     layers = {name: settings[name] for name in ("hidden", "activation") if settings[name] is not None}
     known["model"] = model.build(known | layers, options)
     known["beta"] = settings.build("beta", {}) if settings.has("beta") else settings.values.get("beta")
@@ -97,7 +129,12 @@ def _condition(settings: Settings, train: data_module.Split) -> networks.Conditi
 
 
 def _networks(
-    settings: Settings, train: data_module.Split, dim: int, shape: Any, condition: networks.Condition | None = None
+    settings: Settings,
+    train: data_module.Split,
+    likelihood: str | None,
+    dim: int,
+    shape: Any,
+    condition: networks.Condition | None = None,
 ) -> tuple[nn.Module, nn.Module]:
     """The encoder and its mirror image; both see y beside their input where there is a condition."""
     network, activation, own = settings.entry("network"), settings["activation"], settings.options("network")
@@ -105,8 +142,8 @@ def _networks(
     hidden = network.defaults["hidden"] if hidden is None else hidden
     size = dim if condition is None else dim + condition.size
     decoder = cls.decoder(size, [*reversed(hidden)], shape, activation, **own)
-    kinds = (train.config or {}).get("kinds")
-    if kinds is not None:  # a table's encoder knows its columns
+    if likelihood == "columns":  # a table's encoder knows its columns
+        kinds = _kinds(train)
         gaps = any(bool(x.isnan().any()) for x, *_ in train.resolve(None).batches(10_000))
         cls, own = networks.TableEncoder, {"kinds": kinds, "mask": gaps}
     if condition is None:
@@ -116,7 +153,7 @@ def _networks(
 
 
 def _prior_and_posterior(
-    settings: Settings, known: dict[str, Any], encoder: nn.Module, train: data_module.Split
+    settings: Settings, known: dict[str, Any], encoder: nn.Module, train: data_module.Split, scale: str | None
 ) -> None:
     """Add the prior and the posterior to what is known: whichever the other is made of, or chosen by, comes first."""
     prior, around = settings.entry("prior"), known | {"network": encoder}
@@ -128,7 +165,8 @@ def _prior_and_posterior(
     known["posterior"] = catalog.exported("posteriors")[named].build(around, settings.options("posterior"))
     if made_of:
         options = settings.options("prior")
-        if "prior.inputs" not in settings.given and not _holds(train.resolve(None), constraints.unit_interval):
+        unit = scale == "unit" or (scale is None and _holds(train.resolve(None), constraints.unit_interval))
+        if "prior.inputs" not in settings.given and not unit:
             options["inputs"] = "real"  # pseudo-inputs live where the data does
         with randomness.unchanged():
             known["prior"] = prior.build(known, options)
@@ -136,14 +174,55 @@ def _prior_and_posterior(
         known["prior"] = priors.Given(known["prior"], known["condition"])
 
 
-def _likelihood(settings: Settings, train: data_module.Split, known: Mapping[str, Any]) -> nn.Module:
-    name = settings["likelihood"] or natural_likelihood(train)
+def _likelihood_name(settings: Settings, train: data_module.Split) -> str:
+    return settings["likelihood"] or natural_likelihood(train)
+
+
+def _likelihood(
+    settings: Settings, train: data_module.Split, name: str, scale: Any, known: Mapping[str, Any]
+) -> nn.Module:
     options = settings.options("likelihood")
-    if "kinds" in options:
-        options["kinds"] = (train.config or {})["kinds"]
+    if name == "columns":
+        options["kinds"] = _kinds(train)
     made = catalog.parts("likelihood")[name].build(known, options)
+    made = made if scale is None else likelihoods.Scaled(made, scale)
     train.resolve(made.support).check(made.support)
     return made
+
+
+def _output(settings: Settings, train: data_module.Split) -> str:
+    """The output of an autoencoder when none is named: sigmoid for data in [0, 1] that are not scaled."""
+    scaled = settings["scale"] in ("unit", "standard")
+    return "sigmoid" if not scaled and _holds(train.resolve(None), constraints.unit_interval) else "identity"
+
+
+def _scale(settings: Settings, train: data_module.Split, likelihood: str | None, options: dict[str, Any]) -> Any:
+    """The units that the flags ask for; in an autoencoder, they become its option."""
+    chosen, model = settings["scale"], settings.entry("model")
+    takes = likelihood is not None or "output" in options and "scale" in options
+    if not takes:
+        if chosen in ("unit", "standard"):
+            raise ValueError(f"--scale {chosen} is for models that have units, and --model {model.name} has none")
+        return None
+    if likelihood is None and options["scale"] is not None:
+        if chosen not in ("auto", options["scale"]):
+            raise ValueError(f"--scale {chosen} and --model.scale {options['scale']} differ; give one of them")
+        return None
+    if chosen == "auto":
+        real = options["output"] == "identity" if likelihood is None else _on_the_reals(likelihood)
+        scale = "standard" if real and len(train.shape) == 1 else None
+    else:
+        scale = None if chosen == "none" else chosen
+    if likelihood is None:
+        options["scale"] = scale
+    return scale
+
+
+def _on_the_reals(likelihood: str) -> bool:
+    """Whether a likelihood of the catalogue lives on the reals, whatever its options."""
+    classes = catalog.parts("likelihood")[likelihood].load().__mro__
+    found = next((vars(cls)["support"] for cls in classes if "support" in vars(cls)), None)
+    return supports.of(found) == supports.REALS
 
 
 def _holds(split: data_module.Split, support: constraints.Constraint) -> bool:

@@ -18,12 +18,17 @@ from ..catalog import DEFAULTS, Kind, Option, Source, word
 WORD, WHOLE = (Kind(frozenset({name})) for name in ("str", "int"))
 YES_OR_NO = Kind(frozenset({"none", "bool"}))
 
-LOAD_FLAGS = ("binarize", "dequantize", "scale", "download")
+SCALES = Kind(frozenset(), ("auto", "none", "unit", "standard"))
+SCALE_HELP = (
+    "units in which networks and likelihood see the columns or channels: standard for the training rows' mean and "
+    "standard deviation, unit for their range; auto: standard for tables if the model is on the reals, else none"
+)
+LOAD_FLAGS = ("binarize", "dequantize", "download")
 FIT_BUILT = frozenset("objective train valid out resume overwrite progress extra callback callbacks".split())
 """Arguments of ``fit`` that the shell supplies itself."""
 
 CHOSEN = {
-    "likelihood": "; if not given, bernoulli for images in [0, 1] and normal for other data",
+    "likelihood": "; if not given, bernoulli for binary data and images in [0, 1], columns for tables, else normal",
     "posterior": "; if not given, the natural one for the prior's support",
     "penalty": "; of autoencoders, also written --model.penalty; several, and one for every layer, are for Python",
     "corruption": "; of autoencoders, also written --model.corruption",
@@ -87,6 +92,7 @@ def settings_flags() -> dict[str, Option]:
         replace(load["root"], argument="data_root", kind=WORD, group="data"),
         *(replace(load[name], group="data") for name in LOAD_FLAGS),
         *(Option(role, WORD, text, defaults.get(role), "model") for role, text in roles.items()),
+        Option("scale", SCALES, SCALE_HELP, "auto", "model"),
         Option("given_prior", YES_OR_NO, "the learned prior depends on y too, by priors.Given", None, "model"),
         Option("latent_dim", WHOLE, "size of the code", 16, "model"),
         Option("hidden", replace(WHOLE, many=True), layers, None, "model"),
@@ -110,7 +116,7 @@ def canonical(flag: str) -> str:
 
 def load_options() -> dict[str, Option]:
     """Arguments of ``data.load`` that are written ``--data.<option>``."""
-    taken = ("name", "root", "kinds", *LOAD_FLAGS)
+    taken = ("name", "root", "kinds", "scale", *LOAD_FLAGS)
     return {name: o for name, o in catalog.function("data", "load").options.items() if o.argument not in taken}
 
 

@@ -28,7 +28,7 @@ def check_unit(x: Tensor, where: str) -> None:
     if not is_unit(x):
         bad = x[~((x >= 0) & (x <= 1))]
         worst = bad[bad.abs().argmax()].item()
-        use = "remove it, or use a model of missing entries" if worst != worst else "use scale='unit'"
+        use = "remove it, or use a model of missing entries" if worst != worst else "bring it to [0, 1] first"
         raise ValueError(f"{where} must lie in [0, 1] to be binarized or dequantized, but holds {worst:g}; {use}")
 
 
@@ -78,11 +78,12 @@ def check_values(
                 "or use a model of missing entries"
             )
     base = supports.entry(support)
-    if isinstance(base, Table) and (wrong := base.complaint(x)) is not None:
+    own = isinstance(base, Table | supports.scaled)  # these say themselves what is wrong
+    if own and (wrong := base.complaint(x)) is not None:
         raise ValueError(f"{where} has, in row {rows[wrong[0]]}, {wrong[1]}")
     binary = base is constraints.boolean and is_binary(x)
     unit = base is constraints.unit_interval and low >= 0 and high <= 1
-    if base is None or base is constraints.real or isinstance(base, Table) or binary or unit:
+    if base is None or base is constraints.real or own or binary or unit:
         return
     bad = ~base.check(x)
     if missing:

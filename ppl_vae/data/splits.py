@@ -214,6 +214,21 @@ class Split:
         """Standard deviation of every entry of x over the rows, shape ``shape``, over the same rows as ``mean``."""
         return self._moments()[1]
 
+    def range(self) -> tuple[Tensor, Tensor]:
+        """Minimum and maximum of every entry of x over all rows, shape ``shape``, without missing entries.
+
+        Both are 0 for an entry that every row misses.
+        """
+        if len(self) == 0:
+            raise ValueError(f"{self.where} is empty")
+        low, high = torch.tensor(torch.inf), torch.tensor(-torch.inf)
+        for _, block in blocks(self.x):
+            x, missing = block.cpu(), block.cpu().isnan()
+            low = torch.minimum(low, x.masked_fill(missing, torch.inf).amin(0))
+            high = torch.maximum(high, x.masked_fill(missing, -torch.inf).amax(0))
+        never = low > high
+        return low.masked_fill(never, 0.0), high.masked_fill(never, 0.0)
+
     def _moments(self) -> list[Tensor]:
         if len(self) == 0:
             raise ValueError(f"{self.where} is empty")

@@ -12,6 +12,7 @@ from .logistic_normal import LogisticNormal
 from .logit_normal import LogitNormal
 from .power_spherical import PowerSpherical, SphereUniform
 from .relaxed_one_hot_categorical import RelaxedOneHotCategorical
+from .scaled import Scaled
 from .stick_breaking import StickBreaking
 from .uniform import Uniform
 
@@ -26,6 +27,7 @@ __all__ = [
     "LogitNormal",
     "PowerSpherical",
     "RelaxedOneHotCategorical",
+    "Scaled",
     "SphereUniform",
     "StickBreaking",
     "Uniform",

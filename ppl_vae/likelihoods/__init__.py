@@ -17,6 +17,7 @@ from .negative_binomial import NegativeBinomial
 from .normal import Normal
 from .of import Of
 from .poisson import Poisson
+from .scaled import Scaled
 from .student_t import StudentT
 from .zero_inflated_negative_binomial import ZeroInflatedNegativeBinomial
 from .zero_inflated_poisson import ZeroInflatedPoisson
@@ -38,6 +39,7 @@ __all__ = [
     "Normal",
     "Of",
     "Poisson",
+    "Scaled",
     "StudentT",
     "ZeroInflatedNegativeBinomial",
     "ZeroInflatedPoisson",

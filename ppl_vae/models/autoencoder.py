@@ -16,8 +16,9 @@ import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
+from .. import supports
 from ..checks import check_size
-from ..networks import MLP, Head, event_shape, fold, stated
+from ..networks import MLP, Head, Units, event_shape, fold, stated
 from ..parts import Part
 from ..penalties import KSparse, Pass, Penalty
 from ..penalties.activations import chain, is_activation
@@ -55,7 +56,14 @@ class Reconstructs(Codec):
 
     @abstractmethod
     def penalised(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Reconstructions (B, *shape) of x, and what is to be added to the loss: (B,) or scalars, by name."""
+        """Reconstructions (B, *shape) of x, in the units of ``in_units``, and what is to be added to the loss.
+
+        The costs are (B,) or scalars, by name.
+        """
+
+    def in_units(self, x: Tensor) -> Tensor:
+        """The data as the loss compares them with reconstructions: x itself, unless the model scales them."""
+        return x
 
 
 class Autoencoder(Part, Reconstructs):
@@ -75,11 +83,14 @@ class Autoencoder(Part, Reconstructs):
             corrupted x; none if not given.
         penalty: one of ``ppl_vae.penalties`` or a list of them, whose costs are added up; none if not given.
         code_corruption: of the code that the decoder sees in training; none if not given.
+        scale: units of what the networks, the loss, the corruption and the penalties see: "standard" for the mean and
+            standard deviation of every column, or channel of pictures, in the training rows, "unit" for their minimum
+            and range; None for the data's own. Codes are of data, and ``decode`` gives data, in their own units.
 
     Raises:
         TypeError: networks or corruptions that are no ``nn.Module``, or something that is no penalty.
         ValueError: networks that do not take the data or the codes, an unknown output or code, or a penalty that does
-            not fit.
+            not fit, or a scale whose data the output does not reach.
 
     Source: Rumelhart, Hinton and Williams 1986; Hinton and Salakhutdinov 2006.
 
@@ -108,6 +119,7 @@ class Autoencoder(Part, Reconstructs):
         corruption: nn.Module | None = None,
         penalty: Penalty | Sequence[Penalty] | None = None,
         code_corruption: nn.Module | None = None,
+        scale: Literal["standard", "unit"] | None = None,
     ) -> None:
         super().__init__()
         if output not in ("sigmoid", "identity"):
@@ -116,6 +128,8 @@ class Autoencoder(Part, Reconstructs):
             raise ValueError(f"code must be 'identity', 'sigmoid' or 'relu', not {code!r}")
         self.dim, self.shape, self.output = check_size("dim", dim), event_shape("shape", shape), output
         self.code: str = code
+        if scale == "standard" and output == "sigmoid":
+            raise ValueError("output 'sigmoid' stays in [0, 1], which standardised data leave; use output='identity'")
         for name, network, takes in (("encoder", encoder, self.shape), ("decoder", decoder, (self.dim,))):
             check_module(name, network, "networks.MLP(shape, [200])")
             if stated(network, "in_shape") not in (None, takes):
@@ -127,6 +141,7 @@ class Autoencoder(Part, Reconstructs):
         self.to_code = Head(encoder, (dim,))
         self.to_data = Head(decoder, self.shape)
         self.corruption, self.code_corruption = corruption, code_corruption
+        self.units = None if scale is None else Units(self.shape, scale)
         self.penalties = nn.ModuleList()
         for each in penalty if isinstance(penalty, Sequence) else [] if penalty is None else [penalty]:
             check_penalty(each)
@@ -141,8 +156,11 @@ class Autoencoder(Part, Reconstructs):
 
     @property
     def support(self) -> constraints.Constraint:  # type: ignore[override]
-        """Constraint on one entry of the data."""
-        return constraints.unit_interval if self.output == "sigmoid" else constraints.real
+        """Constraint on one entry of the data; with a scale it is known when the units are."""
+        if self.output == "identity" or (self.units is not None and not self.units.known):
+            return constraints.real
+        inner = constraints.unit_interval
+        return inner if self.units is None else supports.scale(inner, self.units.shift, self.units.unit)
 
     @property
     def code_support(self) -> constraints.Constraint:  # type: ignore[override]
@@ -169,21 +187,37 @@ class Autoencoder(Part, Reconstructs):
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Codes (B, dim) of x (B, *shape); ``y`` is not used."""
-        return self.activations(x)[0]
+        return self.activations(self.in_units(x))[0]
 
     def decode(self, z: Tensor, y: Tensor | None = None, *, like: Tensor | None = None) -> Tensor:
         """Reconstructions (..., *shape) of codes z (..., dim); ``y`` and ``like`` are not used."""
+        out = self._decoded(z)
+        return out if self.units is None else self.units.back(out)
+
+    def _decoded(self, z: Tensor) -> Tensor:
         (out,) = self.to_data(fold(self.decoder, z, 1))
         return torch.sigmoid(out) if self.output == "sigmoid" else out
 
+    def in_units(self, x: Tensor) -> Tensor:
+        """The data (B, *shape) as the networks and the loss see them: x itself where there is no scale."""
+        if self.units is None:
+            return x
+        x = self.units(x)
+        return x.clamp(0, 1) if self.output == "sigmoid" else x  # rounding may leave the interval
+
     def forward(self, x: Tensor) -> Tensor:
         """Reconstructions (B, *shape) of x (B, *shape): in training mode of corrupted x and codes."""
-        return self.decode(self._corrupted(self.code_corruption, self.encode(self._corrupted(self.corruption, x))))
+        return self.decode(self._corrupted(self.code_corruption, self._code(self.in_units(x))))
+
+    def _code(self, x: Tensor) -> Tensor:
+        """Codes of x in the networks' units, in training mode corrupted."""
+        return self.activations(self._corrupted(self.corruption, x))[0]
 
     def penalised(self, x: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        """Reconstructions (B, *shape) of x, and the penalties' costs by their terms, (B,) or scalars."""
+        """Reconstructions (B, *shape) of x in the networks' units, and the penalties' costs, (B,) or scalars."""
+        x = self.in_units(x)
         if not len(self.penalties):
-            return self(x), {}
+            return self._decoded(self._corrupted(self.code_corruption, self._code(x))), {}
         x = self._corrupted(self.corruption, x)
         pull_code, pull_out, needed = None, None, {penalty.jacobian(self) for penalty in self._penalties}
         if "encoder" in needed:
@@ -192,9 +226,9 @@ class Autoencoder(Part, Reconstructs):
             code, hidden = self.activations(x)
         z = self._corrupted(self.code_corruption, code)
         if "decoder" in needed:
-            out, pull_out = torch.func.vjp(self.decode, z)[:2]
+            out, pull_out = torch.func.vjp(self._decoded, z)[:2]
         else:
-            out = self.decode(z)
+            out = self._decoded(z)
         seen = Pass(self, x, code, out, hidden, pull_code, pull_out)
         costs: dict[str, Tensor] = {}
         for penalty in self._penalties:
@@ -203,9 +237,10 @@ class Autoencoder(Part, Reconstructs):
         return out, costs
 
     def activations(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
-        """Codes (B, dim) of x (B, *shape), and where a penalty is about one the encoder's hidden layers, (B, ...) each.
+        """Codes (B, dim) of x (B, *shape) in the networks' units, and hidden layers where a penalty is about one.
 
-        A subclass with another encoder overrides this, so that ``encode`` and the penalties see the same.
+        The hidden layers are those of the encoder, (B, ...) each. A subclass with another encoder overrides this, so
+        that ``encode`` and the penalties see the same.
         """
         hidden: list[Tensor] = []
         if any(penalty.layer is not None for penalty in self._penalties):

@@ -23,14 +23,22 @@ class Layer(nn.Module):
         below: from data to the codes below.
         up: module from those codes and the data to the layer's code.
         down: module from that code to the codes below.
+        in_units: from data to the data as the stack's networks see them.
     """
 
-    def __init__(self, below: Callable[[Tensor], Tensor], up: nn.Module, down: nn.Module) -> None:
+    def __init__(
+        self,
+        below: Callable[[Tensor], Tensor],
+        up: nn.Module,
+        down: nn.Module,
+        in_units: Callable[[Tensor], Tensor] = lambda x: x,
+    ) -> None:
         super().__init__()
-        self.below, self.up, self.down = below, up, down
+        self.below, self.up, self.down, self.in_units = below, up, down, in_units
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Codes of the layer below (B, d), and what this layer makes of them."""
+        x = self.in_units(x)
         with torch.no_grad():
             h = full_precision(self.below(x))
         return h, full_precision(self.down(self.up(h, x)))

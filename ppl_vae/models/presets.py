@@ -23,6 +23,7 @@ class ConvAutoencoder(Autoencoder):
         hidden: channels of the layers; each layer halves height and width.
         activation: one of ``networks.ACTIVATIONS``.
         output: "sigmoid" for data in [0, 1], "identity" for real data.
+        scale: units of what the networks and the loss see, "standard", "unit" or None, as of ``Autoencoder``.
 
     Raises:
         ValueError: data that are not images, or sizes below 1.
@@ -42,10 +43,11 @@ class ConvAutoencoder(Autoencoder):
         hidden: Sequence[int] = (32, 64),
         activation: str = "relu",
         output: Literal["sigmoid", "identity"] = "sigmoid",
+        scale: Literal["standard", "unit"] | None = None,
     ) -> None:
         encoder = Conv(shape, hidden, activation)
         decoder = Conv.decoder(dim, [*reversed(hidden)], shape, activation)
-        super().__init__(encoder, decoder, dim, shape, output)
+        super().__init__(encoder, decoder, dim, shape, output, scale=scale)
 
 
 class DenoisingAutoencoder(Autoencoder):
@@ -58,6 +60,7 @@ class DenoisingAutoencoder(Autoencoder):
         shape: event shape of the data.
         corruption: one of ``ppl_vae.corruptions``, or a module from x to corrupted x.
         output: "sigmoid" for data in [0, 1], "identity" for real data.
+        scale: units of what the networks and the loss see, "standard", "unit" or None, as of ``Autoencoder``.
 
     Raises:
         TypeError: a corruption that is not an ``nn.Module``.
@@ -80,9 +83,10 @@ class DenoisingAutoencoder(Autoencoder):
         shape: int | Sequence[int],
         corruption: nn.Module,
         output: Literal["sigmoid", "identity"] = "sigmoid",
+        scale: Literal["standard", "unit"] | None = None,
     ) -> None:
         check_module("corruption", corruption, "corruptions.Masking(0.3)")
-        super().__init__(encoder, decoder, dim, shape, output, corruption=corruption)
+        super().__init__(encoder, decoder, dim, shape, output, corruption=corruption, scale=scale)
 
 
 class LatentNoiseAutoencoder(Autoencoder):
@@ -98,6 +102,7 @@ class LatentNoiseAutoencoder(Autoencoder):
         shape: event shape of the data.
         output: "sigmoid" for data in [0, 1], "identity" for real data.
         noise: mean squared length of the noise as a share of the codes' mean squared distance from their centre.
+        scale: units of what the networks and the loss see, "standard", "unit" or None, as of ``Autoencoder``.
 
     Raises:
         ValueError: a negative noise.
@@ -120,8 +125,9 @@ class LatentNoiseAutoencoder(Autoencoder):
         shape: int | Sequence[int],
         output: Literal["sigmoid", "identity"] = "sigmoid",
         noise: float = 0.05,
+        scale: Literal["standard", "unit"] | None = None,
     ) -> None:
-        super().__init__(encoder, decoder, dim, shape, output, code_corruption=RelativeGaussian(noise))
+        super().__init__(encoder, decoder, dim, shape, output, code_corruption=RelativeGaussian(noise), scale=scale)
 
 
 class ContractiveAutoencoder(Autoencoder):
@@ -136,6 +142,7 @@ class ContractiveAutoencoder(Autoencoder):
         weight: weight of the squared norm of the encoder's Jacobian, in units of the reconstruction error.
         code: activation of the code, "identity", "sigmoid" or "relu".
         probes: number of passes of Hutchinson's estimate; None: the exact norm.
+        scale: units of what the networks and the loss see, "standard", "unit" or None, as of ``Autoencoder``.
 
     Raises:
         ValueError: a negative weight, or an encoder with batch normalisation.
@@ -160,8 +167,9 @@ class ContractiveAutoencoder(Autoencoder):
         weight: float = 0.1,
         code: Literal["identity", "sigmoid", "relu"] = "sigmoid",
         probes: int | None = None,
+        scale: Literal["standard", "unit"] | None = None,
     ) -> None:
-        super().__init__(encoder, decoder, dim, shape, output, code, penalty=Contraction(weight, probes))
+        super().__init__(encoder, decoder, dim, shape, output, code, penalty=Contraction(weight, probes), scale=scale)
 
 
 class SparseAutoencoder(Autoencoder):
@@ -176,6 +184,7 @@ class SparseAutoencoder(Autoencoder):
             encoder of ``networks`` and one for the code. In the shell: for the code only.
         output: "sigmoid" for data in [0, 1], "identity" for real data.
         code: activation of the code, "identity", "sigmoid" or "relu"; by default the one that fits the penalty.
+        scale: units of what the networks and the loss see, "standard", "unit" or None, as of ``Autoencoder``.
 
     Raises:
         TypeError: something that is not a penalty.
@@ -201,6 +210,7 @@ class SparseAutoencoder(Autoencoder):
         penalty: Penalty | Sequence[Penalty | None],
         output: Literal["sigmoid", "identity"] = "sigmoid",
         code: Literal["identity", "sigmoid", "relu"] | None = None,
+        scale: Literal["standard", "unit"] | None = None,
     ) -> None:
         given: Any = penalty if isinstance(penalty, Sequence) and penalty else [penalty]
         *hidden, last = given
@@ -215,4 +225,6 @@ class SparseAutoencoder(Autoencoder):
         placed: list[Penalty] = [Hidden(each, layer) for layer, each in enumerate(hidden) if each is not None]
         suited = "identity" if last is None else last.squash
         every = placed if last is None else [*placed, last]
-        super().__init__(encoder, decoder, dim, shape, output, suited if code is None else code, penalty=every)
+        super().__init__(
+            encoder, decoder, dim, shape, output, suited if code is None else code, penalty=every, scale=scale
+        )

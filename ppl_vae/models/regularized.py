@@ -37,6 +37,7 @@ class RegularizedAutoencoder(Autoencoder, Latent, Concluded):
         weight: of the regulariser, in units of the reconstruction error; no part of "spectral".
         code_weight: b, of the codes' squared length.
         components: Normals in the density of the codes; 1 for a single one.
+        scale: units of what the networks and the loss see, "standard", "unit" or None, as of ``Autoencoder``.
 
     Raises:
         ValueError: an unknown regulariser or a negative weight.
@@ -64,6 +65,7 @@ class RegularizedAutoencoder(Autoencoder, Latent, Concluded):
         weight: float = 0.01,
         code_weight: float = 0.01,
         components: int = 10,
+        scale: Literal["standard", "unit"] | None = None,
     ) -> None:
         if regularizer not in REGULARIZERS:
             raise ValueError(f"regularizer {regularizer!r} is unknown; {nearest(str(regularizer), REGULARIZERS)}")
@@ -71,7 +73,7 @@ class RegularizedAutoencoder(Autoencoder, Latent, Concluded):
         length = L2(0.5 * check_weight("code_weight", code_weight))
         length.term = "code"
         smooth = {"gradient": DecoderGradient(weight), "l2": DecoderL2(weight), "spectral": SpectralNorm()}
-        super().__init__(encoder, decoder, dim, shape, output, penalty=[length, smooth[regularizer]])
+        super().__init__(encoder, decoder, dim, shape, output, penalty=[length, smooth[regularizer]], scale=scale)
         self.prior = Density(self.dim, check_size("components", components))
 
     @torch.no_grad()

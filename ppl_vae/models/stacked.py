@@ -42,6 +42,7 @@ class StackedAutoencoder(Autoencoder, Layered):
         output: "sigmoid" for data in [0, 1], "identity" for real data.
         pretrain: epochs of pre-training for each layer; 0 for none.
         beside: whether each encoder after the first gets the data as well as the previous code.
+        scale: units of what the networks and the loss see, "standard", "unit" or None, as of ``Autoencoder``.
 
     Raises:
         TypeError: networks that are no MLPs.
@@ -65,8 +66,9 @@ class StackedAutoencoder(Autoencoder, Layered):
         output: Literal["sigmoid", "identity"] = "sigmoid",
         pretrain: int = 10,
         beside: bool = False,
+        scale: Literal["standard", "unit"] | None = None,
     ) -> None:
-        super().__init__(encoder, decoder, dim, shape, output)
+        super().__init__(encoder, decoder, dim, shape, output, scale=scale)
         self.pretrain = check_size("pretrain", pretrain, least=0)
         up, down = _sizes("encoder", encoder), _sizes("decoder", decoder)
         if up[1:] != down[:0:-1]:
@@ -75,12 +77,12 @@ class StackedAutoencoder(Autoencoder, Layered):
         sizes = [*up[2:], self.dim] if beside and self.depth > 1 else []
         self.beside = nn.ModuleList(nn.Linear(up[0], size, bias=False) for size in sizes)
 
-    def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
-        """Codes (B, dim) of x (B, *shape); ``y`` is not used."""
-        return full_precision(self.codes(x, self.depth))
+    def activations(self, x: Tensor) -> tuple[Tensor, list[Tensor]]:
+        """Codes (B, dim) of x (B, *shape) in the networks' units; there are no penalties on hidden layers."""
+        return full_precision(self.codes(x, self.depth)), []
 
     def codes(self, x: Tensor, layer: int) -> Tensor:
-        """Codes (B, d) of x (B, *shape) in a layer, counted from 0, the data."""
+        """Codes (B, d) of x (B, *shape) in the networks' units, in a layer, counted from 0, the data."""
         h = x.flatten(1)
         for index in range(layer):
             h = self._up(index)(h, x)
@@ -89,7 +91,7 @@ class StackedAutoencoder(Autoencoder, Layered):
     def stages(self) -> list[tuple[Layer, int]]:
         """The layers in the order in which they are trained, from the data up, and for how many epochs each."""
         layers = range(self.depth if self.pretrain else 0)
-        return [(Layer(self._below(i), self._up(i), self._down(i)), self.pretrain) for i in layers]
+        return [(Layer(self._below(i), self._up(i), self._down(i), self.in_units), self.pretrain) for i in layers]
 
     def _below(self, index: int) -> Callable[[Tensor], Tensor]:
         return lambda x: self.codes(x, index)

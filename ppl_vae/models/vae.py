@@ -21,8 +21,9 @@ from .. import supports
 from ..checks import check_event, check_size
 from ..distributions.means import mean_of
 from ..handlers import register
-from ..likelihoods import Likelihood
+from ..likelihoods import Likelihood, Scaled
 from ..networks import MLP, Condition, Conditioned, condition_of, stated
+from ..networks import Scaled as ScaledNetwork
 from ..parts import Part
 from ..posteriors import Posterior, natural
 from ..posteriors.natural import BY_SUPPORT
@@ -41,7 +42,7 @@ class VAE(Part, Codec, Latent, Pair):
     Args:
         prior: p(z | y), event shape (dim,).
         posterior: q(z | x, y), event shape (dim,); None takes the natural family of the prior's support over an MLP
-            with two layers of 200, of x, and of y where the other parts are conditional.
+            with two layers of 200, of x, and of y where the other parts are conditional, scaled as the likelihood is.
         likelihood: p(x | z, y), event shape ``shape``.
 
     Attributes:
@@ -244,4 +245,6 @@ def _natural(prior: Prior, likelihood: Likelihood) -> Posterior:
     condition = condition_of(torch.nn.ModuleList([prior, likelihood]))
     shape = likelihood.shape
     network = MLP(shape) if condition is None else Conditioned.around(MLP, condition, shape)
+    if isinstance(likelihood, Scaled):
+        network = ScaledNetwork.around(network, likelihood.by)
     return natural(prior)(network, prior.dim)

@@ -4,7 +4,7 @@ A network maps an event of shape ``in_shape`` to features of shape ``out_shape``
 one batch dimension and unfolded after the layers, so convolutions and batch normalisation work with vectorised
 particles. Encoders halve the image at every hidden size (3x3 convolution, stride 2); ``X.decoder`` builds the mirrored
 network, whose features the likelihood's head maps to parameters. ``Conditioned`` adds y, a ``Label``, ``Vector`` or
-``Picture``, to a network.
+``Picture``, to a network, and ``Scaled`` gives it data in units of their own.
 """
 
 from .base import ACTIVATIONS as ACTIVATIONS
@@ -21,7 +21,10 @@ from .fill_missing import FillMissing
 from .head import Head as Head
 from .mlp import MLP
 from .resnet import ResNet, ResNetTranspose
+from .scaled import Scaled
+from .scaled import units_of as units_of
 from .table_encoder import TableEncoder
+from .units import Units as Units
 
 __all__ = [
     "MLP",
@@ -33,6 +36,7 @@ __all__ = [
     "Picture",
     "ResNet",
     "ResNetTranspose",
+    "Scaled",
     "TableEncoder",
     "Vector",
 ]

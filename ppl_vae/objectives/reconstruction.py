@@ -9,6 +9,7 @@ What a model adds to it, and how it goes about its training, is the model's to s
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -78,9 +79,20 @@ class Reconstruction(Recorded, Objective):
         if isinstance(self.model, Layered):
             for index, (layer, epochs) in enumerate(self.model.stages()):
                 (own,) = _of_layer(layer, "mse" if index else self.loss).stages()
-                early.append(replace(own, name=f"layer {index + 1}", epochs=epochs))
+                begin = own.begin if index else self._before(own.begin)
+                early.append(replace(own, name=f"layer {index + 1}", epochs=epochs, begin=begin))
         end = self._conclude if isinstance(self.model, Concluded) else None
         return [*early, Stage("", self, begin=self.start, end=end)]
+
+    def _before(self, begin: Callable[[Split], None] | None) -> Callable[[Split], None]:
+        """The model's start, which the layers need too, and then that of the first layer."""
+
+        def both(train: Split) -> None:
+            self.start(train)
+            if begin is not None:
+                begin(train)
+
+        return both
 
     def _conclude(self, train: Split) -> None:
         device = next(self.model.parameters()).device
@@ -89,6 +101,7 @@ class Reconstruction(Recorded, Objective):
     def forward(self, x: Tensor, *_: Tensor) -> Loss:
         """Loss of a batch (x, ...); labels are not used."""
         out, penalties = self.model.penalised(x) if isinstance(self.model, Reconstructs) else (self.model(x), {})
+        x = self.model.in_units(x) if isinstance(self.model, Reconstructs) else x
         errors = _errors(x, out, self.loss)
         value = sum((penalty.mean() for penalty in penalties.values()), next(iter(errors.values())).mean())
         return Loss(value, {name: term.detach() for name, term in {**errors, **penalties}.items()})

@@ -17,7 +17,7 @@ from torch.distributions import constraints, transform_to
 
 from ..checks import check_size, nearest
 from ..distributions.gaussian_mixture import GaussianMixture
-from ..networks import condition_of, event_shape, stated
+from ..networks import condition_of, event_shape, stated, units_of
 from ..parts import digest
 from .base import Prior
 
@@ -37,7 +37,8 @@ class VampPrior(Prior):
     """Mixture, with equal weights, of a posterior at ``components`` learned pseudo-inputs; any support.
 
     Pass the same module that the VAE gets as its posterior. For a posterior with batch normalisation the pseudo-inputs
-    are one more batch.
+    are one more batch. If the posterior's network is ``networks.Scaled``, pseudo-inputs are learned in its units, which
+    ``inputs`` is then about.
 
     Args:
         posterior: q(z | x), shared with the VAE.
@@ -83,8 +84,13 @@ class VampPrior(Prior):
 
     @property
     def pseudo_inputs(self) -> Tensor:
-        """u, (components, *shape)."""
-        return transform_to(_LIVE_ON[self.inputs])(self.raw)
+        """u, (components, *shape), in the data's own units."""
+        u, units = transform_to(_LIVE_ON[self.inputs])(self.raw), self._units
+        return u if units is None else units[0] + units[1] * u
+
+    @property
+    def _units(self) -> tuple[Tensor, Tensor] | None:
+        return units_of(self.posterior, self.shape)
 
     def forward(self, y: Tensor | None = None) -> Any:
         """The mixture, event shape (dim,); batch shape (B,) where the posterior is conditional on y (B, ...)."""
@@ -106,7 +112,7 @@ class VampPrior(Prior):
         first = np.arange(self.components)
         (x, *_) = train.fetch(first) if train.binarize == "dynamic" else train.take(first)
         x = torch.where(x.isnan(), train.mean().to(x), x)
-        if self._holds(x):
+        if self._holds(self._in_units(x)):
             self.start_at(x)
 
     def start_at(self, x: Tensor) -> VampPrior:
@@ -120,6 +126,7 @@ class VampPrior(Prior):
                 f"x must hold at least {self.components} examples of shape {self.shape}, not a tensor {tuple(x.shape)}"
             )
         rows = x[torch.arange(self.components, device=x.device) * len(x) // self.components].to(self.raw)
+        rows = self._in_units(rows)
         if not self._holds(rows):
             raise ValueError(f"x holds values that are not {self.inputs}; choose another inputs=")
         if self.inputs != "real":
@@ -127,6 +134,10 @@ class VampPrior(Prior):
         with torch.no_grad():
             self.raw.copy_(transform_to(_LIVE_ON[self.inputs]).inv(rows))
         return self
+
+    def _in_units(self, x: Tensor) -> Tensor:
+        units = self._units
+        return x if units is None else (x.to(self.raw) - units[0]) / units[1]
 
     def _holds(self, rows: Tensor) -> bool:
         """Whether all rows are in the range of the pseudo-inputs, ends included."""

@@ -14,7 +14,7 @@ from typing import Any
 
 import torch
 
-from .. import __version__, randomness
+from .. import __version__, randomness, supports
 from ..data import Batches, Origin, Split
 from ..data.origin import origin_of
 from ..objectives import Objective
@@ -65,6 +65,7 @@ class Run:
         if valid is not None:
             size = min(4 * settings.batch_size, len(valid))
             self.valid_batches = Batches(valid, size, settings.seed, shuffle=False, **shared)
+        self.supported = supports.of(objective.support)
         self.progress = progress and processes.main
         self.callback = callback if processes.main else None
         self.loops: list[Loop] = []
@@ -165,6 +166,7 @@ class Run:
                 self.random = None
             else:
                 self._change(loop.stage.begin)
+                self._check_valid()
                 if self.index:
                     self._save()
             loop.train(log, interrupted)
@@ -187,6 +189,13 @@ class Run:
             hook(self.train_split)
         for module in (self.whole, loop.module):
             self.processes.same_everywhere(module)
+
+    def _check_valid(self) -> None:
+        """Check the validation rows again if the start has narrowed the support, as units of training rows do."""
+        support, condition = self.objective.support, self.objective.condition
+        if self.valid_batches is not None and supports.of(support) != self.supported:
+            check_labels = None if condition is None else condition.check
+            self.valid_batches.split.check(support, self.objective.needs_labels, check_labels=check_labels)
 
     def _close_epoch(self, row: dict[str, Any], log: Log) -> None:
         if self.callback is not None:

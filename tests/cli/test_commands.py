@@ -146,22 +146,43 @@ def test_every_word_is_a_swap_and_every_command_still_works(flags, tmp_path, cap
         assert main([command[0], folder, *command[1:], "--out", str(tmp_path / "x.png")]) == 0
 
 
-def test_a_table_gets_a_normal_likelihood_and_binary_data_a_bernoulli(tmp_path):
+def test_a_table_gets_columns_and_binary_data_a_bernoulli(tmp_path):
     rng = np.random.default_rng(0)
     kinds = {"table": rng.normal(3, 2, (90, 5)), "shares": rng.random((90, 5)), "binary": rng.integers(0, 2, (90, 5))}
     for name, rows in kinds.items():
         np.save(tmp_path / f"{name}.npy", rows.astype("float32"))
         out = tmp_path / f"run-{name}"
         assert main(["train", "--data", str(tmp_path / f"{name}.npy"), "--out", str(out), *SMALL]) == 0
-        likelihood = "Bernoulli" if name == "binary" else "Normal"
-        assert type(ppl_vae.load(out).likelihood).__name__ == likelihood
+        model = ppl_vae.load(out)
+        names = type(model.likelihood).__name__, type(model.posterior.network).__name__
+        assert names == (("Bernoulli", "MLP") if name == "binary" else ("Columns", "TableEncoder"))
+    for scale in ("auto", "standard", "unit", "none"):
+        line = ["train", "--data", str(tmp_path / "table.npy"), "--out", str(tmp_path / scale), "--scale", scale]
+        assert main([*line, "--likelihood", "normal", *SMALL]) == 0
+        likelihood = ppl_vae.load(tmp_path / scale).likelihood
+        by = likelihood.by if isinstance(likelihood, ppl_vae.likelihoods.Scaled) else "none"
+        assert by == ("standard" if scale == "auto" else scale)
     out = tmp_path / "plain"
     argv = ["train", "--data", str(tmp_path / "table.npy"), "--model", "autoencoder", "--out", str(out), *SMALL]
     assert main(argv) == 0
-    assert ppl_vae.load(out).output == "identity"
+    assert (ppl_vae.load(out).output, ppl_vae.load(out).units.by) == ("identity", "standard")
     again = ["train", "--config", str(out / "config.json"), "--out", str(tmp_path / "again"), *SMALL[-2:]]
     assert main(again) == 0
     assert ppl_vae.load(tmp_path / "again").output == "identity"
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["--likelihood", "poisson", "--scale", "unit"], "Poisson is a mass on the counts, which scaled data leave"),
+        (["--likelihood", "columns", "--scale", "standard"], "Columns has units of its columns inside already"),
+        (["--model", "dbn", "--scale", "standard"], "--scale standard is for models that have units"),
+        (["--model", "autoencoder", "--model.scale", "unit", "--scale", "standard"], "differ; give one of them"),
+    ],
+)
+def test_a_scale_that_the_model_cannot_have_is_refused(words, said, tmp_path, capsys):
+    np.save(tmp_path / "t.npy", np.random.default_rng(0).integers(0, 9, (60, 3)).astype("float32"))
+    assert said in error_of(capsys, ["train", "--data", tmp_path / "t.npy", "--out", tmp_path / "run", *words, *SMALL])
 
 
 def test_fewer_data_than_the_default_batch_are_no_error_but_an_explicit_batch_size_is(tmp_path, capsys):
@@ -178,7 +199,7 @@ def test_data_that_is_not_finite_is_refused(bad, tmp_path, capsys):
     x = np.random.default_rng(0).random((50, 4)).astype("float32")
     x[::3, 2] = bad
     np.save(tmp_path / "bad.npy", x)
-    argv = ["train", "--data", tmp_path / "bad.npy", "--out", tmp_path / "run", *SMALL]
+    argv = ["train", "--data", tmp_path / "bad.npy", "--out", tmp_path / "run", "--likelihood", "normal", *SMALL]
     assert "NaN or infinite" in error_of(capsys, argv)
     assert not (tmp_path / "run").exists()
 

@@ -42,6 +42,9 @@ def in_python(train, prior="normal", posterior=None, likelihood="normal"):
         shape, kinds = tuple(train.shape), KINDS if likelihood == "columns" else None
         decoder = networks.MLP.decoder(DIM, [5], shape)
         encoder = networks.MLP(shape, [5]) if kinds is None else networks.TableEncoder(shape, [5], kinds=kinds)
+        made = cls("likelihood", likelihood, likelihoods)
+        scaled = likelihood in ("normal", "laplace", "student-t")  # on the reals
+        encoder = networks.Scaled(encoder, shape) if scaled else encoder
         p = None
         if prior != "vamp-prior":
             with torch.random.fork_rng(devices=[]):  # the others start the same whatever the prior draws
@@ -51,7 +54,8 @@ def in_python(train, prior="normal", posterior=None, likelihood="normal"):
             with torch.random.fork_rng(devices=[]):
                 p = priors.VampPrior(q, 10, inputs="real")
         own = {} if kinds is None else {"kinds": kinds}
-        vae = VAE(p, q, cls("likelihood", likelihood, likelihoods)(decoder, shape, **own))
+        part = made(decoder, shape, **own)
+        vae = VAE(p, q, likelihoods.Scaled(part) if scaled else part)
         vae.start(train)
         return vae
 
@@ -67,9 +71,10 @@ def test_every_prior(prior, tmp_path):
     components = ["--prior.components", "10"] if prior == "vamp-prior" else []
     model, train = started(["--likelihood", "normal", "--prior", prior, *components, *SHELL], "normal", tmp_path)
     check(model, in_python(train, prior))
-    assert torch.equal(model.likelihood.head.bias(), train.mean())
+    units = model.likelihood.units
+    assert torch.equal(units.shift, train.mean()) and torch.equal(model.likelihood.head.bias(), torch.zeros(6))
     if components:
-        assert torch.equal(model.prior.raw, train.x[:10])
+        assert torch.equal(model.prior.raw, units(train.x[:10]))
 
 
 @pytest.mark.parametrize("posterior", catalog.parts("posterior"))
