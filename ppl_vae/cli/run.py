@@ -33,15 +33,16 @@ class Run:
 
     Args:
         run: folder of a run.
+        parts: files of your own classes that the model holds; no other code that the run names is executed.
     """
 
-    def __init__(self, run: str) -> None:
-        self.name, self.folder = run, RunFolder(run)
+    def __init__(self, run: str, parts: Sequence[str] | None = None) -> None:
+        self.name, self.folder, self.own = run, RunFolder(run), parts
 
     @functools.cached_property
     def model(self) -> Any:
         """The trained model."""
-        return load(self.name)
+        return load(self.name, parts=None if self.own is None else [*self.own])
 
     @property
     def condition(self) -> Any:
@@ -99,6 +100,7 @@ class Examples(Run):
         split: which part of the data.
         data_root: where the data lies, if it is not where the run found it.
         y: labels that a conditional model is given in place of the data's own, one for all examples or one each.
+        parts: files of your own classes that the model holds; no other code that the run names is executed.
     """
 
     def __init__(
@@ -107,18 +109,19 @@ class Examples(Run):
         split: Literal["train", "valid", "test"] = "test",
         data_root: str | None = None,
         y: Sequence[str] | None = None,
+        parts: Sequence[str] | None = None,
     ) -> None:
-        super().__init__(run)
+        super().__init__(run, parts)
         self.split, self.data_root, self.y = split, data_root, y
 
     @functools.cached_property
-    def parts(self) -> Data:
+    def splits(self) -> Data:
         """The data."""
         return self.data(self.data_root)
 
     def rows(self, split: str | None = None) -> Split:
         """A split as the data have it, the one chosen if none is named."""
-        return getattr(self.parts, split or self.split)
+        return getattr(self.splits, split or self.split)
 
     def told(self) -> Split:
         """The chosen split with the labels that the model is given."""
