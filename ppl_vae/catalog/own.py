@@ -46,8 +46,8 @@ class Given(Entry):
             raise ValueError(f"--{self.role} {self.name}: the class must derive from {names}")
         if self.role == "model" and not issubclass(cls, importlib.import_module("ppl_vae.parts").Part):
             raise ValueError(
-                f"--model {self.name}: the class must derive from ppl_vae.parts.Part first, class {self.cls}(Part, ...),"
-                " so that its run can be opened again"
+                f"--model {self.name}: the class must derive from ppl_vae.parts.Part first, as in class "
+                f"{self.cls}(Part, ...), so that its run can be opened again"
             )
         return cls
 
@@ -159,8 +159,7 @@ def _given(role: str, path: Path, cls: str, _stamp: tuple[int, int]) -> Entry:
 @functools.cache
 def _of(role: str, name: str) -> Entry:
     """The entry of the general rule with a distribution."""
-    rules = {r: exported(plural(r)).get("of") for r in ("prior", "posterior", "likelihood")}
-    rule = rules.get(role)
+    rule = exported(plural(role)).get("of") if role in ("prior", "posterior", "likelihood") else None
     if rule is None:
         raise ValueError("only a prior, a posterior and a likelihood can be of a distribution")
     pyro, torch = (importlib.import_module(f"{package}.distributions") for package in ("pyro", "torch"))
