@@ -44,6 +44,8 @@ class Given(Entry):
         if not (isinstance(cls, type) and issubclass(cls, bases)):
             names = " or ".join(".".join([*base.__module__.split(".")[:2], base.__name__]) for base in bases)
             raise ValueError(f"--{self.role} {self.name}: the class must derive from {names}")
+        if inspect.isabstract(cls):
+            raise ValueError(f"--{self.role} {self.name}: the class must define {', '.join(cls.__abstractmethods__)}")
         if self.role == "model" and not issubclass(cls, importlib.import_module("ppl_vae.parts").Part):
             raise ValueError(
                 f"--model {self.name}: the class must derive from ppl_vae.parts.Part first, as in class "
@@ -165,16 +167,17 @@ def _of(role: str, name: str) -> Entry:
     pyro, torch = (importlib.import_module(f"{package}.distributions") for package in ("pyro", "torch"))
     classes = [v for v in vars(pyro).values() if isinstance(v, type) and issubclass(v, torch.Distribution)]
     known = {f"of:{kebab(cls.__name__)}": cls for cls in classes if not inspect.isabstract(cls)}
-    found = next((cls for known_name, cls in known.items() if _key(known_name) == _key(f"of:{name}")), None)
-    if found is None:
+    word = next((word for word in known if _key(word) == _key(f"of:{name}")), None)
+    if word is None:
         raise ValueError(f"no class of pyro.distributions has this name{did_you_mean(f'of:{name}', known)}")
     of_rule = [option for option in rule.arguments if option.argument != "distribution"]
     others = {"self", "validate_args", *(option.argument for option in of_rule)}
+    found = known[word]
     signature = inspect.signature(found.__init__).parameters.values()
     own = [p.name for p in signature if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY) and p.name not in others]
     fields = {field.name: vars(rule)[field.name] for field in dataclasses.fields(Entry)}
     options = (*of_rule, *(Option(n, _NUMBERS, f"parameter of {found.__name__}", None) for n in own))
-    return Of(**fields | {"name": f"of:{name}", "arguments": options}, distribution=found)
+    return Of(**fields | {"name": word, "arguments": options}, distribution=found)
 
 
 def _bases(role: str) -> tuple[type, ...]:

@@ -147,9 +147,10 @@ def _trusted(role: str, word: str, given: Words) -> str:
     for file in given.get("parts", ()):
         if Path(file).name == Path(path).name:
             return f"{file}:{cls}{colon}{options}"
+    config, copy = Path(given["config"][0]), Path(given["config"][0]).parent / "parts" / Path(path).name
     raise UsageError(
-        f"--config {given['config'][0]} names {own} for --{role}, code that is not executed because a file names it; "
-        f"give --parts {path}, or --{role} {own}"
+        f"--config {config} names {own} for --{role}, your own code, which is not executed unasked; "
+        f"give --parts {copy if copy.is_file() else path}"
     )
 
 
