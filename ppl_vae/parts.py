@@ -3,7 +3,8 @@
 ``describe(part)`` gives a JSON-able record ``{"class": "priors.Normal", "dim": 16}``; ``build(record)`` gives an
 equal part back. An object met a second time is recorded as ``{"same_as": "path/of/the/first"}``, so that modules
 shared between parts stay shared. Classes are named by the public module that exports them, never by import path, so
-a record can name only classes of ``ppl_vae``.
+a record can name only classes of ``ppl_vae``, and a user's own as ``"my_file.py:SkewedT"``, which ``build`` looks for
+among the classes it is given and nowhere else.
 """
 
 from __future__ import annotations
@@ -11,12 +12,17 @@ from __future__ import annotations
 import hashlib
 import importlib
 import inspect
+import sys
 from abc import abstractmethod as abstractmethod
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Self
 
 import pyro.distributions
 import torch
 from torch import nn
+
+from .failing import is_ours, sentence
 
 if TYPE_CHECKING:
     from .data import Split
@@ -151,11 +157,17 @@ def exported_name(obj: Any) -> str | None:
     return f"{pieces[1]}.{cls.__name__}" if getattr(module, cls.__name__, None) is cls else None
 
 
+def own_name(cls: type) -> str:
+    """File and name of a class of the user's own, such as ``"my_file.py:SkewedT"``."""
+    file = vars(sys.modules.get(cls.__module__, sys)).get("__file__")
+    return f"{Path(file).name if file else cls.__module__}:{cls.__qualname__}"
+
+
 def describe(part: Any) -> Any:
     """JSON-able record of a part and everything it was built from.
 
-    Objects that ``ppl_vae`` does not export are recorded as ``{"class": null, "custom": "module.Class"}``: they can be
-    named, not rebuilt.
+    A user's own part is recorded as ``{"class": "my_file.py:SkewedT", ...}`` with its arguments; other objects that
+    ``ppl_vae`` does not export as ``{"class": null, "custom": "module.Class"}``: they can be named, not rebuilt.
     """
     seen: dict[int, str] = {}
 
@@ -175,6 +187,8 @@ def describe(part: Any) -> Any:
             return {"same_as": seen[id(value)]}
         seen[id(value)] = path
         name = exported_name(value)
+        if name is None and isinstance(value, Recorded) and type(value).__module__.split(".")[0] != "ppl_vae":
+            name = own_name(type(value))
         if name is None or not isinstance(value, Recorded):
             kind = value if isinstance(value, type) or inspect.isroutine(value) else type(value)
             return {"class": None, "custom": f"{kind.__module__}.{kind.__qualname__}"}
@@ -184,11 +198,17 @@ def describe(part: Any) -> Any:
     return record(part, "")
 
 
-def build(record: Any) -> Any:
+def build(record: Any, own: Sequence[type] = (), kept: Path | None = None) -> Any:
     """Build the part that ``describe`` recorded.
 
+    Args:
+        record: what ``describe`` gave.
+        own: the user's own classes that may be built.
+        kept: a folder that may hold copies of the users' files, named in the error where one is missing.
+
     Raises:
-        ValueError: the record names a class that ``ppl_vae`` does not export, or one of the user's own.
+        ValueError: the record names a class that ``ppl_vae`` does not export, one of the user's own that is not given,
+            or arguments that its constructor does not take.
     """
     made: dict[str, Any] = {}
 
@@ -209,13 +229,17 @@ def build(record: Any) -> Any:
             return made[value["same_as"]]
         if "class" not in value:
             return {key: make(item, f"{path}/{key}") for key, item in value.items()}
-        cls = _find(value)
+        cls = _find(value, own, kept)
         fields = {key: make(item, f"{path}/{key}") for key, item in value.items() if key != "class"}
         variadic = [p.name for p in inspect.signature(cls).parameters.values() if p.kind is p.VAR_POSITIONAL]
         try:
             made[path] = cls(*fields.pop(variadic[0], ()), **fields) if variadic else cls(**fields)
         except TypeError as error:
             raise ValueError(f"the record of {value['class']} does not fit its constructor: {error}") from None
+        except Exception as error:
+            if cls not in own or is_ours(error):
+                raise
+            raise ValueError(f"{value['class']} cannot be built as the run records it: {sentence(error)}") from error
         return made[path]
 
     return make(record, "")
@@ -228,12 +252,23 @@ def _distribution(name: str) -> type:
     raise ValueError(f"distribution {name!r} is not a class of pyro.distributions")
 
 
-def _find(record: dict[str, Any]) -> type:
+def _find(record: dict[str, Any], own: Sequence[type], kept: Path | None) -> type:
     name = record["class"]
     if name is None:
         raise ValueError(
             f"the run holds {record.get('custom')}, a class of your own that a configuration cannot rebuild; "
             "pass model= with a model built the same way"
+        )
+    file, colon, own_class = str(name).rpartition(":")
+    if colon:
+        found = [cls for cls in own if own_name(cls) == name] or [c for c in own if c.__qualname__ == own_class]
+        if len(set(found)) == 1:
+            return found[0]
+        copy = kept / file if kept is not None and (kept / file).is_file() else file
+        among = f" (given: {', '.join(map(own_name, own))})" if own else ""
+        raise ValueError(
+            f"the run holds the class {own_class} of {file}, your own code, which is not executed unasked{among}; give "
+            f"it by --parts {copy} in the shell, and in Python by parts={str(copy)!r} or parts=[{own_class}]"
         )
     folder, _, cls_name = str(name).partition(".")
     if folder in _FOLDERS:

@@ -215,4 +215,4 @@ def open_run(run: str | Path, model: nn.Module | None = None, parts: Any = None)
     """
     folder = RunFolder(run)
     record = folder.config().get("data")
-    return Trained(load(run, model), folder.coding(), record, folder)
+    return Trained(load(run, model, parts), folder.coding(), record, folder)

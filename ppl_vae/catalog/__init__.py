@@ -3,7 +3,7 @@
 A folder such as ``ppl_vae/priors`` is the one list of its parts: its literal ``__all__`` gives the names, the classes
 behind them give the options (constructor arguments, their annotations, defaults and docs) and a first docstring line.
 The base class says the role: what derives from ``Prior`` is a prior. ``ppl-vae --help`` therefore answers without
-loading torch.
+loading torch. A user's own class is described in the same way from the text of its file, and imported to be built.
 """
 
 from .entries import (
@@ -15,7 +15,6 @@ from .entries import (
     exported,
     function,
     kebab,
-    lookup,
     objective,
     parts,
     plural,
@@ -23,11 +22,13 @@ from .entries import (
     taken,
 )
 from .kinds import Kind, word
+from .own import Given, is_own, lookup, split
 from .source import Source, summary
 
 __all__ = [
     "DEFAULTS",
     "Entry",
+    "Given",
     "Kind",
     "Option",
     "Source",
@@ -35,12 +36,14 @@ __all__ = [
     "described",
     "exported",
     "function",
+    "is_own",
     "kebab",
     "lookup",
     "objective",
     "parts",
     "plural",
     "roles",
+    "split",
     "summary",
     "taken",
     "word",

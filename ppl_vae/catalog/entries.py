@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from .kinds import Kind
-from .source import Source, argument_docs, summary
+from .source import ROOT, Source, argument_docs, summary
 
 DEFAULTS = {
     "model": "vae",
@@ -67,7 +67,7 @@ class Option:
     @property
     def supplied(self) -> bool:
         """Whether a shell can give the argument in another way than by an option of the part."""
-        return self.argument in _SUPPLIED or self.argument in _exported_by_role()
+        return self.argument in _SUPPLIED or self.argument in by_role()
 
     @property
     def is_switch(self) -> bool:
@@ -131,7 +131,7 @@ def kebab(name: str) -> str:
 
 
 @functools.cache
-def _exported_by_role() -> dict[str, list[Entry]]:
+def by_role() -> dict[str, list[Entry]]:
     """Everything exported, by the role that its base class says; classes without a base are in no role."""
     found: dict[str, list[Entry]] = {role: [] for role in DEFAULTS}
     for folder in constant("parts", "_FOLDERS"):
@@ -152,7 +152,7 @@ def roles() -> dict[str, dict[str, Entry]]:
         >>> roles()["network"]["mlp"].cls
         'MLP'
     """
-    found = {role: entries for role, entries in _exported_by_role().items() if role != "objective"}
+    found = {role: entries for role, entries in by_role().items() if role != "objective"}
     return {
         role: {e.name: e for e in entries if e.buildable and role not in e.takes and _mirrored(role, e)}
         for role, entries in found.items()
@@ -173,17 +173,10 @@ def plural(role: str) -> str:
     return f"{role.removesuffix('y')}ies" if role.endswith("y") else f"{role}s"
 
 
-def lookup(role: str, name: str) -> Entry | None:
-    """The part a user names, with any hyphens and capitals: ``res-net`` and ``ResNet`` are ``resnet``."""
-    key = re.sub(r"[-_]", "", name).lower()
-    found = parts(role).values()
-    return next((entry for entry in found if key in (entry.name.replace("-", ""), entry.cls.lower())), None)
-
-
 def objective(model: Entry) -> Entry:
     """The objective of a model: SVI of a Pyro program, contrastive divergence of an RBM, else Reconstruction."""
     plain = "contrastive-divergence" if "free_energy" in model.methods else "reconstruction"
-    return exported("objectives")["svi" if "likelihood" in model.takes else plain]
+    return exported("objectives")["svi" if "guide" in model.methods else plain]
 
 
 def taken(model: Entry) -> frozenset[str]:
@@ -216,7 +209,7 @@ def described(folder: str, home: Source, node: ast.ClassDef) -> Entry:
 
 def _base(home: Source, node: ast.ClassDef) -> str:
     """The name of the class that says the role; what follows the first base class are mixins."""
-    found = (home.find(base.id) for base in node.bases if isinstance(base, ast.Name))
+    found = (home.find(ast.unparse(base)) for base in node.bases)
     first = ((at, cls) for at, cls in found if isinstance(cls, ast.ClassDef) and at.path.name != "parts.py")
     return next((_base(at, cls) for at, cls in first), node.name)
 
@@ -237,13 +230,15 @@ def constant(folder: str, name: str) -> Any:
 
 
 def _arguments(home: Source, node: ast.FunctionDef, docs: dict[str, str]) -> tuple[Option, ...]:
+    """The arguments of a function; one of a user's own may have no annotation, and takes words like its default."""
     positional = [*node.args.posonlyargs, *node.args.args]
     defaults = [None] * (len(positional) - len(node.args.defaults)) + node.args.defaults
     pairs = [*zip(positional, defaults, strict=True), *zip(node.args.kwonlyargs, node.args.kw_defaults, strict=True)]
+    own = ROOT not in home.path.parents
     return tuple(
         Option(
             arg.arg,
-            Kind.of(arg.annotation, home.find),
+            Kind.like(value) if own and arg.annotation is None else Kind.of(arg.annotation, home.find),
             docs.get(arg.arg, "").rstrip("."),
             *(() if value is None else (home.literal(value),)),
         )

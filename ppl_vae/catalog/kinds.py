@@ -69,6 +69,19 @@ class Kind:
                     types, choices, many = types | item.types, [*choices, *item.choices], many or item.many
         return cls(frozenset(types), tuple(choices), many, many and alone) if types - {"none"} or choices else None
 
+    @classmethod
+    def like(cls, default: ast.AST | None) -> Kind:
+        """Kind of an argument without annotation: like its default, a number or a word if there is none.
+
+        Example:
+            >>> Kind.like(ast.parse("3", mode="eval").body).read(["2.5"])
+            2.5
+        """
+        value = default.value if isinstance(default, ast.Constant) else None
+        name = {bool: "bool", str: "str"}.get(type(value))
+        numbers = {"int", "float"} if value is not None else {"int", "float", "str"}
+        return cls(frozenset({name} if name else numbers))
+
     def read(self, words: Sequence[str]) -> Any:
         """Value of the words behind a flag.
 

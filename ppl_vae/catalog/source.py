@@ -1,4 +1,4 @@
-"""Source: top-level names of the package's files, read with ``ast`` and followed through imports inside the package."""
+"""Source: top-level names of files, read with ``ast`` and followed through imports of the package."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Documented = ast.ClassDef | ast.FunctionDef
 
 
 class Source:
-    """One source file of the package.
+    """One source file, of the package or a user's own, whose imports from the package are followed.
 
     Example:
         >>> home, node = Source.read("priors").find("Normal")
@@ -29,8 +29,8 @@ class Source:
         for node in ast.parse(path.read_text(encoding="utf-8")).body:
             if isinstance(node, ast.ClassDef | ast.FunctionDef):
                 self.names[node.name] = node
-            elif isinstance(node, ast.ImportFrom):
-                self.names.update({alias.asname or alias.name: node for alias in node.names})
+            elif isinstance(node, ast.Import | ast.ImportFrom):
+                self.names.update({_bound(node, alias): node for alias in node.names})
             elif isinstance(node, ast.Assign | ast.AnnAssign) and node.value is not None:
                 targets = node.targets if isinstance(node, ast.Assign) else [node.target]
                 self.names.update({t.id: node.value for t in targets if isinstance(t, ast.Name)})
@@ -47,24 +47,25 @@ class Source:
         return cls.open(_file(ROOT.joinpath(*module.split("."))))
 
     def find(self, name: str) -> tuple[Source, ast.AST | None]:
-        """Where a name is defined, and its syntax; None if that is outside the package."""
-        node = self.names.get(name)
-        if not isinstance(node, ast.ImportFrom):
-            return self, node
-        path = self._imported(node)
-        original = next(alias.name for alias in node.names if (alias.asname or alias.name) == name)
-        return Source.open(path).find(original) if path else (self, None)
+        """Where a name, such as ``Prior`` or ``priors.Prior``, is defined, and its syntax; None outside the package."""
+        first, dot, rest = name.partition(".")
+        node = self.names.get(first)
+        if isinstance(node, ast.Import | ast.ImportFrom):
+            start, pieces = self._imported(node, first)
+            found = start and _inside(start, [*pieces, *(rest.split(".") if dot else [])])
+            return found or (self, None)
+        return self, None if dot else node
 
-    def _imported(self, node: ast.ImportFrom) -> Path | None:
-        pieces = node.module.split(".") if node.module else []
-        if node.level:
-            base = self.path.parents[node.level - 1]
-        elif pieces[:1] == [ROOT.name]:
-            base, pieces = ROOT, pieces[1:]
+    def _imported(self, node: ast.Import | ast.ImportFrom, name: str) -> tuple[Path | None, list[str]]:
+        """The folder that an import starts at, None outside the package, and the names from there to what it binds."""
+        alias = next(alias for alias in node.names if _bound(node, alias) == name)
+        if isinstance(node, ast.Import):
+            pieces = (alias.name if alias.asname else name).split(".")
         else:
-            return None
-        path = _file(base.joinpath(*pieces))
-        return path if path.exists() else None
+            pieces = [*(node.module.split(".") if node.module else []), alias.name]
+            if node.level:
+                return self.path.parents[node.level - 1], pieces
+        return ROOT if pieces[0] == ROOT.name else None, pieces[1:]
 
     def literal(self, node: ast.AST | None) -> Any:
         """Value of a literal; for a dict of anything, its keys; None for anything else."""
@@ -79,10 +80,28 @@ class Source:
         """A class and its bases inside the package, depth first."""
         yield self, node
         for base in node.bases:
-            if isinstance(base, ast.Name):
-                home, parent = self.find(base.id)
-                if isinstance(parent, ast.ClassDef):
-                    yield from home.lineage(parent)
+            home, parent = self.find(ast.unparse(base))
+            if isinstance(parent, ast.ClassDef):
+                yield from home.lineage(parent)
+
+
+def _bound(node: ast.Import | ast.ImportFrom, alias: ast.alias) -> str:
+    """The name that an import binds: ``import ppl_vae.priors`` binds ``ppl_vae``."""
+    return alias.asname or (alias.name.partition(".")[0] if isinstance(node, ast.Import) else alias.name)
+
+
+def _inside(path: Path, pieces: list[str]) -> tuple[Source, ast.AST | None] | None:
+    """What a dotted name means in a folder or file of the package: a name there, or one of a module in the folder."""
+    first, *rest = pieces or [""]
+    home = Source.open(_file(path)) if _file(path).exists() else None
+    if home is not None and not rest and first in home.names:
+        return home.find(first)
+    if first and _file(path / first).exists():
+        return _inside(path / first, rest)
+    lazy = home and home.names.get("_HOMES")  # of the package itself
+    if isinstance(lazy, ast.Dict) and not rest and (folder := ast.literal_eval(lazy).get(first)):
+        return _inside(ROOT / folder, [first])
+    return None if home is None else (home, None)
 
 
 def _file(path: Path) -> Path:

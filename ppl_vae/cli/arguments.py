@@ -7,13 +7,21 @@ import ast
 import functools
 import shutil
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 from typing import Any, NoReturn
 
 from .. import catalog
 from ..catalog import Kind, Option, summary, word
 from ..checks import did_you_mean
 from .flags import FROM_DATA, canonical, commands, flags_of, job, load_options, option_flags
+
+OWN = {
+    "FILE.py:CLASS": "a class of yours that derives from the role's base, such as priors.Prior; the arguments of its "
+    "constructor are options, --prior.df 3",
+    "of:weibull": "any distribution of Pyro as a prior, posterior or likelihood; its parameters are options, "
+    "--prior.scale 2",
+}
+"""Help for the parts that the package does not list."""
 
 
 class UsageError(ValueError):
@@ -30,10 +38,18 @@ class _Parser(argparse.ArgumentParser):
 def words(command: str, argv: Sequence[str]) -> dict[str, list[str]]:
     """The flags given on a command line and the words behind each; argparse's SystemExit after ``--help``."""
     argv = [f"--{canonical(given[2:])}" if given.startswith("--") else given for given in argv]
-    namespace, extra = _parser(command).parse_known_args(argv)
+    namespace, extra = _parser(command, _own_flags(argv)).parse_known_args(argv)
     if extra:
         raise UsageError(_unknown(command, extra[0].partition("=")[0]))
     return {name: [value] if isinstance(value, str) else value for name, value in vars(namespace).items()}
+
+
+def _own_flags(argv: Sequence[str]) -> set[str]:
+    """Flags of options of any name, where a part of the user's own may have them; whether it does is checked later."""
+    if not any(catalog.is_own(word) or word.partition("=")[0] == "--config" for word in argv):
+        return set()
+    typed = {word[2:].partition("=")[0] for word in argv if word.startswith("--")}
+    return {name for name in typed if name.partition(".")[0] in catalog.roles() and "." in name}
 
 
 def read(flag: str, kind: Kind, given: Sequence[str]) -> Any:
@@ -78,7 +94,7 @@ def top_help() -> str:
     )
 
 
-def _parser(command: str) -> _Parser:
+def _parser(command: str, own: Set[str]) -> _Parser:
     about = (ast.get_docstring(job(command)[1]) or "").partition("\n\nArgs:")[0]
     style: Any = functools.partial(argparse.RawDescriptionHelpFormatter, max_help_position=30, width=_width())
     parser = _Parser(
@@ -96,8 +112,8 @@ def _parser(command: str) -> _Parser:
         if flag.group not in groups:
             groups[flag.group] = parser.add_argument_group(flag.group)
         _add(groups[flag.group], flag, several=command == "compare")
-    if own := _part_flags(command):
-        for name in own:
+    if listed := _part_flags(command):
+        for name in sorted({*listed, *own}):
             parser.add_argument(f"--{name}", dest=name, nargs="*", help=argparse.SUPPRESS)
         parser.usage = f"ppl-vae {command} [--data DATA] [--out DIR] [flags]"
         parser.epilog = parts_help()
@@ -138,6 +154,9 @@ def parts_help() -> str:
             lines += _options(role, entry.options)
             if role == "model":
                 lines += _options("objective", catalog.objective(entry).options)
+    lines += ["", "your own, in place of any name above:"]
+    for name, text in OWN.items():
+        lines += _wrapped(f"{name:<22} {text}", 2, 25)
     return "\n".join(lines)
 
 

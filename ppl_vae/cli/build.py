@@ -139,7 +139,7 @@ def _networks(
     """The encoder and its mirror image; both see y beside their input where there is a condition."""
     network, activation, own = settings.entry("network"), settings["activation"], settings.options("network")
     cls, hidden = network.load(), settings["hidden"]
-    hidden = network.defaults["hidden"] if hidden is None else hidden
+    hidden = network.defaults.get("hidden", (200, 200)) if hidden is None else hidden
     size = dim if condition is None else dim + condition.size
     decoder = cls.decoder(size, [*reversed(hidden)], shape, activation, **own)
     if likelihood == "columns":  # a table's encoder knows its columns
@@ -162,7 +162,8 @@ def _prior_and_posterior(
         with randomness.unchanged():  # what comes after starts the same whatever the prior draws
             known["prior"] = settings.build("prior", known)
     named = settings["posterior"] or catalog.kebab(natural(known.get("prior")).__name__)
-    known["posterior"] = catalog.exported("posteriors")[named].build(around, settings.options("posterior"))
+    posterior = settings.entry("posterior") if settings["posterior"] else catalog.exported("posteriors")[named]
+    known["posterior"] = posterior.build(around, settings.options("posterior"))
     if made_of:
         options = settings.options("prior")
         unit = scale == "unit" or (scale is None and _holds(train.resolve(None), constraints.unit_interval))
@@ -184,7 +185,8 @@ def _likelihood(
     options = settings.options("likelihood")
     if name == "columns":
         options["kinds"] = _kinds(train)
-    made = catalog.parts("likelihood")[name].build(known, options)
+    entry = settings.entry("likelihood") if settings["likelihood"] else catalog.parts("likelihood")[name]
+    made = entry.build(known, options)
     made = made if scale is None else likelihoods.Scaled(made, scale)
     train.resolve(made.support).check(made.support)
     return made

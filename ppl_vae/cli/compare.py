@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..catalog import word
 from ..checks import check_size, nearest
-from .flags import option_flags, settings_flags
+from .flags import option_flags, options_named, settings_flags
 from .grid import grid
 from .settings import Settings, Words
 
@@ -65,10 +65,10 @@ def compare(
     """
     given = {"data": data, **{name.replace("_", "-"): value for name, value in flags.items()}, **(axes or {})}
     known = {*settings_flags(), *option_flags()} - {"tensorboard"}
-    for name in given:
-        if name not in known:
-            raise ValueError(f"{name} is no flag of ppl-vae train to compare by; {nearest(name, known)}")
     typed = {name: _typed(value) for name, value in given.items()}
+    for name in given:
+        if name not in known and not options_named(name, typed):
+            raise ValueError(f"{name} is no flag of ppl-vae train to compare by; {nearest(name, known)}")
     asked = {"jobs": jobs, "backend": backend, "num_particles": num_particles, "limit": limit}
     return compare_words(typed, Path(out), progress=progress, **asked)
 
@@ -91,7 +91,8 @@ def compare_words(given: Words, out: Path, *, progress: bool, **asked: Any) -> T
     for one in chosen:
         fit, make = fit_arguments(one.settings), functools.partial(_make, one.settings)
         default_settings(**{name: value for name, value in fit.items() if (name, value) != ("batch_size", None)})
-        cells.append(Cell(one.name, one.label, one.axes, make, fit, "shell", one.settings.kept()))
+        files = one.settings.own_files()
+        cells.append(Cell(one.name, one.label, one.axes, make, fit, "shell", one.settings.kept(), files=files))
     data = Parts.of(load_data(chosen[0].settings))
     typed = {**given, **{name: [str(value)] for name, value in flags.items()}, "out": [f"{out.name}-again"]}
     again = shlex.join(["ppl-vae", "compare", *(w for name, value in typed.items() for w in (f"--{name}", *value))])

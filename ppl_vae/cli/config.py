@@ -17,6 +17,7 @@ from typing import Any
 
 import yaml
 
+from .. import catalog
 from ..catalog import word
 from ..checks import did_you_mean
 from .arguments import UsageError
@@ -26,17 +27,18 @@ from .flags import canonical
 def words_of(path: str, known: Set[str], switches: Set[str]) -> dict[str, list[str]]:
     """The flags that a file sets, each with its words; flags in ``switches`` may be written ``no-<flag>``."""
     given: dict[str, list[str]] = {}
-    for name, value in _flat(_load(path)):
-        name = canonical(name)
+    content = [(canonical(name), value) for name, value in _flat(_load(path))]
+    own = {name for name, value in content for one in _listed(value) if catalog.is_own(str(one))}
+    for name, value in content:
         if name.removeprefix("no-") in switches and name not in known:
             name, value = name.removeprefix("no-"), not value if isinstance(value, bool) else value
-        if name not in known:
+        if name not in known and name.partition(".")[0] not in own:
             raise UsageError(f"{path} sets {name}, which is unknown{did_you_mean(name, sorted(known))}")
-        of_the_line = name in ("config", "print-config")
+        of_the_line = name in ("config", "parts", "print-config")
         if of_the_line and value:
             raise UsageError(f"{path} sets {name}, which belongs on the command line")
         if value is not None and not of_the_line:
-            given[name] = [word(item) for item in (value if isinstance(value, list) else [value])]
+            given[name] = [word(item) for item in _listed(value)]
     return given
 
 
@@ -55,6 +57,10 @@ def to_yaml(values: Mapping[str, Any]) -> str:
         text = yaml.safe_dump(plain, default_flow_style=True, width=float("inf")).partition("\n")[0]
         lines.append(f"{name}: {text}\n")
     return "".join(lines)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def _load(path: str) -> Mapping[str, Any]:

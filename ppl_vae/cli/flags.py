@@ -9,7 +9,7 @@ from __future__ import annotations
 import ast
 import functools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 
 from .. import catalog
@@ -131,3 +131,15 @@ def option_flags() -> dict[str, list[Option]]:
         for name, option in options.items():
             found.setdefault(f"{role}.{name}", []).append(option)
     return found
+
+
+def options_named(flag: str, given: Mapping[str, Sequence[str]]) -> list[Option]:
+    """The options that a ``<role>.<option>`` flag may mean: of listed parts, and of own ones among the words."""
+    role, _, name = flag.partition(".")
+    own = [catalog.lookup(role, catalog.split(word)[0]) for word in own_words(given, role)]
+    return [*option_flags().get(flag, ()), *(part.options[name] for part in own if part and name in part.options)]
+
+
+def own_words(given: Mapping[str, Sequence[str]], role: str) -> list[str]:
+    """The words behind a role's flag that name parts of the user's own."""
+    return [word for word in given.get(role, ()) if role in catalog.roles() and catalog.is_own(word)]

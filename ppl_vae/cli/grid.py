@@ -14,7 +14,7 @@ from typing import Any
 from .. import catalog
 from ..comparison.cells import folder_name, identity, shown
 from .arguments import UsageError
-from .flags import option_flags, settings_flags
+from .flags import options_named, settings_flags
 from .settings import Settings, Words, idle, settled
 
 Fragment = dict[str, list[str]]
@@ -43,7 +43,7 @@ def grid(given: Words) -> list[Chosen]:
     """
     if len(given.get("data", [""])) != 1:
         raise UsageError(f"--data takes one data set to compare on, not {' '.join(given['data']) or 'nothing'}")
-    axes = [_choices(name, words) for name, words in given.items()]
+    axes = [_choices(name, given) for name in given]
     found: dict[str, tuple[Settings, Fragment]] = {}
     unused = set(given)
     for combination in itertools.product(*axes):
@@ -58,9 +58,10 @@ def grid(given: Words) -> list[Chosen]:
     return _cells([*found.values()])
 
 
-def _choices(name: str, words: Sequence[str]) -> list[Fragment]:
+def _choices(name: str, given: Words) -> list[Fragment]:
     """The values of one axis."""
-    if _is_list(name):
+    words = given[name]
+    if _is_list(name, given):
         several = any("," in word for word in words)
         return [{name: word.split(",")} for word in words] if several else [{name: [*words]}]
     values = (_with_options(name, word) if name in catalog.roles() else {name: [word]} for word in words)
@@ -69,7 +70,7 @@ def _choices(name: str, words: Sequence[str]) -> list[Fragment]:
 
 def _with_options(role: str, word: str) -> Fragment:
     """``iwae:num-particles=5,gradient=stl`` as the flags it stands for."""
-    part, colon, suffix = word.partition(":")
+    part, colon, suffix = catalog.split(word)
     out: Fragment = {role: [part]}
     if colon and not suffix:
         raise UsageError(f"--{role} {word} ends in a colon; write {part}:OPTION=VALUE, or {part} alone")
@@ -99,9 +100,9 @@ def _after_colon(combination: Sequence[Fragment]) -> set[str]:
     return {name for fragment in combination if _names_a_part(fragment) for name in fragment if "." in name}
 
 
-def _is_list(name: str) -> bool:
+def _is_list(name: str, given: Words) -> bool:
     """Whether train takes several words behind a flag."""
-    options = option_flags()[name] if "." in name else [settings_flags()[name]]
+    options = options_named(name, given) if "." in name else [settings_flags()[name]]
     return any(option.words.many for option in options)
 
 

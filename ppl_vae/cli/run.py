@@ -34,15 +34,16 @@ class Run:
 
     Args:
         run: folder of a run.
+        parts: files of your own classes that the model holds; no other code that the run names is executed.
     """
 
-    def __init__(self, run: str) -> None:
-        self.name, self.folder = run, RunFolder(run)
+    def __init__(self, run: str, parts: Sequence[str] | None = None) -> None:
+        self.name, self.folder, self.own = run, RunFolder(run), parts
 
     @functools.cached_property
     def trained(self) -> Trained:
         """The model and the coding of its data."""
-        return open_run(self.name)
+        return open_run(self.name, parts=None if self.own is None else [*self.own])
 
     @property
     def model(self) -> Any:
@@ -108,6 +109,7 @@ class Examples(Run):
         data: new rows in place of the run's data: a .csv, .npy or .npz file, or a folder of pictures.
         data_root: folder where the run's data lies now, if it is not where the run found it.
         y: labels that a conditional model is given in place of the data's own, one for all examples or one each.
+        parts: files of your own classes that the model holds; no other code that the run names is executed.
     """
 
     def __init__(
@@ -117,8 +119,9 @@ class Examples(Run):
         data: str | None = None,
         data_root: str | None = None,
         y: Sequence[str] | None = None,
+        parts: Sequence[str] | None = None,
     ) -> None:
-        super().__init__(run)
+        super().__init__(run, parts)
         self.split, self.path, self.data_root, self.y = split, data, data_root, y
 
     @property
@@ -127,7 +130,7 @@ class Examples(Run):
         return self.path or self.split
 
     @functools.cached_property
-    def parts(self) -> Data:
+    def splits(self) -> Data:
         """The run's data."""
         return self.data(self.data_root)
 
@@ -138,7 +141,7 @@ class Examples(Run):
 
     def rows(self, split: str | None = None) -> Split:
         """The examples; the run's own split where one is named."""
-        return self.new if self.path is not None and split is None else getattr(self.parts, split or self.split)
+        return self.new if self.path is not None and split is None else getattr(self.splits, split or self.split)
 
     def named(self, keep: bool) -> dict[str, list[Any]]:
         """What the examples are called, as a column, and with ``keep`` all of their own columns."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from .. import catalog
@@ -42,7 +43,7 @@ class Settings:
 
     def entry(self, role: str) -> Entry:
         """The part chosen for a role."""
-        return catalog.parts(role)[self.values[role]]
+        return _entry(role, self.values[role])
 
     def options(self, role: str) -> dict[str, Any]:
         """Constructor arguments of a part that flags set."""
@@ -52,6 +53,24 @@ class Settings:
     def build(self, role: str, known: Mapping[str, Any]) -> Any:
         """An instance of the part chosen for a role, of what the rest of the model knows and what flags say."""
         return self.entry(role).build(known, self.options(role))
+
+    def own_files(self) -> dict[str, str]:
+        """Text of the files, by name, of the user's own classes; they are imported, so that they fail before the rest.
+
+        Raises:
+            ValueError: two files of one name, a file that does not import, or a class that is no part of its role.
+        """
+        found: dict[str, Path] = {}
+        for role in filter(self.has, catalog.roles()):
+            part = self.entry(role)
+            if isinstance(part, catalog.Given):
+                part.load()
+                if found.setdefault(part.path.name, part.path).resolve() != part.path.resolve():
+                    raise UsageError(
+                        f"{part.path} and {found[part.path.name]} have one name, by which the run would know them; "
+                        "rename one"
+                    )
+        return {name: path.read_text(encoding="utf-8") for name, path in found.items()}
 
     def kept(self) -> dict[str, Any]:
         """What config.json keeps, and ``--config`` reads back: everything that shapes the run.
@@ -112,8 +131,27 @@ def with_file(given: Words, flags: Mapping[str, Option]) -> Words:
         raise UsageError(f"--config takes one file, not {' '.join(given['config']) or 'nothing'}")
     switches = {name for name, flag in flags.items() if flag.is_switch}
     file = words_of(given["config"][0], {*flags, *option_flags()}, switches)
+    for role in catalog.roles():
+        if role in file and role not in given:
+            file[role] = [_trusted(role, word, given) for word in file[role]]
     anew = {role for role in catalog.roles() if role in given and given[role] != file.get(role, given[role])}
     return {name: value for name, value in file.items() if name.partition(".")[0] not in anew} | dict(given)
+
+
+def _trusted(role: str, word: str, given: Words) -> str:
+    """A word of a file; a class of the user's own is taken from --parts, since a configuration executes nothing."""
+    own, colon, options = catalog.split(word)
+    if not catalog.is_own(own) or own.startswith("of:"):
+        return word
+    path, _, cls = own.rpartition(":")
+    for file in given.get("parts", ()):
+        if Path(file).name == Path(path).name:
+            return f"{file}:{cls}{colon}{options}"
+    config, copy = Path(given["config"][0]), Path(given["config"][0]).parent / "parts" / Path(path).name
+    raise UsageError(
+        f"--config {config} names {own} for --{role}, your own code, which is not executed unasked; "
+        f"give --parts {copy if copy.is_file() else path}"
+    )
 
 
 def _chosen(given: Words) -> tuple[dict[str, Any], set[str]]:
@@ -122,7 +160,7 @@ def _chosen(given: Words) -> tuple[dict[str, Any], set[str]]:
     for role in catalog.roles():
         if values[role] is not None:
             values[role] = _named(role, str(values[role]))
-    model = catalog.parts("model")[values["model"]]
+    model = _entry("model", values["model"])
     missing = catalog.roles().keys() - catalog.taken(model)
     # a part that the model can do without is not taken by default
     free = (model.defaults.keys() & DEFAULTS.keys()) - given.keys()
@@ -134,18 +172,28 @@ def _named(role: str, name: str) -> Any:
     if role == "beta":
         with contextlib.suppress(ValueError):
             return float(name)
-    entry = catalog.lookup(role, name)
+    return _entry(role, name).name
+
+
+def _entry(role: str, name: str) -> Entry:
+    """The part of that name, listed or the user's own."""
+    try:
+        entry = catalog.lookup(role, name)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
     if entry is None:
         what = "neither a number nor a schedule" if role == "beta" else "unknown"
-        raise UsageError(f"--{role} {name} is {what}; {nearest(name, catalog.parts(role))}")
-    return entry.name
+        own = "; a class of your own is written FILE.py:CLASS" if ":" in name else ""
+        raise UsageError(f"--{role} {name} is {what}{own}; {nearest(name, catalog.parts(role))}")
+    return entry
 
 
 def _part(role: str, values: Mapping[str, Any]) -> Entry | None:
     """The part chosen for a role, or the objective of the model."""
     if role == "objective":
-        return catalog.objective(catalog.parts("model")[values["model"]])
-    return catalog.roles().get(role, {}).get(str(values.get(role)))
+        return catalog.objective(_entry("model", values["model"]))
+    chosen = values.get(role)
+    return _entry(role, chosen) if role in catalog.roles() and isinstance(chosen, str) else None
 
 
 def _options(role: str, values: Mapping[str, Any]) -> Mapping[str, Option]:

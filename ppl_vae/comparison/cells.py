@@ -6,7 +6,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Container, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -67,6 +67,7 @@ class Cell:
         section: name of the section of config.json that keeps the record.
         record: the cell's configuration, JSON-able; None where it cannot be found out.
         folder: where it is kept.
+        files: text of the user's own files that the objective is made from, by name, for the folder to keep.
     """
 
     name: str
@@ -77,6 +78,7 @@ class Cell:
     section: str
     record: Mapping[str, Any] | None
     folder: Path = Path()
+    files: Mapping[str, str] = field(default_factory=dict)
 
 
 def placed(cells: Sequence[Cell], folder: Path) -> list[Cell]:

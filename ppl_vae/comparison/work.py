@@ -48,7 +48,7 @@ def train(cell: Cell, threads: int, asked: Asked) -> dict[str, Any]:
             out=cell.folder,
             resume=True,
             progress=False,
-            extra={} if cell.record is None else {cell.section: cell.record},
+            extra=({} if cell.record is None else {cell.section: cell.record}) | {"parts": cell.files},
             callback=figures.Watch(objective, split, cell.fit["epochs"], memory),
             **cell.fit,
         )

@@ -26,8 +26,23 @@ def log_mean_exp(log_w: Tensor) -> Tensor:
     return log_w.logsumexp(0) - math.log(len(log_w))
 
 
-class _Importance(Estimator):
-    """A bound that is a function of the log-weights alone."""
+class Importance(Estimator):
+    """Base of the bounds that are functions of the log-weights alone: a subclass has ``bound``.
+
+    Args:
+        num_particles: K, samples of z for every datum.
+        max_plate_nesting: number of nested plates, without the particle plate; None: one run counts them.
+
+    Attributes:
+        pathwise: drop the score of q from the gradient, as STL does.
+
+    Example:
+        >>> class Median(Importance):
+        ...     def bound(self, log_w):
+        ...         return log_w.median(0).values
+        >>> Median(num_particles=3).bound(torch.tensor([[0.0], [-9.0], [-1.0]]))
+        tensor([-1.])
+    """
 
     pathwise_only = True
     per_datum = True
@@ -47,7 +62,7 @@ class _Importance(Estimator):
         return self.num_particles
 
 
-class IWAE(_Importance):
+class IWAE(Importance):
     """Importance-weighted bound log (1/K) sum_k w_k.
 
     The gradient "reparam" is unbiased. "stl" drops the score of q, as STL does: less noisy near the true posterior, but
@@ -93,7 +108,7 @@ class IWAE(_Importance):
         return log_mean_exp(log_w)
 
 
-class MIWAE(_Importance):
+class MIWAE(Importance):
     """Mean of M importance-weighted bounds of K samples each: E (1/M) sum_m log (1/K) sum_k w_mk.
 
     The same bound as IWAE at K, estimated from M K samples; the signal-to-noise ratio of the guide's gradient is
@@ -126,7 +141,7 @@ class MIWAE(_Importance):
         return self.num_particles * self.num_bounds
 
 
-class CIWAE(_Importance):
+class CIWAE(Importance):
     """Convex combination of the two bounds: share ELBO + (1 - share) IWAE_K. Unbiased.
 
     Args:
@@ -157,7 +172,7 @@ class CIWAE(_Importance):
         return self.share * log_w.mean(0) + (1 - self.share) * log_mean_exp(log_w)
 
 
-class Renyi(_Importance):
+class Renyi(Importance):
     """Variational Renyi bound 1/(1 - alpha) log (1/K) sum_k w_k^(1 - alpha).
 
     alpha = 0 is IWAE, alpha -> 1 the ELBO; alpha < 0 bounds log p(x) from above as K grows. The gradient is unbiased

@@ -8,6 +8,7 @@ the estimator decides which bound and which gradient.
 
 from __future__ import annotations
 
+import inspect
 import itertools
 from typing import Any
 
@@ -181,6 +182,7 @@ class VAE(Part, Codec, Latent, Pair):
             if not (isinstance(part, torch.nn.Module) and hasattr(part, needs) and hasattr(part, "support")):
                 plural = "likelihoods" if name == "likelihood" else f"{name}s"
                 raise TypeError(f"{name} must be one of ppl_vae.{plural}, such as {plural}.Normal(...), not {part!r}")
+            _check_takes_y(name, part, {"posterior": ["x"], "likelihood": ["z"]}.get(name, []))
         if self.prior.dim != self.posterior.dim:
             raise ValueError(
                 f"posterior has dim {self.posterior.dim}, but the prior has dim {self.prior.dim}; give both the same"
@@ -238,6 +240,15 @@ class VAE(Part, Codec, Latent, Pair):
         if not supports.allows_missing(self.likelihood.support) or not isinstance(self.posterior, Posterior):
             return True
         return bool(self.posterior.features(torch.full_like(x, torch.nan), y).isfinite().all())
+
+
+def _check_takes_y(name: str, part: torch.nn.Module, first: list[str]) -> None:
+    """TypeError unless the part can be called as the programs call it, with y behind its other arguments."""
+    try:
+        inspect.signature(part.forward).bind(*first, "y")
+    except TypeError:
+        needed = ", ".join(["self", *first, "y=None"])
+        raise TypeError(f"{name} {type(part).__name__} must take y, used or not: def forward({needed})") from None
 
 
 def _natural(prior: Prior, likelihood: Likelihood) -> Posterior:

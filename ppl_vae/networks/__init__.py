@@ -8,6 +8,7 @@ network, whose features the likelihood's head maps to parameters. ``Conditioned`
 """
 
 from .base import ACTIVATIONS as ACTIVATIONS
+from .base import Network as Network
 from .base import event_shape as event_shape
 from .base import fold as fold
 from .base import full_precision as full_precision

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 import shlex
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -42,7 +43,8 @@ def facts(
     objective = config.get("objective")
     estimator = objective.get("estimator") if isinstance(objective, Mapping) else None
     if isinstance(estimator, Mapping):
-        facts.append(f"{str(estimator.get('class') or estimator.get('custom')).rpartition('.')[2]} estimator")
+        named = str(estimator.get("class") or estimator.get("custom"))
+        facts.append(f"{re.split('[.:]', named)[-1]} estimator")
     if isinstance(model, Codec):
         facts.append(counted(math.prod(model.code_shape), "latent dimension"))
     facts.append(f"{sum(p.numel() for p in model.parameters()):,} parameters")

@@ -1,6 +1,7 @@
 """The run folder: config.json, weights, split indices, checkpoint, metrics.jsonl, and what is made of them.
 
-``split.safetensors`` holds the row numbers of the training, validation and test parts in the source.
+``split.safetensors`` holds the row numbers of the training, validation and test parts in the source. In ``parts`` are
+copies of the user's own files that ``ppl-vae train`` was given; nothing executes them unasked.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ from ..data import Coding, Data, coding_of
 from ..data.origin import difference
 from ..files import plain, write_atomically
 from ..models import Pair
+from ..own import classes
 from ..parts import build
 from .checkpoint import load_checkpoint, load_weights, save_checkpoint, save_weights
 
@@ -42,9 +44,12 @@ class RunFolder:
         self.metrics_file = self.path / "metrics.jsonl"
         self.evaluation_file = self.path / "evaluation.json"
         self.split_file = self.path / "split.safetensors"
+        self.parts = self.path / "parts"
 
     def open(self, config: dict[str, Any], resume: bool) -> dict[str, Any] | None:
         """Claim the folder for a run with this configuration; gives the checkpoint to go on from, if there is one.
+
+        An entry "parts" of the configuration maps names of the user's own files to their text; the folder keeps copies.
 
         Raises:
             ValueError: the folder holds another run or other files.
@@ -54,18 +59,26 @@ class RunFolder:
         holds = sorted(p.name for p in self.path.iterdir() if not p.name.startswith(".")) if self.path.exists() else []
         if holds and not self.config_file.exists():
             raise ValueError(f"out folder {self.path} holds other files ({holds[0]}); name a new or empty folder")
+        files, config = config.get("parts", {}), {name: value for name, value in config.items() if name != "parts"}
         if self.config_file.exists():
             if not resume:
                 raise ValueError(
                     f"out folder {self.path} holds another run; resume it (--resume, resume=True) or name a new folder"
                 )
             self._check_same(self.config(), config)
+            self._keep(files)
             if self.checkpoint_file.exists():
                 return load_checkpoint(self.checkpoint_file)
             return None
         self.path.mkdir(parents=True, exist_ok=True)
         write_atomically(self.config_file, (json.dumps(config, indent=2) + "\n").encode())
+        self._keep(files)
         return None
+
+    def _keep(self, files: dict[str, str]) -> None:
+        for name, text in files.items():
+            self.parts.mkdir(exist_ok=True)
+            write_atomically(self.parts / name, text.encode())
 
     def config(self) -> dict[str, Any]:
         """The run's configuration.
@@ -196,20 +209,23 @@ def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
     return out
 
 
-def load(run: str | Path, model: nn.Module | None = None) -> nn.Module:
+def load(run: str | Path, model: nn.Module | None = None, parts: Any = None) -> nn.Module:
     """The trained model of a run folder, in evaluation mode, on the CPU.
 
     Args:
         run: folder that ``fit(..., out=...)`` or ``ppl-vae train`` made.
-        model: a model built as the run's was; needed only when it holds classes that ppl_vae does not export. A
-            ``Program`` must have seen a batch: call ``program.prepare(x)`` first.
+        model: a model built as the run's was; needed only when it holds objects that are no parts, such as a network of
+            torch's. A ``Program`` must have seen a batch: call ``program.prepare(x)`` first.
+        parts: your own classes that the model holds: the file they are in, a module, a class, or a list of these. A
+            file is executed only if it is named here.
 
     Returns:
         the model, with the run's weights.
 
     Raises:
-        ValueError: not a run folder, no weights yet, damaged files, or a model of another make.
-        TypeError: a model that is no module.
+        ValueError: not a run folder, no weights yet, damaged files, a model of another make, or a class of your own
+            that is not given or no longer takes the arguments it was built with.
+        TypeError: a model that is no module, or parts that are no classes.
 
     Example:
         >>> load("no-such-run")
@@ -224,7 +240,7 @@ def load(run: str | Path, model: nn.Module | None = None) -> nn.Module:
     if not folder.weights_file.exists():
         raise ValueError(f"run {folder.path} has no weights yet; train it further with --resume")
     with torch.random.fork_rng(devices=[]):
-        trained: nn.Module = build(config["model"]) if model is None else model
+        trained: nn.Module = build(config["model"], classes(parts), folder.parts) if model is None else model
     if isinstance(trained, Pair) and not trained.prepared:
         raise ValueError("model is a Program that has seen no batch yet; call program.prepare(x) before loading it")
     load_weights(folder.weights_file, trained)

@@ -148,7 +148,7 @@ def test_a_role_is_said_by_the_base_class(tmp_path, monkeypatch):
         "class Tool: ...\n"
     )
     monkeypatch.setattr(source, "ROOT", tmp_path)
-    cached = (catalog.exported, catalog.roles, entries._exported_by_role)
+    cached = (catalog.exported, catalog.roles, entries.by_role)
     for function in cached:
         function.cache_clear()
     try:

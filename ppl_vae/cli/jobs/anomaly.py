@@ -83,7 +83,7 @@ def _training_scores(run: Examples, scored: Callable[[], torch.Tensor], settings
     weights = hashlib.blake2b(run.folder.weights_file.read_bytes(), digest_size=8).hexdigest()
     file, key = run.folder.path / "scores.safetensors", f"{settings} {weights}"
     try:
-        run.parts  # noqa: B018
+        run.splits  # noqa: B018
     except (ValueError, UsageError):
         if run.path is None:
             raise

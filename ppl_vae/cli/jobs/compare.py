@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Literal
 
@@ -17,6 +18,7 @@ def compare(
     num_particles: int = 100,
     limit: int = 500,
     config: str | None = None,
+    parts: Sequence[str] | None = None,
     progress: bool = True,
     quiet: bool = False,
     *,
@@ -37,6 +39,7 @@ def compare(
         num_particles: importance samples an example for the log-likelihood.
         limit: test examples that the figures are of.
         config: YAML or JSON file of flags; flags given here win over it.
+        parts: files of your own classes that the file of --config may name; nothing else that it names is executed.
         progress: show a progress bar.
         quiet: print nothing but errors.
         axes: the flags of train, each with the words to compare.

@@ -114,7 +114,7 @@ def _masked(x: Tensor, rate: float, seed: int) -> Tensor:
 def _start(run: Examples) -> Tensor | float:
     """What missing entries hold at first: 0 where masking did that in training, else the mean of the training data."""
     masked = isinstance(run.model, Autoencoder) and isinstance(run.model.corruption, Masking)
-    return 0.0 if masked or not run.record else run.parts.train.mean()
+    return 0.0 if masked or not run.record else run.splits.train.mean()
 
 
 def _error(model: Any, true: Tensor, done: evaluation.Imputation, start: Tensor | float) -> str:

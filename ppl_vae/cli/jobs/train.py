@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ def train(
     resume: bool = False,
     config: str | None = None,
     print_config: bool = False,
+    parts: Sequence[str] | None = None,
     report: bool = True,
     progress: bool = True,
     quiet: bool = False,
@@ -31,16 +33,19 @@ def train(
         resume: continue the run in --out, or start it there if there is none.
         config: YAML or JSON file, or a run's config.json; flags given here win over it.
         print_config: print every flag as YAML for --config, and stop.
+        parts: files of your own classes that the file of --config may name; nothing else that it names is executed.
         report: write report.html.
         progress: show a progress bar.
         quiet: print nothing but errors.
     """
     if print_config:
-        print(to_yaml({k: v for k, v in settings.values.items() if k not in ("config", "print-config")}), end="")
+        of_the_line = ("config", "parts", "print-config")
+        print(to_yaml({k: v for k, v in settings.values.items() if k not in of_the_line}), end="")
         return
     from ...training import RunFolder, fit
     from ..build import build_objective, fit_arguments, load_data
 
+    own = settings.own_files()
     folder = RunFolder(out or f"runs/{Path(settings['data']).stem}")
     data = load_data(settings)
     objective = build_objective(settings, data)
@@ -55,7 +60,7 @@ def train(
         out=folder.path,
         resume=resume,
         progress=progress and not quiet,
-        extra={"shell": settings.kept()},
+        extra={"shell": settings.kept(), "parts": own},
         **fit_arguments(settings),
     )
     if int(os.environ.get("RANK", "0")) == 0:
