@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -15,6 +15,7 @@ from .. import reporting
 from ..checks import nearest
 from ..data import Data, Split
 from ..data import load as load_data
+from ..evaluation import Verdict, verdict
 from ..models import Codec
 from ..training import RunFolder, load
 from .arguments import UsageError
@@ -137,6 +138,13 @@ class Examples(Run):
     def first(self, n: int, split: str | None = None) -> Batch:
         """The first n rows of a split, or all where there are fewer."""
         return self.take(slice(0, n), split)
+
+
+def verdicts(folder: RunFolder, model: Any, results: Mapping[str, Any] | None = None) -> list[Verdict]:
+    """What went wrong with a run, by these figures or by those it keeps of its test data, and by its rows."""
+    found = folder.evaluations().get("test", {}) if results is None else results
+    patience = (folder.config().get("training") or {}).get("patience")
+    return verdict(found, folder.metrics(), model=model, patience=patience)
 
 
 def write_report(folder: RunFolder, model: Any, data: Data | None) -> Path:
