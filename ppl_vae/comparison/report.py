@@ -14,7 +14,8 @@ from ..reporting.page import Section, page
 from . import plots
 from .cells import Parts
 from .figures import LAST_REPEATS, PARTICLES, WATCHED
-from .table import Table, heading, scaled, shown, words
+from .settings import common, differing
+from .table import Table, heading, marks, scaled, shown, words
 
 COURSES = ("log_likelihood", "elbo", "gap", "snr_encoder", "snr_decoder")
 COSTS = ("seconds_per_step", "memory_mib")
@@ -31,9 +32,11 @@ def write(table: Table, data: Parts, total: int, command: str | None) -> Path:
         title=f"Comparison on {data.name}" if data.name else "Comparison",
         run=table.path.resolve().name,
         facts=[*_facts(table, data, total)],
-        lead=_lead(means),
+        lead=_lead(table, means),
+        warnings=table.warnings,
         columns=[heading(name) for name in shown(means)],
-        settings=[*_settings(means)],
+        settings=[*_settings(table, means)],
+        **_all_settings(table, means),
         note=_note(table, data),
         failed=_failed(table),
         sections=[*_sections(table, means)],
@@ -56,12 +59,13 @@ def _facts(table: Table, data: Parts, total: int) -> Iterator[str]:
         yield f"{min(epochs)} epoch{'s' * (epochs != {1})}"
 
 
-def _lead(means: Sequence[Mapping[str, Any]]) -> str:
+def _lead(table: Table, means: Sequence[Mapping[str, Any]]) -> str:
     several = any(mean["seeds"] > 1 for mean in means)
     what = "Mean over seeds ± its standard error. " if several else ""
     if any(mean.get("log_likelihood") is not None for mean in means):
-        what += "log p(x) is the yardstick that is the same for all; the ELBO and the gap depend on the guide too. "
-        return what + "Best log-likelihood first."
+        what += "log p(x) is the yardstick that is the same for all; the ELBO and the gap depend on the guide too: a "
+        what += "collapsed model has the smallest gap. "
+        return what + table.choice
     return what
 
 
@@ -103,13 +107,21 @@ def _failed(table: Table) -> list[dict[str, Any]]:
     return [{"setting": setting, "error": error, "seeds": seeds} for (setting, error), seeds in found.items()]
 
 
-def _settings(means: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    for i, mean in enumerate(means):
+def _settings(table: Table, means: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    for mean in means:
         found = [words(mean, name) for name in shown(means)]
         signs = [(value.replace("-", "–" if value == "-" else "\N{MINUS SIGN}"), *rest) for value, *rest in found]
         figures = [(value + some, error) for value, error, some in signs]
-        best = i == 0 and len(means) > 1 and mean.get("log_likelihood") is not None
-        yield {"label": mean["setting"], "figures": figures, "best": best}
+        label, best = mean["setting"], mean["setting"] == table.best
+        yield {"label": label, "figures": figures, "best": best, "marks": marks(mean, None)}
+
+
+def _all_settings(table: Table, means: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Every entry of the configurations: those that are the same in all settings, and the others side by side."""
+    found = {mean["setting"]: table.settings[mean["setting"]] for mean in means if mean["setting"] in table.settings}
+    names = differing([*found.values()])
+    rows = [(label, [of.get(name, "–") for name in names]) for label, of in found.items()]
+    return {"same": common([*found.values()]), "names": names, "differing": rows}
 
 
 def _sections(table: Table, means: Sequence[Mapping[str, Any]]) -> Iterator[Section]:

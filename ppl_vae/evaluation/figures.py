@@ -62,6 +62,7 @@ _LIKELIHOOD_KINDS = "mass: of exact values; density: per unit; posterior predict
 _KHAT = "median; above {threshold} the log-likelihood is not to be trusted"
 _ROWS: tuple[tuple[Any, ...], ...] = (
     ("log_likelihood", "log-likelihood", "nats", "higher", "log p(x) of an example, by importance sampling"),
+    ("valid_log_likelihood", "validation log-likelihood", "nats", "higher", "the same of validation examples"),
     ("log_likelihood_kind", "kind of log-likelihood", "", None, _LIKELIHOOD_KINDS),
     ("log_likelihood_error", "error", "nats", "lower", "of the log-likelihood, from the sampling"),
     ("log_likelihood_stderr", "sampling error", "nats", "lower", "standard error of it from the sampling"),
@@ -78,6 +79,7 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
     ),
     ("gain", "gain", "nats", "higher", "log-likelihood less that without a code; 0 of a collapsed model"),
     ("gain_stderr", "error of the gain", "nats", "lower", "standard error of the gain, paired over the examples"),
+    ("gain_error", "error of the gain", "nats", "lower", "the same in one run, over its examples"),
     ("gain_unknown", "gain", "", None, "not known"),
     ("elbo", "ELBO", "nats", "higher", "lower bound on the log-likelihood: reconstruction minus KL"),
     ("gap", "gap", "nats", "lower", "log-likelihood minus ELBO"),
@@ -100,6 +102,8 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
     ("parameters", "parameters", "", None, "numbers trained"),
     ("n", "examples", "", None, "that the figures are of"),
     ("num_particles", "particles", "", None, "importance samples of an example, for the log-likelihood"),
+    ("train_particles", "K", "", None, "samples of the code an example in training"),
+    ("seeds", "seeds", "", None, "runs that a mean is over"),
     ("threads", "threads", "", None, "of the process that trained it"),
 )
 FIGURES = {row[0]: Figure(*row) for row in _ROWS}

@@ -28,6 +28,7 @@ from ..models import VAE
 from .figures import FIGURES, Results, median_khat
 
 LEAST_KL, ERRORS = 1.0, 2.0  # nats in all, and standard errors
+STEPS = 2000  # of training and a third of them of a KL warm-up: what six data sets needed
 HELD, APART = 0.5, 4.0  # share of the gain that holds on new rows, and standard errors
 THIN, WIDE = 1 / 50, 10.0  # learned scales, in standard deviations of the data
 RISING = 0.01  # of the range of the validation curve
@@ -43,16 +44,13 @@ class Verdict:
         name: "collapsed", "overfitted", "diverged", "untrusted" or "undertrained".
         sentence: what is wrong, with its numbers, as a sentence.
         advice: what to try, in words and flags of the shell, to follow "Try:".
+        serious: whether a comparison places the model after those that are sound: so all but "undertrained".
     """
 
     name: str
     sentence: str
     advice: str
-
-    @property
-    def serious(self) -> bool:
-        """Whether a comparison places the model after those that are sound: all but "undertrained"."""
-        return self.name != "undertrained"
+    serious: bool = True
 
     def __str__(self) -> str:
         return f"{self.sentence} Try: {self.advice}."
@@ -131,13 +129,13 @@ def _collapsed(figures: Results, rows: Sequence[Mapping[str, Any]]) -> Iterator[
 
 def _against_collapse(figures: Results, rows: Sequence[Mapping[str, Any]]) -> str:
     last = rows[-1] if rows else {}
-    advice = [f"train longer ({_longer(rows)})"]
+    steps = max(2 * last.get("step", 0), STEPS)
+    advice = [f"train longer ({_longer(rows, steps)})"]
     beta = last.get("beta", 1.0)
     if beta > 1:
         advice.append(f"a smaller weight of the KL (--beta 1 instead of {beta:g})")
-    else:
-        steps = f" --beta.steps {max(1, last['step'] * 2 // 3)}" if "step" in last else ""
-        advice.append(f"a KL warm-up (--beta linear{steps})")
+    elif not rows or rows[0].get("beta", 1.0) >= beta:
+        advice.append(f"a KL warm-up (--beta linear --beta.steps {steps // 3})")
     if figures.get("log_likelihood_kind") == "density":
         advice.append("a smaller scale of the likelihood (--likelihood.scale 0.1)")
     return ", ".join(advice)
@@ -190,7 +188,7 @@ def _undertrained(rows: Sequence[Mapping[str, Any]], patience: int | None) -> It
         figure = FIGURES[term]
         said = f"the validation {figure.title} still {'rises' if sign > 0 else 'falls'}, by {rise:.2g}"
         said += f"{' ' * bool(figure.unit)}{figure.unit} over the last {len(late)} of {count} epochs"
-        yield Verdict("undertrained", f"The training is not over: {said}.", f"train longer ({_longer(rows)})")
+        yield Verdict("undertrained", f"The training is not over: {said}.", f"train longer ({_longer(rows)})", False)
 
 
 def _rise(values: np.ndarray) -> tuple[float, float]:
@@ -209,8 +207,12 @@ def _best(rows: Sequence[Mapping[str, Any]], term: str) -> tuple[int, float | No
     return at, _known(rows[at].get("train") or {}, term)
 
 
-def _longer(rows: Sequence[Mapping[str, Any]]) -> str:
-    return f"--epochs {2 * len(rows)}" if rows else "more --epochs"
+def _longer(rows: Sequence[Mapping[str, Any]], steps: int = 0) -> str:
+    """The flag for twice the epochs, or for so many steps where that is more."""
+    if not rows:
+        return "more --epochs"
+    each = max(1, rows[-1].get("step", 0) // len(rows))
+    return f"--epochs {max(2 * len(rows), -(-steps // each) if 'step' in rows[-1] else 0)}"
 
 
 def _known(figures: Mapping[str, Any], name: str) -> float | None:
