@@ -129,7 +129,9 @@ class Baseline:
         out = x.new_full((len(x),), math.nan)
         for index, label in enumerate(self.labels):
             given = None if label is None else torch.tensor([label])
-            rows = slice(None) if label is None or y is None else y == label
+            rows = torch.ones(len(x), dtype=torch.bool) if label is None or y is None else y == label
+            if not rows.any():
+                continue
             for head in self.heads:
                 head.label = index
             out[rows] = self.likelihood(self.code, given).log_prob(x[rows])

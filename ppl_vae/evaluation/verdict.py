@@ -3,14 +3,14 @@
     collapsed     the codes carry nothing: the total KL is below 1 nat, or the gain over the same likelihood fitted
                   without a code is within 2 standard errors of 0. Active units do not tell: 14 of 16 may be active at
                   a KL of 0.8 nats, and a well-trained model may use 4 of 16.
-    overfitted    the model is worse than without a code, or less than half of its gain on training rows is left on
-                  rows that it never saw
+    overfitted    not collapsed, but worse than without a code, or less than half of the gain on training rows is
+                  left on rows that the model never saw
     diverged      a figure is NaN or infinite, or a learned scale of the likelihood is below 1/50 of the data's
                   standard deviation for some entry, or above 10 times it on the whole
     untrusted     the median k-hat is above its threshold, or not defined
     undertrained  the validation curve still rises at the end: its best value is among the last tenth of the epochs, and
                   a line through the last fifth rises by more than 2 of its standard errors and by more than 1 % of the
-                  whole curve's range. A run that ``patience`` stopped is not undertrained.
+                  whole curve's range and, of the ELBO, 0.05 nats. A run that ``patience`` stopped is not undertrained.
 
 The shell, the report and the comparison say them in these words.
 """
@@ -31,7 +31,7 @@ LEAST_KL, ERRORS = 1.0, 2.0  # nats in all, and standard errors
 STEPS = 2000  # of training and a third of them of a KL warm-up: what six data sets needed
 HELD, APART = 0.5, 4.0  # share of the gain that holds on new rows, and standard errors
 THIN, WIDE = 1 / 50, 10.0  # learned scales, in standard deviations of the data
-RISING = 0.01  # of the range of the validation curve
+RISING, LEAST_RISE = 0.01, 0.05  # of the range of the validation curve, and nats
 CURVES = (("elbo", 1.0), ("squared_error", -1.0))  # terms whose course tells, and their signs
 SCALE = "look for entries that hardly vary or repeat others, a fixed scale (--likelihood.scale 0.1), a smaller network"
 
@@ -84,7 +84,7 @@ def verdict(
     figures = dict(results) or dict(last.get("valid") or last.get("train") or {})
     found = [*_diverged(figures)]
     if model is None or isinstance(model, VAE):
-        found += [*_collapsed(figures, main), *_overfitted(figures, main)]
+        found += [*_collapsed(figures, main)] or [*_overfitted(figures, main)]
     return [*found, *_untrusted(figures), *_undertrained(main, patience)]
 
 
@@ -142,21 +142,20 @@ def _against_collapse(figures: Results, rows: Sequence[Mapping[str, Any]]) -> st
 
 
 def _overfitted(figures: Results, rows: Sequence[Mapping[str, Any]]) -> Iterator[Verdict]:
-    gain, error, kl = (_known(figures, name) for name in ("gain", "gain_stderr", "kl"))
+    gain, error = _known(figures, "gain"), _known(figures, "gain_stderr")
     if gain is None or error is None:
         return
     advice = "stop in time (--patience 20 keeps the best weights), a smaller network (--hidden 64), more data"
     if gain < -ERRORS * error:
-        if kl is None or kl >= LEAST_KL:
-            said = f"it loses {-gain:.2f} ± {error:.2f} nats against the same likelihood fitted without a code"
-            yield Verdict("overfitted", f"The model is overfitted: {said}.", advice)
+        said = f"it loses {-gain:.2f} ± {error:.2f} nats against the same likelihood fitted without a code"
+        yield Verdict("overfitted", f"The model is overfitted: {said}.", advice)
         return
     elbo, without = _known(figures, "elbo"), _known(figures, "baseline_log_likelihood")
     trained = _best(rows, "elbo")[1] if rows else None
     if elbo is None or without is None or trained is None:
         return
     there, here = trained - without, elbo - without
-    if here < HELD * there and there - here > APART * error:
+    if there > 0 and here < HELD * there and there - here > APART * error:
         said = f"of its gain of {there:.1f} nats on training rows {here:.1f} nats are left on rows that it never saw"
         yield Verdict("overfitted", f"The model is overfitted: {said}.", advice)
 
@@ -184,8 +183,9 @@ def _undertrained(rows: Sequence[Mapping[str, Any]], patience: int | None) -> It
         return
     late = curve[-max(5, math.ceil(count / 5)) :]
     rise, error = _rise(late)
-    if rise > ERRORS * error and rise > RISING * (curve.max() - curve.min()):
-        figure = FIGURES[term]
+    figure = FIGURES[term]
+    least = max(RISING * (curve.max() - curve.min()), LEAST_RISE if figure.unit == "nats" else 0.0)
+    if rise > max(ERRORS * error, least):
         said = f"the validation {figure.title} still {'rises' if sign > 0 else 'falls'}, by {rise:.2g}"
         said += f"{' ' * bool(figure.unit)}{figure.unit} over the last {len(late)} of {count} epochs"
         yield Verdict("undertrained", f"The training is not over: {said}.", f"train longer ({_longer(rows)})", False)
