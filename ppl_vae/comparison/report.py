@@ -19,6 +19,8 @@ from .table import Table, heading, marks, scaled, shown, words
 
 COURSES = ("log_likelihood", "elbo", "gap", "snr_encoder", "snr_decoder")
 COSTS = ("seconds_per_step", "memory_mib")
+BEHIND = ("active_units", "khat", "ess", "train_particles", "seeds", "snr_encoder", "snr_decoder", *COSTS)
+"""The figures of the second table."""
 
 
 def write(table: Table, data: Parts, total: int, command: str | None) -> Path:
@@ -34,7 +36,7 @@ def write(table: Table, data: Parts, total: int, command: str | None) -> Path:
         facts=[*_facts(table, data, total)],
         lead=_lead(table, means),
         warnings=table.warnings,
-        columns=[heading(name) for name in shown(means)],
+        tables=[[heading(name) for name in names] for names in _tables(means)],
         settings=[*_settings(table, means)],
         **_all_settings(table, means),
         note=_note(table, data),
@@ -109,18 +111,28 @@ def _failed(table: Table) -> list[dict[str, Any]]:
 
 def _settings(table: Table, means: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
     for mean in means:
-        found = [words(mean, name) for name in shown(means)]
-        signs = [(value.replace("-", "–" if value == "-" else "\N{MINUS SIGN}"), *rest) for value, *rest in found]
-        figures = [(value + some, error) for value, error, some in signs]
+        figures = [[_cell(mean, name) for name in names] for names in _tables(means)]
         label, best = mean["setting"], mean["setting"] == table.best
         yield {"label": label, "figures": figures, "best": best, "marks": marks(mean, None)}
+
+
+def _tables(means: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """The figures of the two tables: what was found, and what stands behind it."""
+    names = shown(means)
+    found = [[n for n in names if n not in BEHIND], [n for n in names if n in BEHIND]]
+    return [each for each in found if each]
+
+
+def _cell(mean: Mapping[str, Any], name: str) -> tuple[str, str]:
+    value, error, some = words(mean, name)
+    return value.replace("-", "\N{EN DASH}" if value == "-" else "\N{MINUS SIGN}") + some, error
 
 
 def _all_settings(table: Table, means: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     """Every entry of the configurations: those that are the same in all settings, and the others side by side."""
     found = {mean["setting"]: table.settings[mean["setting"]] for mean in means if mean["setting"] in table.settings}
     names = differing([*found.values()])
-    rows = [(label, [of.get(name, "–") for name in names]) for label, of in found.items()]
+    rows = [(label, [of.get(name, "\N{EN DASH}") for name in names]) for label, of in found.items()]
     return {"same": common([*found.values()]), "names": names, "differing": rows}
 
 

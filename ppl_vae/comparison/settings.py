@@ -23,7 +23,7 @@ def settings_of(folder: Path) -> dict[str, str]:
     config = read_json(folder / "config.json") or {}
     found: dict[str, str] = {}
     for section in SECTIONS:
-        for name, value in _named(config.get(section), section):
+        for name, value in _named(config.get(section) or {}, section):
             words = shown(value)
             if name not in APART and name.rpartition(".")[2].replace("_", "-") not in FREE:
                 found[name] = words if len(words) <= LONGEST else f"{words[: LONGEST - 4]} ..."

@@ -25,6 +25,7 @@ from typing import Any
 import numpy as np
 
 from ..models import VAE
+from ..statistics.weights import FEWEST
 from .figures import FIGURES, Results, median_khat
 
 LEAST_KL, ERRORS = 1.0, 2.0  # nats in all, and standard errors
@@ -161,7 +162,7 @@ def _overfitted(figures: Results, rows: Sequence[Mapping[str, Any]]) -> Iterator
 
 
 def _untrusted(figures: Results) -> Iterator[Verdict]:
-    if "khat" not in figures or figures.get("num_particles") is None:
+    if "khat" not in figures or (figures.get("num_particles") or 0) < FEWEST:  # too few for a k-hat
         return
     khat, limit = median_khat(figures), FIGURES["khat"].limit(figures)
     if not khat <= limit and not math.isnan(limit):

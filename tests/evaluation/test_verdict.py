@@ -39,6 +39,7 @@ def rows(curve, term="elbo", train=None, **more):
     ({"khat": 0.71}, ["untrusted"]),
     ({"khat": math.nan}, ["untrusted"]),
     ({"khat": 0.6, "num_particles": 5000}, []),
+    ({"khat": math.nan, "num_particles": 20}, []),  # too few for a k-hat
     ({"log_likelihood": -math.inf}, ["diverged"]),
     ({"elbo": None}, ["diverged"]),
     ({"spread_least": 0.003, "spread_most": 0.4}, ["diverged"]),
