@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, NamedTuple
 
@@ -14,6 +14,7 @@ from torch import Tensor
 from .. import reporting
 from ..checks import nearest
 from ..data import Data, Split
+from ..evaluation import Verdict, verdict
 from ..models import Codec
 from ..networks import Label
 from ..trained import Trained, open_run
@@ -143,6 +144,15 @@ class Examples(Run):
         """The examples; the run's own split where one is named."""
         return self.new if self.path is not None and split is None else getattr(self.splits, split or self.split)
 
+    def training_rows(self) -> Split | None:
+        """The training split; None where the run's data cannot be had and new rows are given."""
+        try:
+            return self.rows("train")
+        except (ValueError, UsageError):
+            if self.path is None:
+                raise
+            return None
+
     def named(self, keep: bool) -> dict[str, list[Any]]:
         """What the examples are called, as a column, and with ``keep`` all of their own columns."""
         title, names = self.rows().named()
@@ -172,6 +182,13 @@ class Examples(Run):
     def first(self, n: int, split: str | None = None) -> Batch:
         """The first n rows of a split, or all where there are fewer."""
         return self.take(slice(0, n), split)
+
+
+def verdicts(folder: RunFolder, model: Any, results: Mapping[str, Any] | None = None) -> list[Verdict]:
+    """What went wrong with a run, by these figures or by those it keeps of its test data, and by its rows."""
+    found = folder.evaluations().get("test", {}) if results is None else results
+    patience = (folder.config().get("training") or {}).get("patience")
+    return verdict(found, folder.metrics(), model=model, patience=patience)
 
 
 def write_report(folder: RunFolder, model: Any, data: Data | None) -> Path:

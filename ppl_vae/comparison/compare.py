@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from ..checks import check_size, nearest
 from . import work
 from .cells import Cell, Parts, folder_name, identity, placed
+from .settings import settings_of
 from .table import Table, heading, row_of, shown, words
 
 if TYPE_CHECKING:
@@ -67,12 +68,13 @@ def compare(
         cells: functions by name, each building a fresh objective with a fresh model: ``lambda seed: SVI(...)``, or of
             no argument. The random state is seeded before the call.
         data: a ``Data``, training data as ``fit`` takes them, or (train, valid, test), the last two of which may be
-            None. The figures are of the test data, or without any of the validation or training data.
+            None. The figures are of the test data, or without any of the validation or training data; the best setting
+            is chosen on the validation data where there are test data too.
         seeds: of the initial weights and the training.
         epochs: passes over the training data.
         out: folder for table.csv, table.json, report.html and, in cells, the runs.
         num_particles: importance samples of an example for the log-likelihood.
-        limit: test examples that the figures are of.
+        limit: test examples, and as many validation examples, that the figures are of.
         jobs: processes that train at the same time; each takes its share of the cores.
         backend: "loky" for processes of this machine; "dask" or "ray" for those of a cluster that share ``out``.
         progress: show a bar.
@@ -144,7 +146,8 @@ def run(
         """The table so far, written; the report, which takes seconds to draw, a twentieth of the time."""
         nonlocal drawn, took
         rows = [row_of(cell, found[cell.name]) for cell in cells if cell.name in found]
-        made, began = Table(rows, tuple(cells[0].axes), out), time.monotonic()
+        settings = {cell.label: of for cell in cells if (of := settings_of(cell.folder))}
+        made, began = Table(rows, tuple(cells[0].axes), out, settings, data.measured.part), time.monotonic()
         made.write()
         if last or began - drawn > 20 * took:
             report.write(made, data, total=len(cells), command=command)

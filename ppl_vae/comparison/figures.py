@@ -11,6 +11,7 @@ import math
 from typing import Any
 
 import torch
+from pyro.infer import ELBO
 
 from .. import evaluation, randomness
 from ..data import Split
@@ -20,6 +21,7 @@ from ..models.protocols import Codec, is_pair
 from ..objectives import SVI
 from ..objectives.objective import Objective
 from ..training import fit
+from .cells import Parts
 
 WATCHED, GRADIENTS = 200, 100
 """Test examples of the figures along the way, and of the gradients' signal-to-noise ratio."""
@@ -31,17 +33,31 @@ PIECE = 1000
 """Examples at a time."""
 
 
-def final(objective: Objective, split: Split, num_particles: int, limit: int) -> dict[str, Any]:
+def final(objective: Objective, split: Split, train: Split, num_particles: int, limit: int) -> dict[str, Any]:
     """Everything about a trained model, on the first ``limit`` examples; of a model of no known kind its loss."""
     model = objective.model.eval()
     if is_pair(model) or isinstance(model, Codec):
-        found = evaluation.evaluate(model, split, num_particles=num_particles, limit=limit)
+        found = evaluation.evaluate(model, split, num_particles=num_particles, limit=limit, train=train)
     else:
         found = _loss(objective, split, limit)
     if "elbo" in found:
         found["gap"] = found["log_likelihood"] - found["elbo"]
+    if isinstance(objective, SVI) and isinstance(objective.estimator, ELBO):
+        found["train_particles"] = objective.estimator.num_particles
     parameters = sum(p.numel() for p in objective.parameters() if p.requires_grad)
     return found | signal_to_noise(objective, split, LAST_REPEATS) | {"parameters": parameters}
+
+
+def of_validation(objective: Objective, data: Parts, num_particles: int, limit: int) -> dict[str, Any] | None:
+    """The figures of validation examples, to choose a setting by before its test figures are looked at.
+
+    None where there are none apart from those that are measured, or of a model that has no log-likelihood.
+    """
+    model = objective.model.eval()
+    if data.valid is None or data.measured is data.valid or not is_pair(model):
+        return None
+    split = data.valid.resolve(objective.support)
+    return evaluation.evaluate(model, split, num_particles=num_particles, limit=limit, train=data.train)
 
 
 def _loss(objective: Objective, split: Split, limit: int) -> dict[str, Any]:

@@ -14,10 +14,13 @@ from ..reporting.page import Section, page
 from . import plots
 from .cells import Parts
 from .figures import LAST_REPEATS, PARTICLES, WATCHED
-from .table import Table, heading, scaled, shown, words
+from .settings import common, differing
+from .table import Table, heading, marks, scaled, shown, words
 
 COURSES = ("log_likelihood", "elbo", "gap", "snr_encoder", "snr_decoder")
 COSTS = ("seconds_per_step", "memory_mib")
+BEHIND = ("active_units", "khat", "ess", "train_particles", "seeds", "snr_encoder", "snr_decoder", *COSTS)
+"""The figures of the second table."""
 
 
 def write(table: Table, data: Parts, total: int, command: str | None) -> Path:
@@ -31,9 +34,11 @@ def write(table: Table, data: Parts, total: int, command: str | None) -> Path:
         title=f"Comparison on {data.name}" if data.name else "Comparison",
         run=table.path.resolve().name,
         facts=[*_facts(table, data, total)],
-        lead=_lead(means),
-        columns=[heading(name) for name in shown(means)],
-        settings=[*_settings(means)],
+        lead=_lead(table, means),
+        warnings=table.warnings,
+        tables=[[heading(name) for name in names] for names in _tables(means)],
+        settings=[*_settings(table, means)],
+        **_all_settings(table, means),
         note=_note(table, data),
         failed=_failed(table),
         sections=[*_sections(table, means)],
@@ -56,12 +61,13 @@ def _facts(table: Table, data: Parts, total: int) -> Iterator[str]:
         yield f"{min(epochs)} epoch{'s' * (epochs != {1})}"
 
 
-def _lead(means: Sequence[Mapping[str, Any]]) -> str:
+def _lead(table: Table, means: Sequence[Mapping[str, Any]]) -> str:
     several = any(mean["seeds"] > 1 for mean in means)
     what = "Mean over seeds ± its standard error. " if several else ""
     if any(mean.get("log_likelihood") is not None for mean in means):
-        what += "log p(x) is the yardstick that is the same for all; the ELBO and the gap depend on the guide too. "
-        return what + "Best log-likelihood first."
+        what += "log p(x) is the yardstick that is the same for all; the ELBO and the gap depend on the guide too: a "
+        what += "collapsed model has the smallest gap. "
+        return what + table.choice
     return what
 
 
@@ -103,13 +109,31 @@ def _failed(table: Table) -> list[dict[str, Any]]:
     return [{"setting": setting, "error": error, "seeds": seeds} for (setting, error), seeds in found.items()]
 
 
-def _settings(means: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
-    for i, mean in enumerate(means):
-        found = [words(mean, name) for name in shown(means)]
-        signs = [(value.replace("-", "–" if value == "-" else "\N{MINUS SIGN}"), *rest) for value, *rest in found]
-        figures = [(value + some, error) for value, error, some in signs]
-        best = i == 0 and len(means) > 1 and mean.get("log_likelihood") is not None
-        yield {"label": mean["setting"], "figures": figures, "best": best}
+def _settings(table: Table, means: Sequence[Mapping[str, Any]]) -> Iterator[dict[str, Any]]:
+    for mean in means:
+        figures = [[_cell(mean, name) for name in names] for names in _tables(means)]
+        label, best = mean["setting"], mean["setting"] == table.best
+        yield {"label": label, "figures": figures, "best": best, "marks": marks(mean, None)}
+
+
+def _tables(means: Sequence[Mapping[str, Any]]) -> list[list[str]]:
+    """The figures of the two tables: what was found, and what stands behind it."""
+    names = shown(means)
+    found = [[n for n in names if n not in BEHIND], [n for n in names if n in BEHIND]]
+    return [each for each in found if each]
+
+
+def _cell(mean: Mapping[str, Any], name: str) -> tuple[str, str]:
+    value, error, some = words(mean, name)
+    return value.replace("-", "\N{EN DASH}" if value == "-" else "\N{MINUS SIGN}") + some, error
+
+
+def _all_settings(table: Table, means: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    """Every entry of the configurations: those that are the same in all settings, and the others side by side."""
+    found = {mean["setting"]: table.settings[mean["setting"]] for mean in means if mean["setting"] in table.settings}
+    names = differing([*found.values()])
+    rows = [(label, [of.get(name, "\N{EN DASH}") for name in names]) for label, of in found.items()]
+    return {"same": common([*found.values()]), "names": names, "differing": rows}
 
 
 def _sections(table: Table, means: Sequence[Mapping[str, Any]]) -> Iterator[Section]:

@@ -12,16 +12,18 @@ import io
 import math
 import statistics
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from ..files import plain, write_atomically, write_json
 from .cells import Cell
+from .settings import Settings
 
 NAMES = (
-    *("log_likelihood", "log_likelihood_mc_error", "error_unknown", "elbo", "gap", "reconstruction", "kl"),
-    *("snr_encoder", "snr_decoder", "reconstruction_error", "loss", "active_units", "khat"),
+    *("log_likelihood", "log_likelihood_mc_error", "error_unknown", "valid_log_likelihood"),
+    *("baseline_log_likelihood", "gain", "gain_error", "elbo", "gap", "reconstruction", "kl"),
+    *("snr_encoder", "snr_decoder", "reconstruction_error", "loss", "active_units", "khat", "ess", "train_particles"),
     *("seconds_per_step", "seconds", "memory_mib", "steps", "epochs", "parameters", "n", "num_particles", "threads"),
 )
 """The figures of a row; in the means, "<figure>_stderr" is the standard error over seeds."""
@@ -30,11 +32,12 @@ COUNT = "_seeds"
 """Text after a figure's name that counts the seeds that have it, where some lack it."""
 
 SHOWN = {
-    **{"log_likelihood": 2, "elbo": 2, "gap": 2, "kl": 2, "reconstruction_error": 3, "loss": 3},
+    **{"log_likelihood": 2, "valid_log_likelihood": 2, "gain": 2, "elbo": 2, "gap": 2, "kl": 2},
+    **{"reconstruction_error": 3, "loss": 3, "active_units": 1, "khat": 2, "ess": 0, "train_particles": 0, "seeds": 0},
     **{"snr_encoder": 2, "snr_decoder": 2, "seconds_per_step": 1, "memory_mib": 0},
 }
 """The figures of the report and their decimals; the text of a table leaves out those that are not ``SHORT``."""
-SHORT = ("log_likelihood", "elbo", "gap", "reconstruction_error", "loss", "seconds_per_step")
+SHORT = ("log_likelihood", "gain", "elbo", "gap", "kl", "reconstruction_error", "loss", "seconds_per_step")
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,15 @@ class Table:
         rows: one dict a finished or failed cell: "cell", "setting", every axis, every figure, "error", "history".
         axes: names of the axes, the seed among them.
         path: folder of the comparison.
+        settings: everything that shapes a setting's training, defaults included, in words, by the setting.
+        measured: the split that the figures are of: "test", or without test data "valid" or "train".
     """
 
     rows: list[dict[str, Any]]
     axes: tuple[str, ...]
     path: Path
+    settings: Mapping[str, Settings] = field(default_factory=dict)
+    measured: str = "test"
 
     @property
     def failed(self) -> list[dict[str, Any]]:
@@ -60,16 +67,56 @@ class Table:
     def means(self) -> list[dict[str, Any]]:
         """One dict a setting: "setting", its axes, "seeds", every figure's mean, and its error as "<figure>_stderr".
 
-        Where a figure is not defined for some of the seeds, "<figure>_seeds" says for how many it is.
-        Best log-likelihood first; settings without one come last.
+        Where a figure is not defined for some of the seeds, "<figure>_seeds" says for how many it is; "verdicts" says
+        of how many seeds a verdict speaks, and "doubtful" whether one of them is serious. Best first, by the
+        log-likelihood of validation examples where every setting has it. Settings with a seed that is collapsed,
+        overfitted, diverged or untrusted come after those without, and settings without a log-likelihood last.
         """
         groups: dict[str, list[dict[str, Any]]] = {}
         for row in self.rows:
             if not row["error"]:
                 groups.setdefault(row["setting"], []).append(row)
         means = [self._mean(rows) for rows in groups.values()]
-        known = [(mean.get("log_likelihood"), mean) for mean in means]
-        return [mean for _, mean in sorted(known, key=lambda pair: math.inf if pair[0] is None else -pair[0])]
+        by = _criterion(means)
+        return sorted(means, key=lambda mean: (mean.get(by) is None, mean["doubtful"], -(mean.get(by) or 0.0)))
+
+    @property
+    def best(self) -> str | None:
+        """The best setting, if there are several and it is sound: none is collapsed or else in doubt."""
+        means = self.means
+        first = means[0] if len(means) > 1 else {}
+        sound = first.get("log_likelihood") is not None and not first["doubtful"]
+        return first["setting"] if sound else None
+
+    @property
+    def choice(self) -> str:
+        """How the best setting was chosen, in a sentence or two."""
+        means = self.means
+        if all(mean.get("log_likelihood") is None for mean in means):
+            return ""
+        where = {"test": "test", "valid": "validation", "train": "training"}[self.measured]
+        if _criterion(means) == "valid_log_likelihood":
+            said = f"Settings are ranked by validation examples and reported on {where} examples."
+        else:
+            said = f"Settings are ranked by the same {where} examples that are reported, which flatters the first."
+        if any(mean["doubtful"] for mean in means):
+            said += " Settings with a run that is collapsed, overfitted, diverged or untrusted come after the others"
+            said += "." if self.best or len(means) == 1 else ", and no setting is without."
+        return said
+
+    @property
+    def warnings(self) -> list[str]:
+        """What went wrong in which setting, with what to try: one sentence for each verdict, of its first seed."""
+        found: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+        for row in self.rows:
+            for one in row.get("verdicts") or ():
+                found.setdefault((row["setting"], one["name"]), []).append({**one, "seed": row["seed"]})
+        order = [mean["setting"] for mean in self.means]
+        said = []
+        for (setting, _), each in sorted(found.items(), key=lambda item: order.index(item[0][0])):
+            seeds = f"seed{'s' * (len(each) > 1)} {', '.join(str(one['seed']) for one in each)}"
+            said.append(f"{setting}, {seeds}: {each[0]['sentence']} Try: {each[0]['advice']}.")
+        return said
 
     def _mean(self, rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
         out: dict[str, Any] = {"setting": rows[0]["setting"], "seeds": len(rows)}
@@ -80,7 +127,10 @@ class Table:
                 out[name], out[f"{name}_stderr"] = mean_and_error(values)
                 known = sum(value is not None and not math.isnan(value) for value in values)
                 out |= {f"{name}{COUNT}": known} if known < len(rows) else {}
-        return out
+        found = [one for row in rows for one in row.get("verdicts") or ()]
+        names = [one["name"] for one in found]
+        out |= {"verdicts": {name: names.count(name) for name in dict.fromkeys(names)}} if names else {}
+        return out | {"doubtful": any(one["serious"] for one in found)}
 
     def write(self) -> None:
         """Write table.csv and table.json, each whole or not at all."""
@@ -89,38 +139,54 @@ class Table:
         write_atomically(self.path / "table.csv", self.csv().encode())
         told = {name: FIGURES[name].told() for name in NAMES}
         content = {"axes": list(self.axes), "cells": self.rows, "means": self.means, "figures": told}
+        content |= {"best": self.best, "choice": self.choice, "settings": dict(self.settings)}
         write_json(self.path / "table.json", content)
 
     def csv(self) -> str:
         """One line a cell; a figure that is not defined is empty."""
         file = io.StringIO()
-        columns = ["cell", "setting", *self.axes, *NAMES, "error"]
+        columns = ["cell", "setting", *self.axes, *NAMES, "verdicts", "error"]
         writer = csv.DictWriter(file, columns, extrasaction="ignore", lineterminator="\n")
         writer.writeheader()
         for row in self.rows:
-            words = {k: ",".join(map(str, v)) if isinstance(v, list) else v for k, v in plain(row).items()}
+            flat = {**row, "verdicts": [one["name"] for one in row.get("verdicts") or ()]}
+            words = {k: ",".join(map(str, v)) if isinstance(v, list) else v for k, v in plain(flat).items()}
             writer.writerow(words)
         return file.getvalue()
 
     def __str__(self) -> str:
-        """The means as lines of text."""
+        """The means as lines of text, with what went wrong, and how they are ranked."""
         names = [name for name in shown(self.means) if name in SHORT]
-        lines = [["", *(" ".join(heading(name)).strip() for name in names)]]
+        lines = [["", *(" ".join(heading(name)).strip() for name in names), ""]]
         for mean in self.means:
             found = [words(mean, name) for name in names]
-            lines.append(
-                [mean["setting"], *(value + f" +- {error}" * bool(error) + some for value, error, some in found)]
-            )
+            values = (value + f" +- {error}" * bool(error) + some for value, error, some in found)
+            lines.append([mean["setting"], *values, marks(mean, self.best)])
         widths = [max(len(line[i]) for line in lines) for i in range(len(lines[0]))]
-        return "\n".join(
-            "  ".join([line[0].ljust(widths[0]), *(w.rjust(n) for w, n in zip(line[1:], widths[1:], strict=True))])
+        text = [
+            "  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:-1], widths[1:-1]), line[-1]]).rstrip()
             for line in lines
-        )
+        ]
+        return "\n".join([*text, *[self.choice] * bool(self.choice), *self.warnings])
 
 
 def row_of(cell: Cell, outcome: Mapping[str, Any]) -> dict[str, Any]:
     """A cell's row."""
     return {"cell": cell.name, "setting": cell.label, **cell.axes, "error": None, **outcome}
+
+
+def marks(mean: Mapping[str, Any], best: str | None) -> str:
+    """Whether a setting is the best, and the verdicts on it, as "collapsed (2 of 3 seeds), undertrained"."""
+    found, seeds = (mean.get("verdicts") or {}).items(), mean["seeds"]
+    said = [name + (f" ({count} of {seeds} seeds)" if count < seeds else "") for name, count in found]
+    return ", ".join(["best"] * (mean["setting"] == best) + said)
+
+
+def _criterion(means: Sequence[Mapping[str, Any]]) -> str:
+    """The figure by which settings are ranked."""
+    known = [mean for mean in means if mean.get("log_likelihood") is not None]
+    valid = known and all(mean.get("valid_log_likelihood") is not None for mean in known)
+    return "valid_log_likelihood" if valid else "log_likelihood"
 
 
 def mean_and_error(values: Sequence[float | None]) -> tuple[float | None, float | None]:

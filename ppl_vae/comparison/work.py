@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 from ..failing import sentence
@@ -30,6 +31,7 @@ def finished(cell: Cell, asked: Asked) -> dict[str, Any] | None:
 
 def train(cell: Cell, threads: int, asked: Asked) -> dict[str, Any]:
     """Train and measure a cell, or go on where that was stopped."""
+    from ..evaluation import verdict
     from ..memory import PeakMemory
     from ..objectives.objective import as_objective
     from ..training import RunFolder, fit
@@ -56,9 +58,13 @@ def train(cell: Cell, threads: int, asked: Asked) -> dict[str, Any]:
     before = history.rows[: history.rows.index(rows[0])]
     began = before[-1]["seconds"] if before else 0.0
     last, earlier = rows[-1], (read_json(cell.folder / "result.json") or {}).get("outcome", {})
-    found = figures.final(objective, split, **asked)
+    found = figures.final(objective, split, data.train, **asked)
+    folder, valid = RunFolder(cell.folder), figures.of_validation(objective, data, **asked)
+    judged = verdict(valid or found, rows, model=objective.model, patience=cell.fit.get("patience"))
     outcome = {
         **found,
+        "valid": valid,
+        "verdicts": [asdict(one) for one in judged],
         "seconds": history.rows[-1]["seconds"],
         "steps": last["step"],
         "epochs": last["epoch"],
@@ -67,9 +73,13 @@ def train(cell: Cell, threads: int, asked: Asked) -> dict[str, Any]:
         "threads": earlier.get("threads", threads),
         "history": [{k: row[k] for k in ("epoch", "step", "seconds", "test") if k in row} for row in rows],
     }
-    # So called, to be told from the error over seeds.
+    # So called, to be told from the errors over seeds.
     outcome["log_likelihood_mc_error"] = outcome.pop("log_likelihood_stderr", None)
+    outcome["gain_error"] = outcome.pop("gain_stderr", None)
+    outcome["valid_log_likelihood"] = (valid or {}).get("log_likelihood")
     result = {"asked": asked, "settings": cell.record, "outcome": plain(outcome)}
-    RunFolder(cell.folder).keep_evaluation(split.part, found)
+    folder.keep_evaluation(split.part, found)
+    if valid is not None:
+        folder.keep_evaluation("valid", valid)
     write_json(cell.folder / "result.json", result)
     return result["outcome"]

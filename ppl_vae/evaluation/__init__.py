@@ -17,6 +17,7 @@ from ..statistics import (
 from . import calibration, figures, gradients
 from .annealing import Annealed, Bidirectional, annealed_log_likelihood, bidirectional
 from .anomaly import anomaly_scores
+from .baseline import Baseline
 from .coding import codes, decode, denoise, reconstruct, reconstruction_error
 from .compression import Compression, compress
 from .export import to_arviz
@@ -24,17 +25,21 @@ from .gaps import Gaps, gaps
 from .generation import prior_draws, random_codes, sample_draws, sample_means
 from .importance import log_likelihood
 from .imputation import Imputation, impute, inpaint
+from .spreads import spreads
 from .terms import ELBO, active_units, elbo, evaluate, kl_by_dimension
+from .verdict import Verdict, collapsed, verdict
 from .walks import continuity, interpolate, manifold, traverse
 
 __all__ = [
     "ELBO",
     "Annealed",
+    "Baseline",
     "Bidirectional",
     "Compression",
     "Gaps",
     "Imputation",
     "LogLikelihood",
+    "Verdict",
     "active_units",
     "annealed_log_likelihood",
     "anomaly_scores",
@@ -43,6 +48,7 @@ __all__ = [
     "bits_per_dim",
     "calibration",
     "codes",
+    "collapsed",
     "compress",
     "continuity",
     "decode",
@@ -71,8 +77,10 @@ __all__ = [
     "reconstruction_error",
     "sample_draws",
     "sample_means",
+    "spreads",
     "threshold",
     "to_arviz",
     "traverse",
     "trusted_khat",
+    "verdict",
 ]

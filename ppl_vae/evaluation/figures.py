@@ -62,6 +62,7 @@ _LIKELIHOOD_KINDS = "mass: of exact values; density: per unit; posterior predict
 _KHAT = "median; above {threshold} the log-likelihood is not to be trusted"
 _ROWS: tuple[tuple[Any, ...], ...] = (
     ("log_likelihood", "log-likelihood", "nats", "higher", "log p(x) of an example, by importance sampling"),
+    ("valid_log_likelihood", "validation log-likelihood", "nats", "higher", "the same of validation examples"),
     ("log_likelihood_kind", "kind of log-likelihood", "", None, _LIKELIHOOD_KINDS),
     ("log_likelihood_error", "error", "nats", "lower", "of the log-likelihood, from the sampling"),
     ("log_likelihood_stderr", "sampling error", "nats", "lower", "standard error of it from the sampling"),
@@ -69,6 +70,17 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
     ("error_unknown", "error not known", "", "lower", "share of the examples whose k-hat says so, above 0.5"),
     ("ess", "effective samples", "", "higher", "median effective sample size of the importance weights"),
     ("khat", "Pareto k-hat", "", "lower", _KHAT, _trusted),
+    (
+        "baseline_log_likelihood",
+        "without a code",
+        "nats",
+        "higher",
+        "log p(x) of the likelihood fitted without one",
+    ),
+    ("gain", "gain", "nats", "higher", "over the same likelihood fitted without a code"),
+    ("gain_stderr", "gain's error", "nats", "lower", "standard error of the gain, paired over the examples"),
+    ("gain_error", "gain's error", "nats", "lower", "the same in one run, over its examples"),
+    ("gain_unknown", "gain", "", None, "not known"),
     ("elbo", "ELBO", "nats", "higher", "lower bound on the log-likelihood: reconstruction minus KL"),
     ("gap", "gap", "nats", "lower", "log-likelihood minus ELBO"),
     ("reconstruction", "reconstruction", "nats", "higher", "how probable an example is, given its own code"),
@@ -77,6 +89,8 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
     ("active_units", "active units", "", None, "latent dimensions in use"),
     ("reconstruction_error", "squared error", "", "lower", "of a reconstruction, summed over the example's entries"),
     ("squared_error", "squared error", "", "lower", "of a reconstruction, summed over the example's entries"),
+    ("spread_least", "smallest scale", "", None, "of p(x | z) for an entry, in standard deviations of the data"),
+    ("spread_most", "scale", "", None, "of p(x | z) on the whole, in standard deviations of the data"),
     ("loss", "loss", "", "lower", "what training minimised"),
     ("snr_encoder", "encoder's SNR", "", "higher", "signal-to-noise ratio of the encoder's gradient"),
     ("snr_decoder", "decoder's SNR", "", "higher", "signal-to-noise ratio of the decoder's gradient"),
@@ -88,6 +102,8 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
     ("parameters", "parameters", "", None, "numbers trained"),
     ("n", "examples", "", None, "that the figures are of"),
     ("num_particles", "particles", "", None, "importance samples of an example, for the log-likelihood"),
+    ("train_particles", "K", "", None, "samples of the code an example in training"),
+    ("seeds", "seeds", "", None, "runs that a mean is over"),
     ("threads", "threads", "", None, "of the process that trained it"),
 )
 FIGURES = {row[0]: Figure(*row) for row in _ROWS}

@@ -20,16 +20,20 @@ from ..data import as_split
 from ..distributions.means import mean_and_variance
 from ..estimators import MeanFieldELBO
 from ..estimators.program_layout import ProgramLayout, program_layout
+from ..failing import sentence
 from ..likelihoods import Likelihood
 from ..models import VAE, Codec, Pair
 from ..models.protocols import is_pair
 from ..statistics import LogLikelihood, bits_per_dim
 from ..statistics.finite import check_codes
 from . import doors
+from .baseline import Baseline, gain
 from .coding import codes, error_at
 from .doors import batches, check_data, evaluating, in_pieces
 from .importance import log_likelihood
+from .spreads import spreads
 
+SPREAD = 200  # examples at which scales of the likelihood are read
 ACTIVE = 0.01  # variance of a code's posterior mean above which it is an active unit
 
 
@@ -131,6 +135,7 @@ def evaluate(
     limit: int | None = None,
     seed: int = 0,
     memory: int = 2**28,
+    train: Any = None,
 ) -> dict[str, Any]:
     """The figures of a trained model on one split, in nats per example at beta = 1; ``figures`` says what each is.
 
@@ -141,6 +146,8 @@ def evaluate(
         limit: only the first so many examples.
         seed: of the samples.
         memory: bytes for the intermediate tensors of the log-likelihood.
+        train: the training rows, for the figures that compare with the same likelihood fitted to them without a code;
+            None leaves these out.
 
     Returns:
         for a VAE: log_likelihood, log_likelihood_kind ("mass" or "density": figures of the two kinds compare only as
@@ -163,9 +170,11 @@ def evaluate(
     n = len(data) if limit is None else min(check_size("limit", limit), len(data))
     pieces = []
     size, found = _piece(model, data, n)
+    without, told = _without(model, train)
     for start in range(0, n, size):
         batch = data.take(slice(start, min(start + size, n)))
-        pieces.append(_columns(model, batch, num_particles, seed + start // size, memory))
+        columns = _columns(model, batch, num_particles, seed + start // size, memory)
+        pieces.append(columns | ({} if without is None else {"without": without.log_prob(*batch)}))
     joined = {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
     mean = {name: column.double().mean().item() for name, column in joined.items() if column.dim() == 1}
     out: dict[str, Any] = {}
@@ -180,12 +189,31 @@ def evaluate(
         out |= _bits(model, mean, data, found)
         out |= {name: joined[name].median().item() for name in ("ess", "khat")}
         out["num_particles"] = num_particles
+        out |= told if without is None else _gain(joined["log_likelihood"], joined["without"])
+        out |= spreads(model, *data.take(slice(0, min(n, SPREAD))), train=train) if train is not None else {}
         if isinstance(model, Codec):
             active = (joined["codes"].var(0, correction=0) > ACTIVE).sum()
             out["active_units"] = int(active) if joined["codes"].isfinite().all() else math.nan
     if isinstance(model, Codec):
         out["reconstruction_error"] = mean["reconstruction_error"]
     return {**out, "n": n}
+
+
+def _without(model: Any, train: Any) -> tuple[Baseline | None, dict[str, Any]]:
+    """The likelihood fitted without a code, or why it is not."""
+    if train is None or not isinstance(model, VAE):
+        return None, {}
+    try:
+        return Baseline(model, train), {}
+    except (ValueError, TypeError, RuntimeError, NotImplementedError) as error:  # a likelihood of the user's own
+        return None, {"gain_unknown": sentence(error)}
+
+
+def _gain(log_likelihood: Tensor, without: Tensor) -> dict[str, Any]:
+    if without.isnan().any() and not log_likelihood.isnan().any():
+        return {"gain_unknown": "some examples have a label that no training example has"}
+    value, stderr = gain(log_likelihood, without)
+    return {"baseline_log_likelihood": without.double().mean().item(), "gain": value, "gain_stderr": stderr}
 
 
 def _piece(model: Any, data: Any, n: int) -> tuple[int, ProgramLayout | None]:

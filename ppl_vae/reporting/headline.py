@@ -68,6 +68,10 @@ def numbers(
     where = {"valid": "Validation", "train": "Training"}.get(split, split.capitalize())
     if "log_likelihood" in results:
         yield _likelihood(results, where)
+    if results.get("gain") is not None and not math.isnan(results["gain"]):
+        figure, spread = FIGURES["gain"], results.get("gain_stderr")
+        value = _digits(results["gain"]) + (f" ± {spread:.2g}" if spread is not None and spread > 0 else "")
+        yield Number(figure.title.capitalize(), value, figure.unit, figure.told())
     for name in BOUND if "elbo" in results else (*BOUND, *OTHERS):
         if name in results:
             figure = FIGURES[name]

@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from .. import evaluation
 from ..data import Data
+from ..evaluation.verdict import collapsed, verdict
 from ..files import write_atomically
 from ..models import VAE, Codec, Latent
 from ..models.protocols import is_pair
@@ -54,13 +55,16 @@ def write(
     split = next((name for name in ("test", "valid", "train") if name in given), None)
     results = {**given[split], **given} if split else given
     main = [row for row in history_rows if not row.get("stage")]
+    patience = (config.get("training") or {}).get("patience")
+    verdicts = verdict(results, main, model=model, patience=patience)
     html = page(
         "ppl_vae.reporting",
         title=title(model, data),
         run=run,
         facts=facts(model, data, main, config),
+        verdicts=verdicts,
         numbers=[*numbers(model, main, results, split or "test")],
-        sections=[*_sections(model, data, history_rows, results)],
+        sections=[*_sections(model, data, history_rows, results, collapsed(verdicts))],
         command=command(run, config),
         config=json.dumps(config, indent=2, default=str),
     )
@@ -68,7 +72,9 @@ def write(
     return path
 
 
-def _sections(model: Any, data: Data | None, rows: Sequence[Mapping[str, Any]], results: dict) -> Iterator[Section]:
+def _sections(
+    model: Any, data: Data | None, rows: Sequence[Mapping[str, Any]], results: dict, alike: bool = False
+) -> Iterator[Section]:
     for stage in dict.fromkeys(row.get("stage", "") for row in rows):
         yield from _curves(stage, [row for row in rows if row.get("stage", "") == stage])
     x, y = _examples(model, data, ("test", "valid", "train"))
@@ -79,7 +85,7 @@ def _sections(model: Any, data: Data | None, rows: Sequence[Mapping[str, Any]], 
         drawable = isinstance(model, Latent) or (known is not None and len(known) > 1)
         if drawable and (model.condition is None or labels is not None):
             clean = data is not None and known is not None and data.train.resolve(model.support).noise is None
-            yield _samples(model, known, labels, x if clean else None, y)
+            yield _samples(model, known, labels, x if clean else None, y, alike)
         if x is not None:
             yield from _walks(model, x, y)
             yield from _codes(model, x, y, data.classes if data is not None else None)
@@ -126,8 +132,13 @@ def _reconstructions(model: Codec, x: Tensor, y: Tensor | None) -> Section:
     return Section("reconstructions", "Reconstructions", text, [(figure, alt)])
 
 
-def _samples(model: Any, known: Tensor | None, labels: Tensor | None, x: Tensor | None, y: Tensor | None) -> Section:
-    """Pictures of random codes, with the labels of training examples, and how well they pass for data."""
+def _samples(
+    model: Any, known: Tensor | None, labels: Tensor | None, x: Tensor | None, y: Tensor | None, alike: bool
+) -> Section:
+    """Pictures of random codes, with the labels of training examples, and how well they pass for data.
+
+    Of a collapsed model, whose draws are all alike, nothing is said of how near they are to data.
+    """
     asked = None if labels is None else labels[torch.arange(DRAWN) % len(labels)]
     latent, conditional = isinstance(model, Latent), model.condition is not None
     z = evaluation.random_codes(model, DRAWN, asked, x=None if latent else known)
@@ -143,7 +154,9 @@ def _samples(model: Any, known: Tensor | None, labels: Tensor | None, x: Tensor 
             "examples, and decoded. None of these exists in the data."
         )
     draws = evaluation.decode(model, z, asked)
-    if x is not None and known is not None and not (x.isnan().any() or known.isnan().any()):
+    if alike:
+        text += " The model is collapsed: its codes carry no information, so these draws are all alike."
+    elif x is not None and known is not None and not (x.isnan().any() or known.isnan().any()):
         near, half = evaluation.near_data(draws, known, x), min(100, len(x) // 2)
         text += f" {near:.0%} of {DRAWN} such draws are as near to a training example as 95% of the test examples are."
         if half:

@@ -48,7 +48,9 @@ def test_train_leaves_a_run_folder_and_says_where(tmp_path, capfd):
     assert main(["train", "--out", str(tmp_path / "a"), *SMALL, "--report"]) == 0
     out, err = capfd.readouterr()
     assert err == ""
-    assert out.count("\n") == 1 and "test ELBO -" in out and "nats" in out and "report.html" in out
+    first, *verdicts = out.splitlines()
+    assert verdicts and all(". Try: " in line for line in verdicts)
+    assert "report.html" in first and "test ELBO -" in out and "nats" in out and "report.html" in out
     names = {path.name for path in (tmp_path / "a").iterdir()}
     assert names == {
         *("config.json", "weights.safetensors", "checkpoint.pt", "metrics.jsonl", "evaluation.json", "report.html")
@@ -217,9 +219,12 @@ def test_evaluate_prints_the_fixed_keys_and_keeps_them(own_run, capsys):
     test = printed["test"]
     assert test["n"] == 30 and test["num_particles"] == 20
     assert test["elbo"] == pytest.approx(test["reconstruction"] - test["kl"], abs=1e-4)
+    assert {"baseline_log_likelihood", "gain", "gain_stderr"} <= set(test)
+    assert [found["name"] for found in test.pop("verdicts")][0] == "collapsed"
     assert json.loads((own_run / "evaluation.json").read_text())["test"] == test
     assert main(["evaluate", str(own_run), "--num-particles", "5", "--split", "valid", "--seed", "3"]) == 0
     table = capsys.readouterr().out
+    assert "The model is collapsed: " in table.splitlines()[-1] and "  gain  " in table
     assert "log-likelihood" in table and "  nats  log p(x) of an example" in table and "nan" not in table
     kept = json.loads((own_run / "evaluation.json").read_text(), parse_constant=pytest.fail)
     assert kept["test"] == test and kept["valid"]["n"] == 179

@@ -70,7 +70,7 @@ def test_it_is_watched_at_ten_epochs_at_most_and_always_at_the_last(small, epoch
 
 def test_final_figures_are_those_of_the_evaluation(small):
     model = vae()
-    found = figures.final(SVI(model, estimators.TraceELBO()), small.test, num_particles=50, limit=7)
+    found = figures.final(SVI(model, estimators.TraceELBO()), small.test, small.train, num_particles=50, limit=7)
     x = small.test.resolve(model.support).take(slice(0, 7))[0]
     likelihood = evaluation.log_likelihood(model, x, num_particles=50)
     assert found["n"] == 7 and found["num_particles"] == 50

@@ -8,6 +8,7 @@ import statistics
 import pytest
 
 from ppl_vae.comparison import plots, report
+from ppl_vae.comparison.settings import settings_of
 from ppl_vae.comparison.table import Table, mean_and_error
 
 
@@ -81,3 +82,69 @@ def test_files_hold_every_cell_and_undefined_figures_are_empty(tmp_path):
     assert [cell["error"] for cell in content["cells"]] == [None, "it, as a sentence"]
     assert [mean["setting"] for mean in content["means"]] == ["a"]
     assert made.failed == [made.rows[1]]
+
+
+def judged(name, serious=True):
+    return [{"name": name, "sentence": f"It is {name}.", "advice": "more", "serious": serious}]
+
+
+def test_doubtful_settings_come_last_and_are_marked(tmp_path):
+    made = table(
+        tmp_path,
+        row("collapsed", 0, -80.0, gap=0.0, verdicts=judged("collapsed")),
+        row("half", 0, -81.0), row("half", 1, -81.0, verdicts=judged("untrusted")),
+        row("short", 0, -90.0, verdicts=judged("undertrained", serious=False)),
+        row("sound", 0, -95.0), row("sound", 1, -95.5),
+    )  # fmt: skip
+    assert [mean["setting"] for mean in made.means] == ["short", "sound", "collapsed", "half"]
+    assert made.best == "short" and "come after the others." in made.choice
+    said = str(made).splitlines()
+    assert said[1].endswith("best, undertrained") and said[3].endswith("  collapsed")
+    assert said[4].endswith("untrusted (1 of 2 seeds)") and "half, seed 1: It is untrusted. Try: more." in said
+    made.write()
+    content = json.loads((tmp_path / "table.json").read_text())
+    assert content["best"] == "short" and [m["doubtful"] for m in content["means"]] == [False, False, True, True]
+    assert content["means"][3]["verdicts"] == {"untrusted": 1} and content["choice"] == made.choice
+    with open(tmp_path / "table.csv", newline="") as file:
+        assert [line["verdicts"] for line in csv.DictReader(file)][:3] == ["collapsed", "", "untrusted"]
+
+
+def test_where_none_is_sound_none_is_best(tmp_path):
+    made = table(tmp_path, *(row(name, 0, value, verdicts=judged("collapsed")) for name, value in
+                             (("a", -80.0), ("b", -81.0))))  # fmt: skip
+    assert [mean["setting"] for mean in made.means] == ["a", "b"] and made.best is None
+    assert "no setting is without" in made.choice and "best" not in str(made)
+    page = report._settings(made, made.means)
+    assert [(setting["best"], setting["marks"]) for setting in page] == [(False, "collapsed")] * 2
+
+
+def test_the_best_is_chosen_on_validation_and_reported_on_test(tmp_path):
+    rows = [row("lucky", 0, -80.0, valid_log_likelihood=-99.0), row("good", 0, -81.0, valid_log_likelihood=-85.0)]
+    made = table(tmp_path, *rows)
+    assert made.best == "good" == made.means[0]["setting"] and made.means[0]["log_likelihood"] == -81.0
+    assert made.choice == "Settings are ranked by validation examples and reported on test examples."
+    made = table(tmp_path, rows[0], {**rows[1], "valid_log_likelihood": None})
+    assert made.best == "lucky" and "by the same test examples that are reported" in made.choice
+
+
+def test_all_settings_are_shown_those_that_differ_apart(tmp_path):
+    for name, beta in (("a", 1.0), ("b", 4.0)):
+        folder = tmp_path / name
+        folder.mkdir()
+        prior = {"class": "priors.Normal", "dim": 2, "learned": False}
+        own = {"class": None, "custom": "mine.Own"}
+        config = {
+            "model": {"class": "models.VAE", "prior": prior, "likelihood": own},
+            "objective": {"class": "objectives.SVI", "beta": beta},
+            "data": None, "training": {"lr": 0.001, "clip": None, "seed": 3, "device": "cpu", "capture": True},
+        }  # fmt: skip
+        (folder / "config.json").write_text(json.dumps(config))
+    settings = {name: settings_of(tmp_path / name) for name in "ab"}
+    made = Table([row("a", 0, -1.0), row("b", 0, -2.0)], ("seed",), tmp_path, settings)
+    shown = report._all_settings(made, made.means)
+    assert shown["names"] == ["objective.beta"] and shown["differing"] == [("a", ["1"]), ("b", ["4"])]
+    assert shown["same"] == {
+        "model": "models.VAE", "model.prior": "priors.Normal", "model.prior.dim": "2", "model.prior.learned": "false",
+        "model.likelihood": "mine.Own", "objective": "objectives.SVI", "training.lr": "0.001", "training.clip": "none",
+    }  # fmt: skip
+    assert settings_of(tmp_path / "none") == {}

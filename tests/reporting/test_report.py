@@ -114,6 +114,21 @@ def test_a_vae_has_every_section_and_number(tmp_path, digits):
     assert '"class": "likelihoods.Bernoulli"' in page.text
 
 
+def test_a_collapsed_model_is_said_to_be_and_its_draws_are_not_praised(tmp_path, digits):
+    grey = data.load("digits", binarize="none")
+    for kl, gain in ((0.79, 1.1), (8.42, 7.0)):
+        folder = tmp_path / str(kl)
+        folder.mkdir()
+        model = make_vae(digits.shape, likelihood=likelihoods.Normal)
+        results = {"test": RESULTS | {"kl": kl, "gain": gain, "gain_stderr": 0.1}}
+        _, page = write(folder, model, grey, results=results)
+        assert ("draws are as near to a training example" in page.text) == (kl > 1)
+        assert ("these draws are all alike" in page.text) == (kl < 1)
+        said = page.text.partition("The model is collapsed: its codes carry 0.79 nats")
+        assert bool(said[1]) == (kl < 1) and (kl > 1 or "−19.12" in said[2])  # above the numbers
+        assert f"{gain:.2f} ± 0.1" in page.text
+
+
 def test_it_needs_nothing_beside_it_and_says_what_its_pictures_show(tmp_path, digits):
     html, page = write(tmp_path, make_vae(digits.shape, dim=2), digits, results={"test": RESULTS})
     assert page.links and all(link.startswith(("data:image/png;base64,", "#")) for link in page.links)

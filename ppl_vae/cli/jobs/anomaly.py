@@ -82,11 +82,7 @@ def _training_scores(run: Examples, scored: Callable[[], torch.Tensor], settings
     """Scores of training examples, which the run keeps for when its data are not there; None if it has none."""
     weights = hashlib.blake2b(run.folder.weights_file.read_bytes(), digest_size=8).hexdigest()
     file, key = run.folder.path / "scores.safetensors", f"{settings} {weights}"
-    try:
-        run.splits  # noqa: B018
-    except (ValueError, UsageError):
-        if run.path is None:
-            raise
+    if run.training_rows() is None:
         return load_file(file).get(key) if file.exists() else None
     known = scored()
     write_atomically(file, save({key: known.contiguous()}))

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import asdict
 from typing import Any
 
 from ... import evaluation
 from ...evaluation.figures import FIGURES, Figure, error, why_unknown
 from ...training.processes import Processes
 from ..files import print_json
-from ..run import Examples
+from ..run import Examples, verdicts
 
 
 def evaluate(
@@ -33,13 +34,15 @@ def evaluate(
         json: print JSON.
     """
     model = run.model.to(Processes(device).device)
-    found = evaluation.evaluate(model, run.told(), num_particles=num_particles, limit=limit, seed=seed)
+    asked: dict[str, Any] = {"num_particles": num_particles, "limit": limit, "seed": seed}
+    found = evaluation.evaluate(model, run.told(), train=run.training_rows(), **asked)
     if run.path is None:
         run.folder.keep_evaluation(run.split, found)
+    wrong = verdicts(run.folder, model, found)
     if json:
-        print_json({run.title: found})
+        print_json({run.title: {**found, "verdicts": [asdict(one) for one in wrong]}})
     else:
-        print(f"{run.title}\n{_table(found)}")
+        print("\n".join([run.title, _table(found), *map(str, wrong)]))
 
 
 def _table(metrics: dict[str, Any]) -> str:

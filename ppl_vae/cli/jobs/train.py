@@ -44,6 +44,7 @@ def train(
         return
     from ...training import RunFolder, fit
     from ..build import build_objective, fit_arguments, load_data
+    from ..run import verdicts
 
     own = settings.own_files()
     folder = RunFolder(out or f"runs/{Path(settings['data']).stem}")
@@ -67,7 +68,7 @@ def train(
         finished = before == len(history.rows) and (not report or (folder.path / "report.html").exists())
         said = f"already finished after {before} epochs" if finished else _conclude(folder, objective, data, report)
         if not quiet:
-            print(f"{folder.path}: {said}")
+            print("\n".join([f"{folder.path}: {said}", *map(str, verdicts(folder, objective.model))]))
 
 
 def _conclude(folder: Any, objective: Any, data: Any, report: bool) -> str:
@@ -79,7 +80,7 @@ def _conclude(folder: Any, objective: Any, data: Any, report: bool) -> str:
     folder.evaluation_file.unlink(missing_ok=True)  # of the model before it was trained further
     said = [f"{len(folder.metrics())} epochs"]
     if len(data.test):
-        result = evaluation.evaluate(model.eval(), data.test.resolve(model.support), **QUICK)
+        result = evaluation.evaluate(model.eval(), data.test.resolve(model.support), train=data.train, **QUICK)
         folder.keep_evaluation("test", result)
         if "elbo" in result:
             said.append(f"test ELBO {result['elbo']:.2f} nats an example")
