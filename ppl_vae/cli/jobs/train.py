@@ -42,6 +42,8 @@ def train(
     from ..build import build_objective, fit_arguments, load_data
 
     folder = RunFolder(out or f"runs/{Path(settings['data']).stem}")
+    if resume and folder.config_file.exists():
+        settings = settings.resumed(folder.config().get("shell", {}))
     data = load_data(settings)
     objective = build_objective(settings, data)
     try:
