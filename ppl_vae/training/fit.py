@@ -91,8 +91,8 @@ def fit(
         resume: go on with the run in ``out`` if there is one.
         progress: show a bar with rate, ETA and terms.
         tensorboard: write TensorBoard events to ``out/tensorboard`` (extra ``ppl_vae[tensorboard]``).
-        checkpoint_every: optimizer steps between checkpoints, besides one a minute and one an epoch, or about 100 where there
-            are more epochs.
+        checkpoint_every: optimizer steps between checkpoints, besides one a minute and one an epoch, or about 100 where
+            there are more epochs.
         extra: further entries for config.json.
         callback: called with each epoch's row after it is complete, before it is saved; what it adds to the row is
             saved with it. Its random numbers are its own and its time is not counted. The row is that of

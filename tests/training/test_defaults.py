@@ -191,7 +191,7 @@ def test_a_long_run_of_short_epochs_writes_a_hundred_checkpoints(tmp_path, monke
 def test_the_shell_s_training_of_default_length_begins_with_a_warm_up(line, beta):
     chosen = settings(line.split())
     assert chosen.values.get("beta") == beta
-    assert (chosen.options("beta") == {"steps": 1000, "start": 0.0, "end": 1.0}) == (beta == "linear")
+    assert (chosen.options("beta") == {"steps": 300, "start": 0.0, "end": 1.0}) == (beta == "linear")
 
 
 def test_the_shell_s_run_of_default_length_and_a_longer_one(tmp_path, monkeypatch, capsys):
@@ -202,11 +202,11 @@ def test_the_shell_s_run_of_default_length_and_a_longer_one(tmp_path, monkeypatc
     assert main(line) == 0
     config = RunFolder(tmp_path / "run").config()
     assert (config["training"]["epochs"], config["training"]["keep"]) == (2, "best")  # 12 steps an epoch
-    assert config["objective"]["beta"] == {"class": "handlers.Linear", "steps": 1000, "start": 0.0, "end": 1.0}
-    assert [row["beta"] for row in RunFolder(tmp_path / "run").metrics()] == [0.011, 0.023]
+    assert config["objective"]["beta"] == {"class": "handlers.Linear", "steps": 300, "start": 0.0, "end": 1.0}
+    assert [row["beta"] for row in RunFolder(tmp_path / "run").metrics()] == pytest.approx([11 / 300, 23 / 300])
     assert main([*line, "--resume", "--epochs", "3"]) == 0
     config, rows = RunFolder(tmp_path / "run").config(), RunFolder(tmp_path / "run").metrics()
-    assert [row["beta"] for row in rows] == [0.011, 0.023, 0.035]
+    assert [row["beta"] for row in rows] == pytest.approx([11 / 300, 23 / 300, 35 / 300])
     assert main([*line, "--resume", "--epochs", "3", "--beta", "1"]) == 2
     assert "objective beta" in capsys.readouterr().err
     # Its config.json makes the same run, bit for bit, where the length is the same.
