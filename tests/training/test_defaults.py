@@ -164,6 +164,17 @@ def test_a_run_of_default_length_resumes_to_the_same_bits(short, tmp_path):
         train("parts", resume=True, keep="last")
 
 
+def test_the_best_weights_of_before_a_kill_come_from_the_checkpoint(short, tmp_path):
+    def kill(row):
+        if row["epoch"] == 8:  # the best is epoch 5 of 12
+            raise Killed
+
+    with pytest.raises(Killed):
+        slope(out=tmp_path / "run", callback=kill)
+    weight, history = slope(out=tmp_path / "run", resume=True)
+    assert (weight, len(history.rows)) == (-5.0, 12)
+
+
 def test_a_long_run_of_short_epochs_writes_a_hundred_checkpoints(tmp_path, monkeypatch):
     written = []
     monkeypatch.setattr(RunFolder, "save", lambda self, state, model: written.append(state["at"][1]))
