@@ -80,7 +80,8 @@ def settings_flags() -> dict[str, Option]:
     load = {option.argument: option for option in catalog.function("data", "load").arguments}
     fit = [option for option in catalog.function("training", "fit").arguments if option.argument not in FIT_BUILT]
     roles = {role: ", ".join(offered) + CHOSEN.get(role, "") for role, offered in catalog.roles().items()}
-    roles["beta"] = "weight of the KL: a number, or the name of a schedule"
+    usual_beta = "; if neither --epochs nor --estimator is given either, a warm-up over 300 steps"
+    roles["beta"] = f"weight of the KL: a number, or the name of a schedule{usual_beta}"
     defaults = {**DEFAULTS, "beta": 1.0}
     sizes = {name: entry.defaults.get("hidden") for name, entry in catalog.parts("network").items()}
     usual = ", ".join(f"{name}: {word(size, ' ')}" for name, size in sizes.items())

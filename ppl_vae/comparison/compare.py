@@ -46,7 +46,7 @@ def compare(
     data: Any,
     *,
     seeds: Sequence[int] = (0, 1),
-    epochs: int = 20,
+    epochs: int | None = None,
     out: str | Path = "runs/compare",
     num_particles: int = 100,
     limit: int = 500,
@@ -71,7 +71,7 @@ def compare(
             None. The figures are of the test data, or without any of the validation or training data; the best setting
             is chosen on the validation data where there are test data too.
         seeds: of the initial weights and the training.
-        epochs: passes over the training data.
+        epochs: passes over the training data; if not given, as many as ``fit`` takes, with the best weights kept.
         out: folder for table.csv, table.json, report.html and, in cells, the runs.
         num_particles: importance samples of an example for the log-likelihood.
         limit: test examples, and as many validation examples, that the figures are of.

@@ -35,12 +35,16 @@ def train(cell: Cell, threads: int, asked: Asked) -> dict[str, Any]:
     from ..memory import PeakMemory
     from ..objectives.objective import as_objective
     from ..training import RunFolder, fit
+    from ..training.defaults import default_epochs
     from ..training.processes import Processes
     from . import figures
 
     made, data = cell.make()
     objective, device = as_objective(made), cell.fit.get("device", "auto")
     split = data.measured.resolve(objective.support)
+    epochs = cell.fit["epochs"]
+    if epochs is None:
+        epochs = default_epochs(len(data.train), cell.fit.get("batch_size"), cell.fit.get("accumulate", 1))
     figures.warm_up(objective, data.train, device)
     with PeakMemory(Processes(device).device) as memory:
         history = fit(
@@ -51,7 +55,7 @@ def train(cell: Cell, threads: int, asked: Asked) -> dict[str, Any]:
             resume=True,
             progress=False,
             extra=({} if cell.record is None else {cell.section: cell.record}) | {"parts": cell.files},
-            callback=figures.Watch(objective, split, cell.fit["epochs"], memory),
+            callback=figures.Watch(objective, split, epochs, memory),
             **cell.fit,
         )
     rows = [row for row in history.rows if not row.get("stage")]  # of the main stage

@@ -89,9 +89,14 @@ class SVI(Recorded, Objective):
         return getattr(self.model, "support", None)
 
     @property
-    def watch(self) -> tuple[str, str]:  # type: ignore[override]
-        """The loss, or the ELBO while a schedule keeps changing the loss's meaning."""
-        return ("elbo", "max") if callable(self.beta) else ("loss", "min")
+    def watch(self) -> tuple[str, str] | None:  # type: ignore[override]
+        """The loss, or the ELBO at beta = 1 while a schedule keeps changing the loss's meaning.
+
+        None for a schedule under an estimator of Pyro's, which gives no ELBO at beta = 1.
+        """
+        if not callable(self.beta):
+            return ("loss", "min")
+        return ("elbo", "max") if isinstance(self.estimator, Estimator) else None
 
     def at_step(self, step: int) -> dict[str, float]:
         """Set a scheduled beta, and what the model's parts schedule, for an optimizer step; gives the beta in force."""

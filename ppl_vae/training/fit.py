@@ -11,9 +11,12 @@ import torch
 from torch import nn
 
 from .. import randomness
+from ..checks import check_size
 from ..data import as_split
 from ..data.checks import check_event
 from ..objectives import as_objective
+from .defaults import LEAST_EPOCHS, Keep, default_batch_size, default_epochs, kept
+from .folder import RunFolder
 from .history import History
 from .processes import Processes
 from .run import Run
@@ -24,7 +27,7 @@ def fit(
     objective: nn.Module,
     train: Any,
     valid: Any = None,
-    epochs: int = 20,
+    epochs: int | None = None,
     *,
     batch_size: int | None = None,
     lr: float = 1e-3,
@@ -35,6 +38,7 @@ def fit(
     clip: float | None = None,
     accumulate: int = 1,
     patience: int | None = None,
+    keep: Keep | None = None,
     compile: bool | Literal["auto"] = "auto",
     precision: str = "fp32",
     device: str = "auto",
@@ -59,7 +63,8 @@ def fit(
             ``forward(*batch)`` gives a ``Loss``.
         train: a split of ``ppl_vae.data``, a tensor or tuple of tensors, or a torch Dataset of (x,) or (x, y).
         valid: the same for validation after every epoch, or None.
-        epochs: passes over the training data, of the main stage.
+        epochs: passes over the training data, of the main stage; if not given, at least 20, and as many as make 3,000
+            optimizer steps, with the best weights kept (see ``keep``).
         batch_size: examples a batch, over all processes; 128, or all the data where they are fewer.
         lr: learning rate; stages and players may have factors of their own.
         optimizer: "adam", "adamw", "adamax", "rmsprop", "sgd", or a function from parameters to a torch optimizer, for
@@ -71,6 +76,9 @@ def fit(
         accumulate: batches an optimizer step.
         patience: stop the main stage after this many epochs without a better validation loss, or term that the
             objective watches, and keep the best weights.
+        keep: the weights that the main stage ends with: of the "best" epoch on the validation data, by the loss or the
+            term that the objective watches, or of the "last". If not given: the best with ``patience``; also the best
+            without ``epochs``, if there are validation data and a term to watch; else the last.
         compile: whether steps are captured as one graph, compiled and replayed; "auto" does so where the training is
             long enough to repay the compiler, decided once for a run. Steps that cannot be captured run eagerly, and
             the ``History`` says why. Compiled steps see the same noise and agree with eager ones to rounding.
@@ -83,7 +91,8 @@ def fit(
         resume: go on with the run in ``out`` if there is one.
         progress: show a bar with rate, ETA and terms.
         tensorboard: write TensorBoard events to ``out/tensorboard`` (extra ``ppl_vae[tensorboard]``).
-        checkpoint_every: optimizer steps between checkpoints, besides one an epoch and one a minute.
+        checkpoint_every: optimizer steps between checkpoints, besides one a minute and one an epoch, or about 100 where
+            there are more epochs.
         extra: further entries for config.json.
         callback: called with each epoch's row after it is complete, before it is saved; what it adds to the row is
             saved with it. Its random numbers are its own and its time is not counted. The row is that of
@@ -111,7 +120,14 @@ def fit(
     support = whole.support
     train = as_split(train).resolve(support)
     valid = None if valid is None else as_split(valid, part="valid").resolve(support)
-    given["batch_size"] = min(128, len(train)) if batch_size is None else batch_size
+    given["batch_size"] = default_batch_size(len(train)) if batch_size is None else batch_size
+    if epochs is None:
+        accumulated = check_size("accumulate", accumulate)
+        given["epochs"] = default_epochs(len(train), check_size("batch_size", given["batch_size"]), accumulated)
+    watched = valid is not None and whole.watch is not None
+    given["keep"] = kept(
+        keep, epochs is None, patience, watched, RunFolder(out) if resume and out is not None else None
+    )
     settings = Settings(**given)
     check_labels = None if whole.condition is None else whole.condition.check
     for split in (train, valid):
@@ -128,4 +144,6 @@ def default_settings(**changes: Any) -> Settings:
     """``fit``'s defaults as ``Settings``, with changes."""
     defaults = {name: p.default for name, p in inspect.signature(fit).parameters.items()}
     names = inspect.signature(Settings).parameters
-    return Settings(**{**{n: defaults[n] for n in names}, "batch_size": 128, **changes})
+    given = {**{n: defaults[n] for n in names}, "batch_size": 128, **changes}
+    chosen = {"epochs": LEAST_EPOCHS, "keep": "last"}
+    return Settings(**given | {name: value for name, value in chosen.items() if given[name] is None})

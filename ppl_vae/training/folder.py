@@ -110,7 +110,7 @@ class RunFolder:
                 if key in FREE_TO_CHANGE and section == "training":
                     if key != "epochs" or after.get("schedule") == "constant":
                         continue
-                if section == "training" and key == "compile" and key not in before:
+                if section == "training" and key in ("compile", "keep") and key not in before:
                     continue  # a run of before there was a choice
                 if section == "data" and (key in ("root", "download") or before.get(key) is after.get(key) is None):
                     continue

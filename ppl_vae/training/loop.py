@@ -7,6 +7,7 @@ processes, a step sees the same examples.
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
@@ -29,6 +30,7 @@ from .steps import Steps
 from .totals import FiniteCheck, Totals
 
 SECONDS_BETWEEN_CHECKPOINTS = 60.0
+CHECKPOINTS = 100  # at ends of epochs, about, of a stage with more epochs than this
 STEPS_BETWEEN_CHECKS = 50  # of the loss on an accelerator, where each check waits for it
 
 Group = list[tuple[int, tuple[Tensor, ...]]]
@@ -63,13 +65,15 @@ class Loop:
             raise ValueError("the main stage takes epochs and patience from fit; give its Stage neither")
         check_number("lr_factor", stage.lr_factor)
         epochs = settings.epochs if stage.epochs is None else stage.epochs
-        self.settings = replace(settings, epochs=epochs, patience=stage.patience if stage.name else settings.patience)
+        own: dict[str, Any] = {"patience": stage.patience, "keep": "last" if stage.patience is None else "best"}
+        self.settings = replace(settings, epochs=epochs, **(own if stage.name else {}))
         self.batches, self.valid, self.processes = batches, valid, processes
         self.seed = seed_of(settings.seed, stage.name)
         self.total = -(-len(batches) // settings.accumulate) * self.settings.epochs
         self.epoch, self.batch, self.step = 0, 0, 0
         self.seconds, self.before, self.stale, self.stopped_early = 0.0, 0.0, 0, False
         self.best: dict[str, Any] | None = None
+        self.saved = time.monotonic()
         self.totals = Totals()
         self.check = FiniteCheck(1 if processes.device.type == "cpu" else STEPS_BETWEEN_CHECKS)
         self.save: Callable[[], None] | None = None
@@ -88,7 +92,7 @@ class Loop:
                 f"batch_size is {size} of {n} data, but {self.objective.whole_data}, or use batch_size={n} in one "
                 "process"
             )
-        self._check_patience()
+        self._check_watch()
         try_once(self.module, batch, whole)
         self.processes.same_everywhere(self.module)
         self.movers = find_movers(self.objective, self.settings, self.stage.lr_factor)
@@ -97,14 +101,18 @@ class Loop:
         full = len(range(self.processes.rank, self.settings.batch_size, self.processes.count))
         self.steps = Steps(self.module, self.settings, full, self.turns)
 
-    def _check_patience(self) -> None:
+    def _check_watch(self) -> None:
+        """ValueError unless there is something to watch where patience or the best weights ask for it."""
         patience, watch, words = self.settings.patience, self.objective.watch, stage_words(self.stage.name)
-        if patience is None:
+        if patience is None and self.settings.keep == "last":
             return
+        asked, instead = (
+            ("keep is 'best'", "keep='last'") if patience is None else (f"patience is {patience}", "patience=None")
+        )
         if self.valid is None:
-            raise ValueError(f"patience is {patience}, but there is no valid data to watch; pass valid=")
+            raise ValueError(f"{asked}, but there is no valid data to watch; pass valid=")
         if watch is None:
-            raise ValueError(f"patience is {patience}, but the objective of {words} watches no term; use patience=None")
+            raise ValueError(f"{asked}, but the objective of {words} watches no term; use {instead}")
         if watch[1] not in ("min", "max"):
             raise ValueError(f"watch must be a term and 'min' or 'max', not {watch!r}")
 
@@ -121,7 +129,7 @@ class Loop:
 
     def train(self, log: Log, interrupted: Callable[[], bool]) -> None:
         """Run what is left of the epochs."""
-        self.steps.say = log.say
+        self.steps.say, self.saved = log.say, time.monotonic()
         self.batches.seed = self.seed
         self.batches.shuffle = self.settings.shuffle and self.objective.whole_data is None
         while self.epoch < self.settings.epochs and not self.stopped_early:
@@ -130,18 +138,16 @@ class Loop:
     def train_epoch(self, log: Log, interrupted: Callable[[], bool]) -> None:
         """Run what is left of an epoch, and close it."""
         self.module.train()
-        began = last_saved = time.monotonic()
-        before = self.seconds
+        began, before = time.monotonic(), self.seconds
         with pyro.validation_enabled(False):
             for group in self._groups():
                 self._step(group)
                 self.seconds = before + time.monotonic() - began
                 log.step(self.stage.name, self.epoch, self.settings.epochs, self.totals.means)
                 stop = interrupted()
-                if self.save is not None and (stop or self._checkpoint_is_due(last_saved)):
+                if self.save is not None and (stop or self._checkpoint_is_due()):
                     self.stop_if_bad(self.check.first_bad())
-                    self.save()
-                    last_saved = time.monotonic()
+                    self._save()
                 if stop:
                     raise KeyboardInterrupt
         self.stop_if_bad(self.check.first_bad())
@@ -193,14 +199,20 @@ class Loop:
         why = f", where {first} is not finite" if first else ""
         raise Diverged(f"the loss became {value} at step {step}{where}{why}{self.kept()}")
 
-    def _checkpoint_is_due(self, last_saved: float) -> bool:
+    def _checkpoint_is_due(self) -> bool:
         if self.batch == len(self.batches):
             return False
         every = self.settings.checkpoint_every
-        if every is not None and self.step % every == 0:
-            return True
-        # By the clock only where one process decides alone.
-        return self.processes.count == 1 and time.monotonic() - last_saved > SECONDS_BETWEEN_CHECKPOINTS
+        return (every is not None and self.step % every == 0) or self._long_ago()
+
+    def _long_ago(self) -> bool:
+        """Whether the last checkpoint is old, by the clock: only where one process decides alone."""
+        return self.processes.count == 1 and time.monotonic() - self.saved > SECONDS_BETWEEN_CHECKPOINTS
+
+    def _save(self) -> None:
+        assert self.save is not None
+        self.save()
+        self.saved = time.monotonic()
 
     # After an epoch
 
@@ -221,7 +233,8 @@ class Loop:
         self.close(row)
         self.epoch, self.batch, self.totals = self.epoch + 1, 0, Totals()
         if self.save is not None and self.epoch < self.settings.epochs and not self.stopped_early:
-            self.save()
+            if self.epoch % -(-self.settings.epochs // CHECKPOINTS) == 0 or self._long_ago():
+                self._save()
 
     @torch.no_grad()
     def _validate(self, batches: Batches) -> dict[str, float]:
@@ -236,21 +249,22 @@ class Loop:
         return Totals(self.processes.add_sums(totals.sums)).means()
 
     def _watch(self, valid: dict[str, float]) -> None:
-        watch = self.objective.watch
-        if self.settings.patience is None or watch is None:
+        watch, patience = self.objective.watch, self.settings.patience
+        if watch is None or (patience is None and self.settings.keep == "last"):
             return
         term, better = watch
         if term not in valid:
             raise ValueError(f"watch names the term {term!r}, but the loss has {', '.join(valid)}")
         value = valid[term] if better == "min" else -valid[term]
+        value = math.inf if math.isnan(value) else value
         if self.best is None or value < self.best["value"]:
             state = {key: item.detach().cpu().clone() for key, item in self.module.state_dict().items()}
             self.best, self.stale = {"value": value, "state": state}, 0
         else:
             self.stale += 1
-        self.stopped_early = self.stale >= self.settings.patience
+        self.stopped_early = patience is not None and self.stale >= patience
 
     def take_best(self) -> None:
-        """Load the weights of the best epoch, if epochs were compared."""
-        if self.best is not None:
+        """Load the weights of the best epoch, if epochs were compared and it is the best that is kept."""
+        if self.best is not None and self.settings.keep == "best":
             self.module.load_state_dict(self.best["state"])

@@ -41,6 +41,7 @@ class Settings:
     clip: float | None
     accumulate: int
     patience: int | None
+    keep: str
     compile: bool | str
     precision: str
     device: str
@@ -62,6 +63,8 @@ class Settings:
         check_number("weight_decay", self.weight_decay, positive=False)
         if self.clip is not None:
             check_number("clip", self.clip)
+        if self.keep not in ("best", "last"):
+            raise ValueError(f"keep {self.keep!r} is unknown; {nearest(str(self.keep), ('best', 'last'))}")
         if self.schedule not in SCHEDULES:
             raise ValueError(f"schedule {self.schedule!r} is unknown; {nearest(str(self.schedule), SCHEDULES)}")
         if not callable(self.optimizer) and self.optimizer not in OPTIMIZERS:

@@ -104,7 +104,7 @@ def test_a_part_named_on_the_command_line_comes_without_the_files_options_for_th
         ("- a\n- b\n", "must be a mapping"),
         ("a: [1", "is neither YAML nor JSON"),
         ("", "must be a mapping"),
-        ("epochs: many", "--epochs takes a whole number, not many"),
+        ("epochs: many", "--epochs takes none or a whole number, not many"),
         ("ppl_vae: 0.1.0\nshell: null", "was not made by ppl-vae train"),
         ("prior: nromal", "--prior nromal is unknown; choose from"),
     ],

@@ -48,6 +48,8 @@ def train(
 
     own = settings.own_files()
     folder = RunFolder(out or f"runs/{Path(settings['data']).stem}")
+    if resume and folder.config_file.exists():
+        settings = settings.resumed(folder.config().get("shell", {}))
     data = load_data(settings)
     objective = build_objective(settings, data)
     try:
