@@ -235,7 +235,7 @@ class Loop:
         if self.valid is not None:
             self._watch(row["valid"])
         self.epoch, self.batch, self.totals = self.epoch + 1, 0, Totals()
-        if self.save is not None and (self.asked or (self.epoch < self.settings.epochs and not self.stopped_early)):
+        if self.save is not None and self.epoch < self.settings.epochs and not self.stopped_early:
             self.save()
 
     @torch.no_grad()
