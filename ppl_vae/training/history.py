@@ -65,16 +65,13 @@ class History:
     def _repr_html_(self) -> str:
         """The last rows as a table, for notebooks."""
         rows = [flat(row) for row in self.rows[-SHOWN:]]
-        names = [
-            name for name in dict.fromkeys(name for row in rows for name in row) if any(row.get(name) for row in rows)
-        ]
+        names = [*dict.fromkeys(name for row in rows for name, value in row.items() if value not in ("", None))]
         head = "".join(f"<th>{html.escape(name.replace('_', ' '))}</th>" for name in names)
         lines = ("".join(f"<td>{html.escape(_short(row.get(name, '')))}</td>" for name in names) for row in rows)
         body = "".join(f"<tr>{line}</tr>" for line in lines)
         more = f"<p>The last {SHOWN} of {len(self.rows)} rows.</p>" if len(self.rows) > SHOWN else ""
-        return (
-            f"<p>{html.escape(repr(self))}</p><table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>{more}"
-        )
+        table = f"<table><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>" if rows else ""
+        return f"<p>{html.escape(repr(self))}</p>{table}{more}"
 
     def _terms(self, stage: str) -> list[str]:
         rows = [row for row in self.rows if row["stage"] == stage]

@@ -102,8 +102,7 @@ class Lines:
         if (now := time.monotonic()) >= self.next:
             self.wait = self.longer(self.wait)
             self.next = now + self.wait
-            self.terms = self.terms or "  ".join(f"{name} {value:.2f}" for name, value in means().items())
-            self.show()
+            self.show(self.terms or _terms({"train": means()}))
 
     def longer(self, wait: float) -> float:
         """Seconds until the next line."""
@@ -117,22 +116,22 @@ class Lines:
         """Keep the terms for the next line."""
         self.terms = _terms(row)
 
-    def words(self) -> str:
-        """Where the run stands, with its rate and the time left."""
+    def words(self, terms: str) -> str:
+        """Where the run stands, with its rate, the time left and some terms."""
         seconds = max(time.monotonic() - self.began, 1e-9)
         rate = (self.done - self.before) / seconds
         left = "" if self.done >= self.total else f", {tqdm.format_interval((self.total - self.done) / rate)} left"
         spent = tqdm.format_interval(seconds)
-        return f"{self.where}, step {self.done} of {self.total}, {rate:.3g} steps/s, {spent} so far{left}  {self.terms}"
+        return f"{self.where}, step {self.done} of {self.total}, {rate:.3g} steps/s, {spent} so far{left}  {terms}"
 
-    def show(self) -> None:
+    def show(self, terms: str) -> None:
         """Show where the run stands."""
-        print(self.words(), file=sys.stderr, flush=True)
+        print(self.words(terms), file=sys.stderr, flush=True)
 
     def close(self) -> None:
         """The last line, if there was a step."""
         if self.done > self.before:
-            self.show()
+            self.show(self.terms)
 
 
 class Display(Lines):
@@ -152,10 +151,10 @@ class Display(Lines):
         """A line under the bar, from the next renewal on."""
         self.said.append(words)
 
-    def show(self) -> None:  # noqa: D102
+    def show(self, terms: str) -> None:  # noqa: D102
         from IPython.display import display
 
-        shown = _Shown(self.done, self.total, [self.words(), *self.said])
+        shown = _Shown(self.done, self.total, [self.words(terms), *self.said])
         if self.handle is None:
             self.handle = display(shown, display_id=True)
         else:
