@@ -15,6 +15,8 @@ _HOMES = {
     "Reconstruction": "objectives",
     "fit": "training",
     "load": "training",
+    "open_run": "trained",
+    "Trained": "trained",
 }
 _MODULES = (
     "comparison",
@@ -35,7 +37,7 @@ _MODULES = (
     "sklearn",
     "training",
 )
-__all__ = ["SVI", "VAE", "Reconstruction", "__version__", "compare", "fit", "load", *_MODULES]
+__all__ = ["SVI", "VAE", "Reconstruction", "Trained", "__version__", "compare", "fit", "load", "open_run", *_MODULES]
 
 
 def __getattr__(name: str) -> Any:

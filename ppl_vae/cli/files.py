@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import csv
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -39,13 +40,41 @@ def write_array(path: Path, array: Tensor, plot: Callable[[Tensor], Any] | None 
     print(path)
 
 
-def write_rows(path: Path, array: Tensor, header: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Write an array to a .npy, or rows under a header to a .csv, and say where."""
+TABLES = (".csv", ".npy", ".parquet")
+"""Files for columns; .npy holds the numbers alone."""
+
+
+def write_table(path: Path, columns: Mapping[str, Sequence[Any]], array: Tensor) -> None:
+    """Write columns of equal length to a .csv or .parquet, or the array alone to a .npy, and say where."""
     if path.suffix.lower() == ".npy":
         return write_array(path, array)
-    lines = [header, *([f"{v:.9g}" if isinstance(v, float) else str(v) for v in row] for row in rows)]
-    write_atomically(path, "".join(",".join(line) + "\n" for line in lines).encode())
+    if path.suffix.lower() == ".parquet":
+        write_atomically(path, _parquet(columns))
+    else:
+        text = io.StringIO()
+        writer = csv.writer(text, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(zip(*([_cell(value) for value in column] for column in columns.values()), strict=True))
+        write_atomically(path, text.getvalue().encode())
     print(path)
+
+
+def _cell(value: Any) -> str:
+    """A value as text: nine digits of a number, a real one with its point or as an integer."""
+    if value is None or value != value:
+        return ""
+    return f"{value:.9g}" if isinstance(value, float | np.floating) else str(value)
+
+
+def _parquet(columns: Mapping[str, Sequence[Any]]) -> bytes:
+    from ..data.frames import to_frame
+
+    frame, content = to_frame(columns), io.BytesIO()
+    try:
+        frame.to_parquet(content) if hasattr(frame, "to_parquet") else frame.write_parquet(content)
+    except ImportError as error:
+        raise UsageError(f"a .parquet file needs pyarrow ({error}); write a .csv, or pip install pyarrow") from None
+    return content.getvalue()
 
 
 def print_json(value: Any) -> None:

@@ -14,9 +14,10 @@ from torch import Tensor
 from .. import reporting
 from ..checks import nearest
 from ..data import Data, Split
-from ..data import load as load_data
 from ..models import Codec
-from ..training import RunFolder, load
+from ..networks import Label
+from ..trained import Trained, open_run
+from ..training import RunFolder
 from .arguments import UsageError
 
 
@@ -39,9 +40,14 @@ class Run:
         self.name, self.folder = run, RunFolder(run)
 
     @functools.cached_property
+    def trained(self) -> Trained:
+        """The model and the coding of its data."""
+        return open_run(self.name)
+
+    @property
     def model(self) -> Any:
         """The trained model."""
-        return load(self.name)
+        return self.trained.model
 
     @property
     def condition(self) -> Any:
@@ -51,14 +57,16 @@ class Run:
     @property
     def record(self) -> dict[str, Any]:
         """The arguments of ``data.load`` that the run was trained on; none for data of the user's own."""
-        return self.folder.config().get("data") or {}
+        found = self.folder.config().get("data") or {}
+        return found if found.get("name") else {}
 
     def data(self, root: str | None = None) -> Data:
         """The data that the run was trained on, resolved by the model's support."""
         if not self.record:
-            raise UsageError(f"{self.name} was trained on your own data, which config.json cannot describe; use Python")
-        place: dict[str, Any] = {} if root is None else {"root": root}
-        return load_data(**self.record | place).resolve(self.model.support)
+            raise UsageError(
+                f"{self.name} was trained on your own data, which config.json cannot describe; name rows with --data"
+            )
+        return self.trained.data(root)
 
     def labels(self, words: Sequence[str] | None, n: int) -> Tensor | None:
         """The words of ``--y``, one for all or one each, as labels (n, ...) of the model; None if it takes none."""
@@ -85,19 +93,20 @@ class Run:
         try:
             return float(word)
         except ValueError:
-            labels = self.data().labels if self.record else None
-        names = [*map(str, (labels and labels.classes) or ())]
+            counted = range(self.condition.classes) if isinstance(self.condition, Label) else ()
+            names = self.trained.coding.classes or tuple(map(str, counted))
         if word not in names:
             raise UsageError(f"--y {word} is unknown; {nearest(word, names)}")
         return names.index(word)
 
 
 class Examples(Run):
-    """A trained run and a part of its data.
+    """A trained run and examples: a part of the run's data, or new rows.
 
     Args:
-        split: which part of the data.
-        data_root: where the data lies, if it is not where the run found it.
+        split: which part of the run's data.
+        data: new rows in place of the run's data: a .csv, .npy or .npz file, or a folder of pictures.
+        data_root: folder where the run's data lies now, if it is not where the run found it.
         y: labels that a conditional model is given in place of the data's own, one for all examples or one each.
     """
 
@@ -105,20 +114,43 @@ class Examples(Run):
         self,
         run: str,
         split: Literal["train", "valid", "test"] = "test",
+        data: str | None = None,
         data_root: str | None = None,
         y: Sequence[str] | None = None,
     ) -> None:
         super().__init__(run)
-        self.split, self.data_root, self.y = split, data_root, y
+        self.split, self.path, self.data_root, self.y = split, data, data_root, y
+
+    @property
+    def title(self) -> str:
+        """What the examples are called: the part of the run's data, or the file."""
+        return self.path or self.split
 
     @functools.cached_property
     def parts(self) -> Data:
-        """The data."""
+        """The run's data."""
         return self.data(self.data_root)
 
+    @functools.cached_property
+    def new(self) -> Split:
+        """The new rows."""
+        return self.trained.rows(self.path)
+
     def rows(self, split: str | None = None) -> Split:
-        """A split as the data have it, the one chosen if none is named."""
-        return getattr(self.parts, split or self.split)
+        """The examples; the run's own split where one is named."""
+        return self.new if self.path is not None and split is None else getattr(self.parts, split or self.split)
+
+    def named(self, keep: bool) -> dict[str, list[Any]]:
+        """What the examples are called, as a column, and with ``keep`` all of their own columns."""
+        title, names = self.rows().named()
+        if not keep:
+            return {title: names}
+        source = self.path or self.record["name"]
+        own, index = self.trained.coding.own(source), self.rows().index
+        if not own:
+            raise UsageError(f"--keep is for tables, whose rows have columns of their own, not for {source}")
+        taken = {name: column if index is None else [column[i] for i in index] for name, column in own.items()}
+        return taken if title in taken else {title: names, **taken}
 
     def told(self) -> Split:
         """The chosen split with the labels that the model is given."""

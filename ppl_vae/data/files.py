@@ -1,15 +1,13 @@
-"""Data in files: .npy and .npz arrays, .csv tables, folders of images. Nothing is unpickled.
+"""Data in files: .npy and .npz arrays and folders of images; ``table_coding`` has the tables. Nothing is unpickled.
 
-A .npy file is memory-mapped. A .npz file holds ``x`` and optionally ``y``. A .csv table may have a header; its column
-``label`` or ``y`` holds the labels, and an empty cell is NaN. In a folder of images each subfolder is a class.
-
-Integer labels are classes (int64), floats are real targets (float32). In a .csv a column of 0, 1, 2 holds integers; a
-column with an empty cell, or with a point or an exponent in one, such as 1.0, holds floats.
+A .npy file is memory-mapped. A .npz file holds ``x`` and optionally ``y``. In a folder of images each subfolder is a
+class. Integer labels are classes (int64), floats are real targets (float32).
 """
 
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
@@ -20,13 +18,28 @@ import numpy as np
 from torch import Tensor
 
 from ..checks import nearest
-from ..kinds import find_kinds
 from .labels import to_labels
 from .rows import Array, Pictures
-from .tables import is_number, read_csv
 
 FORMATS = (".csv", ".npy", ".npz")
 _IMAGES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
+
+
+@dataclass(frozen=True)
+class RowNames:
+    """What the rows of a source are called.
+
+    Attributes:
+        title: "row", "file", or the name of an index column.
+        values: a name for each row of the source; None for their numbers 0, 1, ...
+    """
+
+    title: str = "row"
+    values: Sequence[Any] | None = None
+
+    def at(self, index: np.ndarray) -> list[Any]:
+        """The names of rows by their numbers in the source."""
+        return index.tolist() if self.values is None else [self.values[i] for i in index.tolist()]
 
 
 @dataclass
@@ -41,20 +54,16 @@ class Source:
     classes: tuple[str, ...] | None = None
     held_bytes: float = 2.0**29  # size as float32 up to which the set is held in memory
     columns: tuple[str, ...] | None = None  # names of a table's columns
+    top: float | None = None  # largest grey level of whole numbers
     kinds: dict[str, Any] | None = None  # of all columns by name, if asked for
+    names: RowNames | None = None  # what the rows of the training part, and of parts cut from it, are called
 
 
-def open_file(path: Path, labels: str | None, kinds: Any = None) -> Source:
-    """Source of a file; ``kinds`` are for tables."""
-    if path.suffix not in FORMATS:
+def open_arrays(path: Path, labels: str | None) -> Source:
+    """Source of a .npy or .npz file."""
+    if path.suffix not in FORMATS[1:]:
         raise ValueError(f"{path} has no known format: {nearest(path.suffix, FORMATS)}, or give a folder of images")
-    if path.suffix == ".csv":
-        return _csv(path, labels, kinds)
-    source = _npy(path, labels) if path.suffix == ".npy" else _npz(path, labels)
-    if kinds is not None:
-        source.kinds = find_kinds(source.train[0].array, kinds)
-        source.columns, source.divisor, source.levels = tuple(source.kinds), 1.0, None
-    return source
+    return _npy(path, labels) if path.suffix == ".npy" else _npz(path, labels)
 
 
 def from_array(x: np.ndarray, y: Any, where: str, path: Path | None = None) -> Source:
@@ -68,7 +77,7 @@ def from_array(x: np.ndarray, y: Any, where: str, path: Path | None = None) -> S
         raise ValueError(f"{where} is empty: its shape is {x.shape}")
     if y is not None and (y.ndim == 0 or len(y) != len(x)):
         raise ValueError(f"x of {where} has {len(x)} rows and y has shape {y.shape}: they must be as many")
-    grey = {"divisor": 255.0, "levels": 256} if x.dtype == np.uint8 else {}
+    grey: dict[str, Any] = {"divisor": 255.0, "levels": 256, "top": 255.0} if x.dtype == np.uint8 else {}
     return Source((Array(x, path), None if y is None else to_labels(y)), **grey)
 
 
@@ -99,24 +108,8 @@ def _npz(path: Path, labels: str | None) -> Source:
     return from_array(x, y, str(path))
 
 
-def _csv(path: Path, labels: str | None, kinds: Any = None) -> Source:
-    table = read_csv(path, labels, kinds)
-    classes, y, marks = None, None, table.marks
-    if marks is not None and all(is_number(mark) for mark in marks if mark):
-        kind = int if all(is_number(mark, int) for mark in marks) else float
-        y = np.array([kind(mark) if mark else np.nan for mark in marks])
-    elif marks is not None:
-        if "" in marks:
-            raise ValueError(f"{path} has no label in row {marks.index('')} (counting from 0)")
-        names, y = np.unique(marks, return_inverse=True)
-        classes = tuple(names.tolist())
-    source = from_array(table.x, y, str(path))
-    source.classes, source.columns, source.kinds = classes, tuple(table.names), table.kinds
-    return source
-
-
-def open_folder(path: Path, size: int | tuple[int, int] | None) -> Source:
-    """Source of a folder of images, which have one size or are brought to ``size``."""
+def open_folder(path: Path, size: int | tuple[int, int] | None, mode: str | None = None) -> Source:
+    """Source of a folder of images, which have one size or are brought to ``size``, and to ``mode``, "L" or "RGB"."""
     found = sorted(p for p in path.rglob("*") if p.suffix.lower() in _IMAGES and p.is_file())
     if not found:
         raise ValueError(f"{path} is empty: no images in the folder or its subfolders ({', '.join(sorted(_IMAGES))})")
@@ -128,9 +121,12 @@ def open_folder(path: Path, size: int | tuple[int, int] | None) -> Source:
         raise ValueError(f"{path} holds images both in subfolders, which are labels, and outside them: choose one way")
     y = None if classes == ("",) else to_labels([classes.index(top) for top in tops])
     shape = (size, size) if isinstance(size, int) else size or sound[paths[0]][0]
-    mode = "L" if {mode for _, mode in sound.values()} <= {"1", "L", "LA"} else "RGB"
+    mode = mode or ("L" if {mode for _, mode in sound.values()} <= {"1", "L", "LA"} else "RGB")
+    names = RowNames("file", [str(p.relative_to(path)) for p in paths])
     pictures = Pictures(partial(_open_image, paths), len(paths), mode, shape, resize=size is not None)
-    return Source((pictures, y), divisor=255.0, levels=256, classes=None if y is None else classes)
+    return Source(
+        (pictures, y), divisor=255.0, levels=256, top=255.0, classes=None if y is None else classes, names=names
+    )
 
 
 def _readable(folder: Path, paths: list[Path], size: Any) -> dict[Path, tuple[tuple[int, int], str]]:

@@ -40,7 +40,7 @@ def open_named(name: str, root: Path, download: bool, size: int | tuple[int, int
 
         bunch: Any = load_digits()
         source = from_array(bunch.images.astype(np.uint8), bunch.target, name)
-        source.divisor, source.levels = 16.0, 17
+        source.divisor, source.top, source.levels = 16.0, 16.0, 17
         return source
     import torchvision.datasets
 
@@ -58,7 +58,7 @@ def open_named(name: str, root: Path, download: bool, size: int | tuple[int, int
         ) from None
     if name in SIZES:
         train, test, *valid = [_pictures(name, part, size or SIZES[name]) for part in sets]
-        return Source(train, valid[0] if valid else None, test, divisor=255.0, levels=256)
+        return Source(train, valid[0] if valid else None, test, divisor=255.0, levels=256, top=255.0)
     source, other = (_arrays(name, part) for part in sets)
     source.test, source.held_bytes = other.train, psutil.virtual_memory().available / 4
     source.classes = tuple(getattr(sets[0], "classes", ())) or None

@@ -6,6 +6,7 @@ An official test part is kept, and 1/12 of the training rows become validation (
 
 from __future__ import annotations
 
+import inspect
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -14,19 +15,20 @@ from typing import Any, cast
 
 import numpy as np
 import torch
-from torch import Tensor
 from torch.distributions import constraints
 
 from ..checks import check_size, nearest
-from ..randomness import seed_of, unchanged
-from .files import Source, open_file, open_folder
+from ..randomness import unchanged
+from .coding import Coding
+from .files import RowNames
 from .labels import Labels
-from .named import NAMES, SIZES, open_named
-from .noise import PARTS
-from .rows import Array, Rows, blocks, moments
+from .named import NAMES
+from .opening import cut, cut_at, leave_out, open_source
+from .origin import Origin
+from .rows import Array, Rows
 from .splits import MODES, Split
 
-SCALES = ("auto", "none", "unit", "standard")
+SCALES = ("auto", "none")
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,7 @@ class Data:
             none.
         config: JSON-able arguments: ``load(**config)`` loads this data set again.
         columns: names of a table's columns, if the source has them.
+        origin: the coding, the row numbers of each part, and the fingerprint of the source.
     """
 
     name: str
@@ -48,6 +51,12 @@ class Data:
     levels: int | None
     config: dict[str, Any]
     columns: tuple[str, ...] | None = None
+    origin: Origin | None = None
+
+    @property
+    def coding(self) -> Coding | None:
+        """How rows of the source become x and y, so that new rows are read alike."""
+        return None if self.origin is None else self.origin.coding
 
     @property
     def kinds(self) -> dict[str, Any] | None:
@@ -81,7 +90,7 @@ class Data:
 
 
 def load(
-    name: str,
+    name: Any,
     root: str | os.PathLike[str] = "data",
     seed: int = 0,
     binarize: str = "auto",
@@ -94,20 +103,22 @@ def load(
     in_memory: bool | None = None,
     kinds: str | Mapping[Any, Any] | None = None,
     without: int | Sequence[int] | None = None,
+    index: str | None = None,
+    drop: str | Sequence[str] | None = None,
 ) -> Data:
-    """A data set by name or path.
+    """A data set by name or path, or rows that you hold.
 
     Args:
-        name: a name of ``data.NAMES``, a .npy, .npz (arrays ``x``, ``y``) or .csv file, or a folder of images.
+        name: a name of ``data.NAMES``, a .npy, .npz (arrays ``x``, ``y``) or .csv file, or a folder of images; a data
+            frame of pandas or polars, an array or tensor x, or a pair (x, y).
         root: folder of the named sets, in torchvision's layout.
         seed: seed of the splits and of fixed noise.
         binarize: "dynamic" draws training rows again in each batch and the others once, "static" draws all once,
             "none" keeps them grey, "auto" is dynamic for likelihoods on {0, 1} and none otherwise.
         dequantize: add uniform noise below the grey levels, x' = ((L - 1) x + u) / L: fresh for training batches,
             fixed for the others.
-        scale: "auto" scales images and uint8 to [0, 1] by their grey levels and keeps other numbers; "none" keeps all;
-            "unit" and "standard" use the training split's range, or mean and standard deviation, of each column of a
-            table or channel of images ("unit" clips the other splits to [0, 1]).
+        scale: "auto" scales images and uint8 to [0, 1] by their grey levels and keeps other numbers; "none" keeps all.
+            Other scaling belongs to the model: ``networks.Scaled`` and ``likelihoods.Scaled``.
         download: whether torchvision may download the set.
         valid: number of validation rows instead of the usual.
         labels: column of a .csv (else ``label`` or ``y``), array of a .npz (else ``y``), or path of a .npy of labels.
@@ -121,6 +132,8 @@ def load(
             "auto" makes columns of words categorical, of 0 and 1 binary, others real; None: all columns are numbers.
         without: a label, or several, whose examples are removed from the training and validation splits but not from
             the test split: anomalies to detect there.
+        index: column of a table that names its rows; not part of x. A first column without a name is one.
+        drop: column of a table, or several, to leave out.
 
     Raises:
         ValueError: an unknown name, data that are missing or not readable, arguments that do not fit together.
@@ -130,130 +143,89 @@ def load(
         >>> digits, digits.train.x.dtype, digits.test.y.dtype
         (Data(digits: 1439 train, 179 valid, 179 test, shape (1, 8, 8)), torch.float32, torch.int64)
     """
+    arguments = {name: value for name, value in locals().items() if name != "name"}
+    return _load(name, arguments)
+
+
+def reload(record: Mapping[str, Any], index: Mapping[str, np.ndarray] | None, root: str | None = None) -> Data:
+    """The data set of a run again, cut where the run cut it.
+
+    Args:
+        record: ``Data.config``, the run's arguments of ``load``.
+        index: the row numbers of each part, ``Data.origin.index``; None cuts by the seed.
+        root: another root of the named sets, or the folder where the file or folder now lies.
+
+    Raises:
+        ValueError: as of ``load``.
+    """
+    arguments = {key: value for key, value in record.items() if key != "name"}
+    name = record["name"]
+    if root is not None:
+        arguments["root"], moved = root, Path(root).expanduser() / Path(name).name
+        name = str(moved) if name not in NAMES and moved.exists() else name
+    return _load(name, arguments, index)
+
+
+def _load(name: Any, given: Mapping[str, Any], cuts: Mapping[str, np.ndarray] | None = None) -> Data:
+    options = {key: p.default for key, p in inspect.signature(load).parameters.items() if key != "name"} | {**given}
+    seed, binarize, scale, size = (options[key] for key in ("seed", "binarize", "scale", "size"))
+    if scale in ("unit", "standard"):
+        raise ValueError(
+            f"scale={scale!r} belongs to the model, so that a run carries it: use networks.Scaled and "
+            f"likelihoods.Scaled with by={scale!r}, in the shell --scale {scale}"
+        )
     for argument, value, allowed in (("binarize", binarize, MODES), ("scale", scale, SCALES)):
         if value not in allowed:
             raise ValueError(f"unknown {argument}={value!r}: {nearest(str(value), allowed)}")
     check_size("seed", seed, 0)
     for side in (size,) if isinstance(size, int) else size or ():
         check_size("size", side)
-    if kinds is not None and not {scale, binarize} <= {"auto", "none"}:
-        raise ValueError(
-            f"kinds say what the values mean, so scale={scale!r} and binarize={binarize!r} must not change them: "
-            "use auto or none for both; networks.TableEncoder scales the columns"
-        )
+    if options["kinds"] is not None and binarize not in ("auto", "none"):
+        raise ValueError(f"kinds say what the values mean, so binarize={binarize!r} must not change them: use none")
     size = cast(tuple[int, int], tuple(size)) if isinstance(size, list | tuple) else size  # JSON gives a list
-    name = os.fspath(name)
+    name = os.fspath(name) if isinstance(name, os.PathLike) else name
+    said, named = (name, name in NAMES) if isinstance(name, str) else ("your data", False)
+    place, drop = Path(options["root"]).expanduser(), options["drop"]
+    drop = [drop] if isinstance(drop, str) else [*(drop or ())]
     with unchanged():  # importing scikit-learn changes Python's random state
-        source = _open(name, Path(root).expanduser(), download, labels, size, kinds)
+        source, coding, fingerprint = open_source(
+            name, place, options["download"], options["labels"], size, options["kinds"], options["index"], drop
+        )
     levels = source.levels if scale == "auto" else None
-    if dequantize and levels is None:
-        raise ValueError(f"dequantize=True needs grey levels and scale='auto': {name} has none with scale={scale!r}")
-    left_out = [without] if isinstance(without, int) else None if without is None else [*without]
-    parts = _leave_out(_cut(source, seed, valid, name), left_out, name)
+    if options["dequantize"] and levels is None:
+        raise ValueError(f"dequantize=True needs grey levels and scale='auto': {said} has none with scale={scale!r}")
+    without = options["without"]
+    without = [without] if isinstance(without, int) else None if without is None else [*without]
+    parts = (
+        leave_out(cut(source, seed, options["valid"], said), without, said)
+        if cuts is None
+        else cut_at(source, {**cuts})
+    )
     rows = {part: Rows(reader, index) for part, (reader, _, index) in parts.items()}
-    by = _scale(rows["train"], scale, source.divisor, name)
-    held = 4 * sum(one.shape.numel() for one in rows.values()) <= source.held_bytes if in_memory is None else in_memory
+    size_held = 4 * sum(one.shape.numel() for one in rows.values())
+    held = size_held <= source.held_bytes if options["in_memory"] is None else options["in_memory"]
     config: dict[str, Any] = {
-        "name": name if name in NAMES else os.path.abspath(name),
-        "root": os.path.abspath(Path(root).expanduser()) if name in NAMES and name != "digits" else str(root),
-        "seed": seed, "binarize": binarize, "dequantize": dequantize, "scale": scale, "valid": valid,
-        "labels": labels, "size": list(size) if isinstance(size, tuple) else size, "in_memory": in_memory,
-        "kinds": source.kinds, "without": left_out,
+        "name": name if named else os.path.abspath(name) if isinstance(name, str) else None,
+        "root": os.path.abspath(place) if named and name != "digits" else str(options["root"]),
+        "seed": seed, "binarize": binarize, "dequantize": options["dequantize"], "scale": scale,
+        "valid": options["valid"], "labels": options["labels"],
+        "size": list(size) if isinstance(size, tuple) else size, "in_memory": options["in_memory"],
+        "kinds": source.kinds, "without": without, "index": options["index"], "drop": drop or None,
     }  # fmt: skip
     if not held and isinstance(source.train[0], Array):
         source.train[0].stream()
     ys = [y for _, y, _ in parts.values() if y is not None]
     what = Labels.of(torch.cat(ys), source.classes) if ys else None
+    indices = {part: index for part, (_, _, index) in parts.items()}
+    origin = Origin(coding, fingerprint, indices, source.names or RowNames())
     splits = {}
     for part, (_, y, index) in parts.items():
         x = rows[part]
-        x.scale, x.where = by, f"x of the {part} split of {name}"
+        x.scale = (None, source.divisor if scale == "auto" and source.divisor != 1 else None, False)
+        x.where = f"x of the {part} split of {said}"
         splits[part] = Split(
             x.load() if held else x, None if y is None else y[torch.from_numpy(index)],
-            part=part, binarize=binarize, levels=levels if dequantize else None, seed=seed, config=config, name=name,
-            index=index, labels=what,
+            part=part, binarize=binarize, levels=levels if options["dequantize"] else None, seed=seed, config=config,
+            name=said, index=index, labels=what, origin=origin,
         )  # fmt: skip
-    return Data(name=name, levels=levels, config=config, columns=source.columns, **splits)
-
-
-def _open(name: str, root: Path, download: bool, labels: str | None, size: Any, kinds: Any) -> Source:
-    path = Path(name).expanduser()
-    if name not in NAMES and not path.exists():
-        if path.name == name and not path.suffix:
-            raise ValueError(f"unknown data {name!r}: {nearest(name, NAMES)}, or give the path of a file or folder")
-        raise ValueError(f"no such file or folder: {path}")
-    pictures = name in SIZES or (name not in NAMES and path.is_dir())
-    takes = {"size"} if pictures else set() if name in NAMES else {"labels", "kinds"}
-    owners = {"labels": "files", "size": f"folders of images, {' and '.join(SIZES)}", "kinds": "tables in files"}
-    for argument, value in (("labels", labels), ("size", size), ("kinds", kinds)):
-        if value is not None and argument not in takes:
-            raise ValueError(f"{argument}={value!r} is for {owners[argument]}, not for {name}")
-    if name in NAMES:
-        return open_named(name, root, download, size)
-    return open_folder(path, size) if path.is_dir() else open_file(path, labels, kinds)
-
-
-def _cut(source: Source, seed: int, valid: int | None, name: str) -> dict[str, tuple[Any, Tensor | None, np.ndarray]]:
-    """Reader, labels and row numbers of each part; the rows are in the drawn order."""
-    given = dict(zip(PARTS, (source.train, source.valid, source.test), strict=True))
-    own = {part: (*found, np.arange(len(found[0]), dtype=np.int64)) for part, found in given.items() if found}
-    if valid is not None:
-        check_size("valid", valid)
-    if "valid" in own:
-        if valid is not None:
-            raise ValueError(f"valid={valid} is not possible: {name} has its own validation split")
-        return own
-    reader, y, rows = own["train"]
-    tests = 0 if "test" in own else max(1, len(rows) // 10)
-    valids = valid or max(1, len(rows) // (12 if "test" in own else 10))
-    if len(rows) - tests - valids < 1:
-        wanted = f"{valids} of validation, {tests} of test and at least 1 of training"
-        raise ValueError(f"{name} has {len(rows)} rows, too few for {wanted}")
-    order = np.random.default_rng(seed_of(seed)).permutation(len(rows))
-    cuts = np.split(order, [len(rows) - valids - tests, len(rows) - tests])
-    drawn = {part: (reader, y, index) for part, index in zip(PARTS, cuts, strict=True)}
-    return drawn | {part: found for part, found in own.items() if part != "train"}
-
-
-def _leave_out(parts: dict[str, Any], without: list[int] | None, name: str) -> dict[str, Any]:
-    """The parts, with all examples with a label in ``without`` removed from training and validation."""
-    if not without:
-        return parts
-    y, found = parts["train"][1], {}
-    if y is None or y.dim() != 1:
-        what = "has none" if y is None else f"has {y.shape[1]} for each"
-        raise ValueError(f"without={without} needs a label for each example, and {name} {what}")
-    absent = [label for label in without if not (y == label).any()]
-    if absent:
-        known = y.unique().tolist()
-        some = ", ".join(f"{label:g}" for label in known[:10]) + (", ..." if len(known) > 10 else "")
-        raise ValueError(f"without={absent[0]!r} is no label of {name}, which has {some}")
-    for part in ("train", "valid"):
-        reader, y, index = parts[part]
-        kept = index[~torch.isin(y[torch.from_numpy(index)], torch.tensor(without)).numpy()]
-        if not len(kept):
-            raise ValueError(f"without={without} leaves no example in the {part} split of {name}")
-        found[part] = reader, y, kept
-    return {**parts, **found}
-
-
-def _scale(train: Rows, scale: str, divisor: float, name: str) -> tuple[Any, Any, bool]:
-    """(shift, divisor, clip) for ``Rows``: statistics of the training split, per column or per channel."""
-    if scale in ("auto", "none"):
-        return None, divisor if scale == "auto" and divisor != 1 else None, False
-    event = train.shape[1:]
-    keep = event[0] if len(event) in (1, 3) else 1
-    found = (x.double().reshape(len(x), keep, -1).movedim(1, -1).flatten(0, 1) for _, x in blocks(train))
-    if scale == "standard":
-        shift, spread, count = moments(found)
-        known = count > 0
-    else:
-        ends = [(x.where(~x.isnan(), np.inf).amin(0), x.where(~x.isnan(), -np.inf).amax(0)) for x in found]
-        shift = torch.stack([low for low, _ in ends]).amin(0)
-        spread = torch.stack([high for _, high in ends]).amax(0) - shift
-        known = shift.isfinite()
-    if not (known & shift.isfinite() & spread.isfinite()).all():
-        raise ValueError(f"scale={scale!r} cannot be computed: x of {name} holds infinite values or an empty column")
-    spread[spread <= 1e-12 * shift.abs()] = 1.0  # a constant column becomes 0
-    view = (-1, *[1] * (len(event) - 1))
-    return shift.float().view(view), spread.float().view(view), scale == "unit"
+    return Data(name=said, levels=levels, config=config, columns=source.columns, origin=origin, **splits)

@@ -20,8 +20,11 @@ from torch.distributions import constraints
 from ..checks import check_size, nearest
 from ..supports import allows_missing, entry
 from .checks import check_drawn, check_unit, check_values, is_binary, is_unit
+from .coding import Coding
+from .files import RowNames
 from .labels import Labels, ReadLabels
 from .noise import PARTS, Noise
+from .origin import Origin
 from .rows import BLOCK, Rows, blocks, filled, moments, positions
 
 MODES = ("auto", "none", "static", "dynamic")
@@ -45,6 +48,7 @@ class Split:
         name: name of the data in errors.
         index: (N,) row numbers in the source, for errors; None for 0, 1, ...
         labels: description of y; None: found in y.
+        origin: where the rows come from; None for rows of no known source.
 
     Raises:
         ValueError: x and y differ in length, binarize with dequantization, values to draw outside [0, 1].
@@ -68,6 +72,7 @@ class Split:
         name: str = "data",
         index: np.ndarray | None = None,
         labels: Labels | None = None,
+        origin: Origin | None = None,
     ) -> None:
         for argument, value, allowed in (("part", part, PARTS), ("binarize", binarize, MODES)):
             if value not in allowed:
@@ -79,6 +84,7 @@ class Split:
         self.x, self.y, self.part, self.binarize, self.seed = x, y, part, binarize, check_size("seed", seed, 0)
         self.levels, self.config, self.name = levels, config, name
         self.index = x.index if isinstance(x, Rows) and index is None else index
+        self.origin = origin
         self.labels = Labels.of(y) if labels is None and isinstance(y, Tensor) else labels
         self.noise: Noise | None = None
         self._guard: tuple[Any, bool] | None = None
@@ -101,6 +107,17 @@ class Split:
         else:
             drawn = ((rows, noise.fixed(block.cpu(), rows)) for rows, block in blocks(self.x))
             self.x = filled(torch.empty_like(self.x), drawn)
+
+    @property
+    def coding(self) -> Coding | None:
+        """How rows of the source become x and y; None where it is not known."""
+        return None if self.origin is None else self.origin.coding
+
+    def named(self, which: np.ndarray | None = None) -> tuple[str, list[Any]]:
+        """What the rows at positions ``which``, or all, are called in the source: "row" and their numbers, ..."""
+        rows = self._numbers(np.arange(len(self)) if which is None else which)
+        names = RowNames() if self.origin is None else self.origin.names
+        return names.title, names.at(rows)
 
     @property
     def where(self) -> str:

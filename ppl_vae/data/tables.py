@@ -1,8 +1,7 @@
-"""Tables in .csv files: rows of numbers, or of words if the columns' kinds allow them.
+"""Tables, in .csv files or data frames, as numbers and numbered words.
 
-The first line is a header if it holds a word. An empty cell or ``nan`` is missing: NaN. In a binary, categorical or
-ordinal column words are numbered 0, 1, ... in the declared order, else sorted; the kind stores this order, so that the
-same words get the same numbers in another file. Whole numbers, such as 1 ... 5, may be used as words.
+The first line of a .csv file is a header if it holds a word. An empty cell or ``nan`` is missing: NaN. A first column
+without a name, as pandas writes its index, names the rows.
 
 ``filled_csv`` fills in the empty cells of a table and leaves every other byte of the file as it is.
 """
@@ -16,79 +15,90 @@ import io
 import itertools
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
-import torch
 
-from ..checks import nearest
-from ..kinds import Column, complete, mapping_of, parse_kinds
+from ..kinds import Column
 
 _CELL = re.compile(r'(?:^|,)((?:[^",]|"[^"]*(?:"|$))*)')  # up to the next comma outside quotes
 
 
-@dataclass
-class CSV:
-    """Columns ``names`` of x (N, D), NaN where missing; ``marks``, the cells of the label column; kinds by name."""
+class Cells(NamedTuple):
+    """Some columns of a table.
 
-    names: list[str]
-    x: np.ndarray
-    marks: list[str] | None = None
-    kinds: dict[str, Any] | None = None
-
-
-def read_csv(path: Path, labels: str | None = None, kinds: Any = None, only: bool = False) -> CSV:
-    """Read a table, with ``labels`` and ``kinds`` as in ``data.load``.
-
-    With ``only``, columns that ``kinds`` does not name are dropped, and the others put in its order.
+    values: (N, D) float64, NaN where missing; in a column with words, their numbers.
+    words: for each of the D columns the words that its values number, in order of appearance; None where it has none.
+    texts: further columns by name, as text, "" where missing.
     """
-    auto, lines = kinds == "auto", _lines(path)
-    declared = mapping_of(None if auto else kinds)
-    first = next(lines, (0, []))
-    header, names = column_names(first[1])
-    mark = _label_column(names, labels, [str(key) for key in declared], path)
-    at = [names.index(str(key)) for key in declared] if only else [i for i in range(len(names)) if i != mark]
-    every = parse_kinds(declared, names)
-    columns = [every[i] for i in at]
-    # The words of each column that has any, numbered in order of appearance.
-    words: list[dict[str, float] | None] = [{} if auto or column.levelled else None for column in columns]
-    cells, marks = array.array("d"), []
-    for number, row in lines if header else itertools.chain([first], lines):
-        if len(row) != len(names):
-            raise ValueError(f"{path} has {len(row)} cells in line {number}, and {len(names)} in its first")
-        for i, seen in zip(at, words, strict=True):
+
+    values: np.ndarray
+    words: list[list[str] | None]
+    texts: dict[str, list[str]]
+
+
+class Table(Protocol):
+    """A table with named columns; ``where`` names it in errors."""
+
+    where: str
+    names: list[str]
+    rows: Any  # what the rows are called, ``RowNames``; None for their numbers
+
+    def cells(self, names: Sequence[str], worded: Sequence[bool], texts: Sequence[str] = ()) -> Cells:
+        """The columns ``names``, of which those ``worded`` may hold words, and the columns ``texts`` as text."""
+        ...
+
+
+class CSVTable:
+    """A .csv file; its header is read at once, its cells when asked for."""
+
+    def __init__(self, path: Path) -> None:
+        self.path, self.where, self.rows = path, str(path), None
+        first = next(self._lines(), (0, []))[1]
+        self.header, self.names = column_names(first)
+        double = next((name for name in self.names if self.names.count(name) > 1), None)
+        if double is not None:
+            raise ValueError(f"{path} has two columns named {double!r}; give them different names")
+
+    def cells(self, names: Sequence[str], worded: Sequence[bool], texts: Sequence[str] = ()) -> Cells:
+        """Columns of the file; ValueError for a cell that is not a number in a column without words."""
+        at, kept = ([self.names.index(name) for name in group] for group in (names, texts))
+        words: list[dict[str, float] | None] = [{} if may else None for may in worded]
+        found, marks = array.array("d"), [[] for _ in kept]
+        for number, row in itertools.islice(self._lines(), int(self.header), None):
+            if len(row) != len(self.names):
+                raise ValueError(
+                    f"{self.path} has {len(row)} cells in line {number}, and {len(self.names)} in its first"
+                )
+            for i, seen in zip(at, words, strict=True):
+                try:
+                    found.append(_number(row[i], seen))
+                except ValueError:
+                    where = f"{self.path}, line {number}, column {self.names[i]!r}"
+                    raise ValueError(not_a_number(where, row[i])) from None
+            for i, mark in zip(kept, marks, strict=True):
+                mark.append(row[i].strip())
+        values = np.frombuffer(found, dtype=np.float64).reshape(-1, len(at)) if len(found) else np.empty((0, len(at)))
+        listed = [None if seen is None else [*seen] for seen in words]
+        return Cells(values, listed, dict(zip(texts, marks, strict=True)))
+
+    def _lines(self) -> Iterator[tuple[int, list[str]]]:
+        """The rows that are not empty, with their line numbers."""
+        with self.path.open(newline="", encoding="utf-8-sig") as file:
+            reader = csv.reader(file)
             try:
-                cells.append(_number(row[i], seen))
-            except ValueError:
-                where = f"{path}, line {number}, column {names[i]!r}"
-                use = "" if kinds is None else "; leave it empty if it is missing, or declare categorical"
-                raise ValueError(f"{where} holds {row[i]!r}, which is not a number{use}") from None
-        if mark is not None:
-            marks.append(row[mark].strip())
-    if not cells:
-        raise ValueError(f"{path} is empty: no rows of numbers")
-    x = np.frombuffer(cells, dtype=np.float64).reshape(-1, len(at))
-    table = CSV([names[i] for i in at], x, marks if mark is not None else None)
-    if kinds is not None:
-        for i, seen in enumerate(words):
-            if seen is not None:
-                columns[i], values = _number_words(columns[i], [*seen], auto, path)
-                known = ~np.isnan(x[:, i])
-                x[known, i] = np.array(values)[x[known, i].astype(int)]
-        table.kinds = complete(columns, torch.from_numpy(x), auto)
-    return table
+                yield from ((reader.line_num, row) for row in reader if row)
+            except (UnicodeDecodeError, csv.Error) as error:
+                raise ValueError(f"{self.path} is not a readable .csv file: {error}") from None
 
 
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """The rows that are not empty, with their line numbers."""
-    with path.open(newline="", encoding="utf-8-sig") as file:
-        reader = csv.reader(file)
-        try:
-            yield from ((reader.line_num, row) for row in reader if row)
-        except (UnicodeDecodeError, csv.Error) as error:
-            raise ValueError(f"{path} is not a readable .csv file: {error}") from None
+def not_a_number(where: str, cell: object) -> str:
+    """What to say of a cell that should be a number."""
+    return (
+        f"{where} holds {cell!r}, which is not a number; leave it empty if it is missing, declare the column "
+        "categorical (kinds), or use kinds='auto', index or drop"
+    )
 
 
 def _number(cell: str, seen: dict[str, float] | None) -> float:
@@ -96,46 +106,6 @@ def _number(cell: str, seen: dict[str, float] | None) -> float:
     if seen is None:
         return float(cell) if cell.strip() else np.nan
     return np.nan if is_missing(cell) else seen.setdefault(cell.strip(), float(len(seen)))
-
-
-def _number_words(column: Column, words: Sequence[str], auto: bool, path: Path) -> tuple[Column, list[float]]:
-    """The column with the words of its levels, and the number of each word in the file."""
-    where = f"{path}, column {column.name!r}"
-    if column.words is not None:
-        odd = [word for word in words if word not in column.words and plain(word) not in column.words]
-        if odd:
-            raise ValueError(f"{where} holds {odd[0]!r}, which is none of its levels; {nearest(odd[0], column.words)}")
-        return column, [float(column.words.index(w if w in column.words else plain(w))) for w in words]
-    names, numbers = [plain(word) for word in words], all(map(is_number, words))
-    values = [float(word) for word in words] if numbers else []
-    if column.kind != "binary" and column.levels in values and set(values) <= {*range(1, column.levels + 1)}:
-        return replace(column, words=tuple(str(k + 1) for k in range(column.levels))), [v - 1 for v in values]
-    if numbers and (auto or column.kind == "binary" or column.levels):
-        return column, values
-    if not numbers and column.kind == "ordinal":
-        raise ValueError(f"{where} holds words in unknown order: declare it, as in ordinal(low<middle<high)")
-    levels = sorted(set(names), key=float if numbers else None)
-    if numbers:
-        odd = [word for word in words if not float(word).is_integer()]
-        if odd:
-            raise ValueError(f"{where} holds {odd[0]}, but {column.kind} takes whole numbers or words; use real")
-        if levels == [str(i) for i in range(len(levels))]:
-            return replace(column, levels=max(2, len(levels))), values
-    if column.levels is not None and len(levels) > column.levels:
-        some, more = ", ".join(levels[:3]), "; use categorical" * (column.kind == "binary")
-        few = f"{column.spelled} has {column.levels}{more}"
-        raise ValueError(f"{where} holds {len(levels)} words ({some}, ...), but {few}")
-    if len(levels) < 2:
-        raise ValueError(f"{where} holds only one word, {levels[0]!r}; remove the column, or declare the other words")
-    kind = "categorical" if auto else column.kind
-    return Column(column.name, kind, len(levels), tuple(levels)), [float(levels.index(name)) for name in names]
-
-
-def _label_column(names: Sequence[str], labels: str | None, named: Sequence[str], path: Path) -> int | None:
-    if labels is not None and labels not in names:
-        raise ValueError(f"{path} has no column {labels!r}: {nearest(labels, names)}")
-    found = labels or next((name for name in ("label", "y") if name in names and name not in named), None)
-    return None if found is None else list(names).index(found)
 
 
 def column_names(first: Sequence[str]) -> tuple[bool, list[str]]:

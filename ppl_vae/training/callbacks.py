@@ -15,9 +15,11 @@ from typing import Any
 
 from torch import nn
 
+from .. import randomness
 from ..data import Split
 from .history import History
 from .processes import Processes
+from .stages import in_eval_mode
 
 Row = dict[str, Any]
 Function = Callable[[Row], Any]
@@ -109,11 +111,33 @@ class Callbacks:
     Args:
         given: the callbacks.
         processes: those of the run.
+        seed: of their random numbers.
+        modules: what is in eval mode for them.
     """
 
-    def __init__(self, given: Sequence[Callback], processes: Processes) -> None:
+    def __init__(
+        self,
+        given: Sequence[Callback],
+        processes: Processes,
+        seed: int,
+        modules: Callable[[], tuple[nn.Module, ...]],
+    ) -> None:
         self.all = [*given] if processes.main else []
-        self.processes = processes
+        self.processes, self.seed, self.modules = processes, seed, modules
+
+    @contextmanager
+    def _called(self, callback: Callback, when: str) -> Iterator[Callable[[], Exception | None]]:
+        """Evaluation mode and random numbers for a callback, whose error is kept, with a note that names it.
+
+        The error stays what it is, for those who look for it.
+        """
+        found: list[Exception] = []
+        with in_eval_mode(*self.modules()), randomness.isolated(randomness.apart(self.seed), self.processes.device):
+            try:
+                yield lambda: found[0] if found else None
+            except Exception as error:
+                error.add_note(f"raised by the callback {_name(callback)} {when}")
+                found.append(error)
 
     def start(self, context: Callable[[], Context]) -> None:
         """Call ``start`` of each; ``context`` is made only if there are any."""
@@ -121,7 +145,7 @@ class Callbacks:
         if self.all:
             told = context()
             for callback in self.all:
-                with _noted(callback, "before the first step") as failed:
+                with self._called(callback, "before the first step") as failed:
                     callback.start(told)
                 if error := failed():
                     break
@@ -131,7 +155,7 @@ class Callbacks:
         """Call ``epoch`` of each: why the stage is to stop, or "", and the first error, for every process."""
         said, error = [], None
         for callback in self.all:
-            with _noted(callback, f"after epoch {row['epoch']}") as failed:
+            with self._called(callback, f"after epoch {row['epoch']}") as failed:
                 try:
                     callback.epoch(row, model)
                 except Stop as stop:
@@ -147,7 +171,7 @@ class Callbacks:
         """Call ``end`` of each; then raise the first error of theirs, unless the training has one."""
         first = None
         for callback in self.all:
-            with _noted(callback, "at the end") as failed:
+            with self._called(callback, "at the end") as failed:
                 callback.end(history, error)
             first = first or failed()
         if error is None:
@@ -189,14 +213,3 @@ def as_callbacks(given: Any) -> list[Callback]:
 def _name(callback: Callback) -> str:
     given = callback.function if isinstance(callback, _Each) else callback
     return given.__qualname__ if inspect.isfunction(given) else type(given).__qualname__
-
-
-@contextmanager
-def _noted(callback: Callback, when: str) -> Iterator[Callable[[], Exception | None]]:
-    """Keep an error, with a note that names the callback; the error stays what it is, for those who look for it."""
-    found: list[Exception] = []
-    try:
-        yield lambda: found[0] if found else None
-    except Exception as error:
-        error.add_note(f"raised by the callback {_name(callback)} {when}")
-        found.append(error)

@@ -1,15 +1,23 @@
-"""The run folder: config.json, weights.safetensors, checkpoint.pt, metrics.jsonl, evaluation.json, report.html."""
+"""The run folder: config.json, weights, split indices, checkpoint, metrics.jsonl, and what is made of them.
+
+``split.safetensors`` holds the row numbers of the training, validation and test parts in the source.
+"""
 
 from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import safetensors.numpy
 import torch
 from torch import nn
 
+from ..data import Coding, Data, coding_of
+from ..data.origin import difference
 from ..files import plain, write_atomically
 from ..models import Pair
 from ..parts import build
@@ -33,6 +41,7 @@ class RunFolder:
         self.checkpoint_file = self.path / "checkpoint.pt"
         self.metrics_file = self.path / "metrics.jsonl"
         self.evaluation_file = self.path / "evaluation.json"
+        self.split_file = self.path / "split.safetensors"
 
     def open(self, config: dict[str, Any], resume: bool) -> dict[str, Any] | None:
         """Claim the folder for a run with this configuration; gives the checkpoint to go on from, if there is one.
@@ -76,6 +85,12 @@ class RunFolder:
 
     def _check_same(self, old: dict[str, Any], new: dict[str, Any]) -> None:
         new = json.loads(json.dumps(new))
+        changed = difference(old.get("fingerprint"), new.get("fingerprint"))
+        if changed is not None:
+            raise ValueError(
+                f"the data are not those of the run in {self.path}: {changed}; give the same data to resume it, or "
+                "name a new folder"
+            )
         for section in ("model", "objective", "data", "training"):
             before, after = _flat(old.get(section)), _flat(new.get(section))
             for key in sorted(before.keys() | after.keys()):
@@ -84,13 +99,37 @@ class RunFolder:
                         continue
                 if section == "training" and key == "compile" and key not in before:
                     continue  # a run of before there was a choice
-                if section == "data" and key in ("root", "download"):
+                if section == "data" and (key in ("root", "download") or before.get(key) is after.get(key) is None):
                     continue
                 if before.get(key) != after.get(key):
                     raise ValueError(
                         f"{section} {key} was {before.get(key)!r} in the run in {self.path} and is now "
                         f"{after.get(key)!r}; give the same to resume it, or name a new folder"
                     )
+
+    def keep_split(self, index: Mapping[str, np.ndarray]) -> None:
+        """Write the row numbers of each part, unless they are there."""
+        if index and not self.split_file.exists():
+            parts = {part: np.ascontiguousarray(rows, dtype=np.int64) for part, rows in index.items()}
+            write_atomically(self.split_file, safetensors.numpy.save(parts))
+
+    def split(self) -> dict[str, np.ndarray] | None:
+        """The row numbers of each part; None for a run that kept none."""
+        if not self.split_file.exists():
+            return None
+        try:
+            return safetensors.numpy.load(self.split_file.read_bytes())
+        except safetensors.SafetensorError as error:
+            raise ValueError(f"{self.split_file} is damaged ({error}); resume the run to write it anew") from None
+
+    def coding(self) -> Coding | None:
+        """How rows of the run's source become x; None where it is not known."""
+        record = self.config().get("coding")
+        return None if record is None else coding_of(record)
+
+    def changed(self, data: Data) -> str | None:
+        """How data differ from those of the run, in words; None if they do not, or if the run did not keep it."""
+        return difference(self.config().get("fingerprint"), None if data.origin is None else data.origin.fingerprint)
 
     def save(self, state: dict[str, Any], model: nn.Module) -> None:
         """Write checkpoint, weights and metrics, each atomically, the checkpoint first."""

@@ -235,7 +235,9 @@ class Loop:
         if self.valid is not None:
             self._watch(row["valid"])
         self.epoch, self.batch, self.totals = self.epoch + 1, 0, Totals()
-        if self.save is not None and self.epoch < self.settings.epochs and not self.stopped_early:
+        if self.asked and self.save is not None:
+            self.save()  # a resumed run keeps to the callbacks' decision
+        if self.save is not None and self.epoch < self.settings.epochs and not self.over:
             self.save()
 
     @torch.no_grad()

@@ -7,15 +7,16 @@ resumed. ``begin`` is followed by a checkpoint.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import functools
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from .. import __version__, randomness
-from ..data import Batches, Split
+from ..data import Batches, Origin, Split
+from ..data.origin import origin_of
 from ..objectives import Objective
 from ..parts import describe
 from .callbacks import Callback, Callbacks, Context
@@ -26,7 +27,7 @@ from .loop import Loop
 from .processes import Processes
 from .progress import Log
 from .settings import Settings
-from .stages import alone, check_same_stages, in_eval_mode, stage_words, stages_of
+from .stages import alone, check_same_stages, stage_words, stages_of
 
 
 class Run:
@@ -66,7 +67,7 @@ class Run:
             size = min(4 * settings.batch_size, len(valid))
             self.valid_batches = Batches(valid, size, settings.seed, shuffle=False, **shared)
         self.progress = progress and processes.main
-        self.callbacks = Callbacks(callbacks, processes)
+        self.callbacks = Callbacks(callbacks, processes, settings.seed, lambda: (self.whole, self.loop.module))
         self.loops: list[Loop] = []
         self.index = 0
         self.rows: list[dict[str, Any]] = []
@@ -103,6 +104,7 @@ class Run:
         # Every process reads the folder; only the first one writes to it.
         if self.processes.main:
             checkpoint = folder.open(self._config(extra), resume)
+            folder.keep_split(self.origin.index)
         self.processes.wait()
         if not self.processes.main and resume and folder.checkpoint_file.exists():
             checkpoint = folder.open(self._config(extra), resume)
@@ -114,6 +116,12 @@ class Run:
             own = None if self.main.module is self.whole else self.main.module.state_dict()
             self._restore(of_today(checkpoint, self._planned(), own))
 
+    @functools.cached_property
+    def origin(self) -> Origin:
+        """Where the training rows come from."""
+        train = self.train_split
+        return train.origin or origin_of(train.x, train.y, train.part)
+
     def _config(self, extra: dict[str, Any] | None) -> dict[str, Any]:
         objective = describe(self.whole)
         objective.pop("model", None)
@@ -122,6 +130,8 @@ class Run:
             "model": describe(self.objective.model),
             "objective": objective,
             "data": self.train_split.config,
+            "coding": None if self.origin.coding is None else self.origin.coding.json,
+            "fingerprint": {**self.origin.fingerprint},
             "training": {**self.settings.record(), "capture": self.main.steps.capture},
             **(extra or {}),
         }
@@ -133,8 +143,7 @@ class Run:
         log = Log(self.progress, sum(loop.total for loop in self.loops), self._before() + self.loop.step)
         error = None
         try:
-            with self._apart():
-                self.callbacks.start(self._context)
+            self.callbacks.start(self._context)
             with self.processes.interruptible() as interrupted:
                 self._train_stage(log, interrupted)
                 while self.index < len(self.loops) - 1:
@@ -146,8 +155,7 @@ class Run:
             raise
         finally:
             log.close()
-            with self._apart():
-                self.callbacks.end(self._history(), error)
+            self.callbacks.end(self._history(), error)
         return self._history()
 
     def _history(self) -> History:
@@ -164,13 +172,6 @@ class Run:
             None if valid is None else valid.split,
             [*self.rows],
         )
-
-    @contextmanager
-    def _apart(self) -> Iterator[None]:
-        """For callbacks: models in eval mode, and random numbers of their own."""
-        seed = randomness.apart(self.settings.seed)
-        with in_eval_mode(self.whole, self.loop.module), randomness.isolated(seed, self.processes.device):
-            yield
 
     @property
     def loop(self) -> Loop:
@@ -211,8 +212,7 @@ class Run:
             self.processes.same_everywhere(module)
 
     def _close_epoch(self, row: dict[str, Any], log: Log) -> str:
-        with self._apart():
-            asked, error = self.callbacks.epoch(row, self.objective.model)
+        asked, error = self.callbacks.epoch(row, self.objective.model)
         if error is not None:
             self._save()  # with the epoch still open: a resumed run closes it again and calls the callbacks again
             raise error

@@ -30,9 +30,10 @@ def test_embed(run, tmp_path, capsys):
     np.testing.assert_allclose(codes, evaluation.codes(ppl_vae.load(run), test.x).numpy(), rtol=1e-6)
     assert main(["embed", str(run), "--out", str(tmp_path / "codes.csv")]) == 0
     header, *rows = csv.reader((tmp_path / "codes.csv").read_text().splitlines())
-    assert header == ["z0", "z1", "z2", "label"]
-    np.testing.assert_allclose(np.array(rows, dtype=float)[:, :3], codes, rtol=1e-6)
-    assert [int(row[3]) for row in rows] == test.y.tolist()
+    assert header == ["row", "z0", "z1", "z2", "label"]
+    np.testing.assert_allclose(np.array(rows, dtype=float)[:, 1:4], codes, rtol=1e-6)
+    assert [int(row[4]) for row in rows] == test.y.tolist()
+    assert [int(row[0]) for row in rows] == test.index.tolist()
 
 
 def table_run(tmp_path, labels):
@@ -67,7 +68,7 @@ def test_scores_of_nan_are_one_line(run, tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(evaluation, "anomaly_scores", spoilt)
     assert main(["anomaly", str(run)]) == 2
     said = capsys.readouterr().err
-    assert "the test split's scores holds 1 NaN among 179, the first at place 2" in said and said.count("\n") == 1
+    assert "the scores of the test split holds 1 NaN among 179, the first at place 2" in said and said.count("\n") == 1
 
 
 def test_denoise(run, tmp_path, capsys):
@@ -145,8 +146,8 @@ def test_impute_fills_an_array(run, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("embed RUN", "--out is needed: the file to write, .npy or .csv"),
-        ("embed RUN --out x.txt", "--out x.txt must end in .npy or .csv"),
+        ("embed RUN", "--out is needed: the file to write, .csv or .npy or .parquet"),
+        ("embed RUN --out x.txt", "--out x.txt must end in .csv or .npy or .parquet"),
         ("denoise RUN --corruption peper", "--corruption peper is unknown; choose from gaussian, masking, none"),
         ("denoise RUN --corruption masking --amount 2", "rate must be a probability between 0 and 1, not 2.0"),
         ("denoise RUN --corruption none", "--out is needed where nothing is corrupted"),

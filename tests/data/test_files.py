@@ -98,7 +98,7 @@ def test_csv_without_header_and_with_chosen_labels(tmp_path):
     assert loaded.classes == loaded.labels.classes == ("ant", "cat") and whole(loaded)[1].tolist() == [
         i % 2 for i in range(10)
     ]
-    y = whole(load(write(tmp_path / "c.csv", "y,x\n" + "0.5,1\n" * 10)))[1]
+    y = whole(load(write(tmp_path / "c.csv", "y,x\n" + "".join(f"0.5,{i % 3}\n" for i in range(10)))))[1]
     assert y.dtype == torch.float32
 
 
@@ -115,7 +115,11 @@ def test_csv_without_header_and_with_chosen_labels(tmp_path):
     ],
 )
 def test_labels_of_a_table_are_real_if_written_so(tmp_path, cells, kind):
-    y = whole(load(write(tmp_path / "t.csv", "y,x\n" + "".join(f"{cell},1.5\n" for cell in cells * 6))))[1]
+    y = whole(
+        load(
+            write(tmp_path / "t.csv", "y,x\n" + "".join(f"{cell},{1.5 + row}\n" for row, cell in enumerate(cells * 6)))
+        )
+    )[1]
     expected = [float(cell or "nan") for cell in cells]
     assert y.dtype == kind and np.array_equal(y[:2].double().numpy(), expected, equal_nan=True)
 

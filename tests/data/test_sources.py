@@ -107,26 +107,12 @@ def test_static_and_dequantized_digits():
     assert torch.equal((batch * 17 - 0.5).round() / 16, grey.train.x[:64]) and not torch.equal(batch, grey.train.x[:64])
 
 
-def test_scales():
-    unit, standard, none = (load("digits", scale=scale) for scale in ("unit", "standard", "none"))
-    assert none.train.x.max() == 16 and none.levels is None
-    assert unit.train.x.min() == 0 and unit.train.x.max() == 1
-    assert abs(standard.train.x.mean()) < 1e-5 and abs(standard.train.x.std(correction=0) - 1) < 1e-5
-
-
-def test_table_scales_by_column_of_the_training_split(tmp_path):
-    table = np.random.default_rng(0).normal([1e3, -5.0, 7.0], [50.0, 0.1, 0.0], (400, 3))
-    np.save(tmp_path / "t.npy", table)
-    standard, unit = (load(tmp_path / "t.npy", scale=scale) for scale in ("standard", "unit"))
-    assert standard.train.x.mean(0).abs().max() < 1e-4
-    assert torch.allclose(standard.train.x.std(0, correction=0), torch.tensor([1.0, 1.0, 0.0]), atol=1e-3)
-    assert not torch.allclose(standard.valid.x.mean(0)[:2], torch.zeros(2), atol=1e-4)  # not its own statistics
-    assert torch.allclose(unit.train.x.amax(0), torch.tensor([1.0, 1.0, 0.0]))
-    for split in (unit.train, unit.valid, unit.test):
-        assert 0 <= split.x.min() and split.x.max() <= 1
-    raw = load(tmp_path / "t.npy")
-    spread = torch.from_numpy(table[raw.train.index].std(0)).float()[:2]
-    assert torch.allclose(raw.valid.x[:, :2] - raw.train.x.mean(0)[:2], standard.valid.x[:, :2] * spread, atol=1e-2)
+def test_scaling_belongs_to_the_model():
+    raw = load("digits", scale="none")
+    assert raw.train.x.max() == 16 and raw.levels is None
+    for scale in ("unit", "standard"):
+        with pytest.raises(ValueError, match=f"likelihoods.Scaled with by='{scale}'"):
+            load("digits", scale=scale)
 
 
 @pytest.mark.skipif(not (MNIST / "MNIST").exists(), reason="real MNIST is not beside the repository (../shared/data)")
@@ -148,7 +134,7 @@ def test_real_mnist():
         ({"name": "mnits"}, "unknown data 'mnits'.*did you mean mnist"),
         ({"name": "no/such.npy"}, "no such file or folder: no/such.npy"),
         ({"name": "digits", "binarize": "dynamci"}, "did you mean dynamic"),
-        ({"name": "digits", "scale": "unt"}, "did you mean unit"),
+        ({"name": "digits", "scale": "unt"}, "choose from auto, none"),
         ({"name": "digits", "seed": -1}, "seed"),
         ({"name": "digits", "valid": 0}, "valid"),
         ({"name": "digits", "valid": 1790}, "too few"),
@@ -156,7 +142,7 @@ def test_real_mnist():
         ({"name": "digits", "labels": "y"}, "labels='y'"),
         ({"name": "digits", "dequantize": True, "binarize": "dynamic"}, "use one"),
         ({"name": "digits", "dequantize": True, "scale": "none"}, "grey levels"),
-        ({"name": "digits", "scale": "standard", "binarize": "dynamic"}, r"must lie in \[0, 1\]"),
+        ({"name": "digits", "scale": "none", "binarize": "dynamic"}, r"must lie in \[0, 1\]"),
     ],
 )
 def test_bad_arguments(options, words):

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from ppl_vae.data import load
-from ppl_vae.data.tables import filled_csv, read_csv
+from ppl_vae.data import TableCoding, coding_of, load
+from ppl_vae.data.table_coding import find_table
+from ppl_vae.data.tables import CSVTable, filled_csv
 from ppl_vae.kinds import Column, parse_kinds
 
 HEAD = "age,sex,city,size\n"
@@ -19,6 +20,12 @@ FOUND = {
 }
 
 
+def found_in(path, kinds):
+    """Kinds and x of a file."""
+    coding, source = find_table(CSVTable(path), None, kinds)
+    return coding, source.train[0].array
+
+
 def write(path, text, **options):
     path.write_bytes(text.encode(**options))
     return path
@@ -26,13 +33,14 @@ def write(path, text, **options):
 
 def test_words_become_numbers_and_the_mapping_is_kept(tmp_path):
     path = write(tmp_path / "t.csv", HEAD + ROWS * 5)
-    table = read_csv(path, kinds=KINDS)
+    coding, x = found_in(path, KINDS)
     nan = np.nan
-    assert table.kinds == FOUND and table.names == list(FOUND) and table.marks is None
+    assert coding.kinds == FOUND and coding.names == tuple(FOUND) and coding.labels is None
     expected = [[30, 0, 1, 0], [nan, 1, 0, 2], [41.5, nan, nan, 1], [20, 0, 0, nan]] * 5
-    assert np.array_equal(table.x, expected, equal_nan=True)
+    assert np.array_equal(x, expected, equal_nan=True)
     loaded = load(path, kinds=KINDS)
     again = load(**json.loads(json.dumps(loaded.config)))
+    assert coding_of(json.loads(json.dumps(loaded.coding.json))) == loaded.coding
     assert loaded.kinds == again.kinds == FOUND and loaded.columns == tuple(FOUND)
     assert torch.equal(loaded.train.x.nan_to_num(-1), again.train.x.nan_to_num(-1))
     assert load(path, kinds="auto").kinds["size"] == ["categorical", "L", "M", "S"]
@@ -42,14 +50,14 @@ def test_words_become_numbers_and_the_mapping_is_kept(tmp_path):
 
 def test_the_recorded_mapping_reads_another_file_alike(tmp_path):
     path = write(tmp_path / "u.csv", "city,extra,size,sex,age\nBern,x,M,m,3\n")
-    table = read_csv(path, kinds=FOUND, only=True)
-    assert table.names == list(FOUND) and table.x.tolist() == [[3, 1, 0, 1]]
+    coding = TableCoding(tuple(FOUND), FOUND)
+    assert coding.code(path).x.tolist() == [[3, 1, 0, 1]]
     for row, words in (
         ("Rom,x,M,m,3", "'Rom', which is none of its levels; choose from Bern"),
         ("Bern,x,M,m,-3", "-3"),
     ):
         with pytest.raises(ValueError, match=words):
-            read_csv(write(tmp_path / "v.csv", f"city,extra,size,sex,age\n{row}\n"), kinds=FOUND, only=True)
+            coding.code(write(tmp_path / "v.csv", f"city,extra,size,sex,age\n{row}\n"))
 
 
 @pytest.mark.parametrize(
@@ -65,9 +73,9 @@ def test_the_recorded_mapping_reads_another_file_alike(tmp_path):
     ],
 )
 def test_codes(tmp_path, cells, kind, found, codes):
-    table = read_csv(write(tmp_path / "t.csv", "a\n" + cells.replace(" ", "\n") + "\n"), kinds={"a": kind})
-    assert table.kinds == {"a": found}
-    assert [None if np.isnan(v) else v for v in table.x[:, 0]] == codes
+    coding, x = found_in(write(tmp_path / "t.csv", "a\n" + cells.replace(" ", "\n") + "\n"), {"a": kind})
+    assert coding.kinds == {"a": found}
+    assert [None if np.isnan(v) else v for v in x[:, 0]] == codes
 
 
 @pytest.mark.parametrize(
@@ -88,7 +96,7 @@ def test_codes(tmp_path, cells, kind, found, codes):
 def test_values_of_another_kind(tmp_path, cells, kind, words):
     path = write(tmp_path / "t.csv", "a\n" + cells.replace(" ", "\n") + "\n")
     with pytest.raises(ValueError, match=words) as error:
-        read_csv(path, kinds={"a": kind})
+        found_in(path, {"a": kind})
     assert "\n" not in str(error.value)
 
 

@@ -208,17 +208,17 @@ def test_a_decision_is_stored_with_the_stage_that_it_ends(tmp_path, monkeypatch)
 
     def train(callbacks, **more):
         torch.manual_seed(1)
-        objective = TwoStage(epochs=5)
+        objective = TwoStage(epochs=150)
         given = {"epochs": 3, "batch_size": 16, "progress": False, "callbacks": callbacks}
         return fit(objective, x, **given, **more), objective.state_dict()
 
     with pytest.raises(Killed):
-        train([StopAt(2, "data")], out=tmp_path / "run")
+        train([StopAt(3, "data")], out=tmp_path / "run")
     kill[0] = False
     resumed, weights = train([], out=tmp_path / "run", resume=True)
-    assert [(r["stage"], r["epoch"]) for r in resumed.rows] == [("data", 1), ("data", 2), ("", 1), ("", 2), ("", 3)]
+    assert [row["stage"] for row in resumed.rows] == ["data"] * 3 + [""] * 3
     assert resumed.stopped == "", "the main stage ran all its epochs"
-    whole, expected = train([StopAt(2, "data")])
+    whole, expected = train([StopAt(3, "data")])
     assert same(weights, expected)
 
 

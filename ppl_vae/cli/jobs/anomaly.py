@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import hashlib
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
+from safetensors.torch import load_file, save
 
 from ... import evaluation
 from ...checks import check_size
+from ...files import write_atomically
 from ...statistics.scores import check_scores
 from ..arguments import UsageError
-from ..files import print_json, target, write_rows
+from ..files import TABLES, print_json, target, write_table
 from ..run import Batch, Examples
 
 
@@ -23,45 +26,68 @@ def anomaly(
     num_particles: int = 100,
     limit: int = 1000,
     out: str | None = None,
+    keep: bool = False,
     seed: int = 0,
     json: bool = False,
 ) -> None:
     """Scores of examples that the model does not know how to explain.
 
-    The threshold is a quantile of the scores of training data.
+    The threshold is a quantile of the scores of training data. The run keeps these, so that a later call with the same
+    settings does not need the training data.
 
     Args:
-        run: a run and its data.
+        run: a run and its examples.
         score: what tells: auto, reconstruction, log-likelihood.
         quantile: share of the training data that the threshold calls normal.
         label: labels that are anomalies, for the AUROC.
         num_particles: importance samples an example, for the log-likelihood.
         limit: only so many training examples for the threshold.
-        out: file to write the scores to, .csv or .npy.
+        out: file to write the scores to: .csv or .parquet with the names of the rows, or .npy.
+        keep: write the data's own columns too.
         seed: seed of everything drawn here.
         json: print JSON.
     """
-    path = None if out is None else target(out, (".csv", ".npy"))
+    path = None if out is None else target(out, TABLES)
 
     def scored(batch: Batch) -> torch.Tensor:
         x, y, _ = batch
         return evaluation.anomaly_scores(run.model, x, y, score=score, num_particles=num_particles, seed=seed)
 
-    known = scored(run.first(check_size("--limit", limit), "train"))
-    above = evaluation.threshold(known, quantile)
+    check_size("--limit", limit)
+    known = _training_scores(run, lambda: scored(run.first(limit, "train")), f"{score} {num_particles} {limit} {seed}")
+    above = None if known is None else evaluation.threshold(known, quantile)
     batch = run.take()
-    scores = check_scores(f"the {run.split} split's scores", scored(batch))
-    result = {"n": len(scores), "threshold": above, "flagged": int((scores > above).sum())}
+    scores = check_scores(f"the scores of {run.path or f'the {run.split} split'}", scored(batch))
+    flags = None if above is None else (scores > above).int()
+    result = {"n": len(scores), "threshold": above, "flagged": None if flags is None else int(flags.sum())}
     if label:
         if batch.labels is None:
             raise UsageError(f"--label needs labels, which the data of {run.name} do not have")
         result["auroc"] = evaluation.auroc(scores, torch.isin(batch.labels, torch.tensor(label)))
     if path is not None:
-        rows = [[i, score, int(score > above)] for i, score in enumerate(scores.tolist())]
-        write_rows(path, scores, ["row", "score", "anomalous"], rows)
+        columns = run.named(keep) | {"score": scores.tolist()}
+        write_table(path, columns if flags is None else columns | {"anomalous": flags.tolist()}, scores)
     if json:
         print_json(result)
+        return
+    found = f", AUROC {result['auroc']:.4f}" if label else ""
+    if above is None:
+        print(f"{run.title}: {len(scores)} examples scored{found}; no threshold, which needs the training data once")
     else:
-        found = f", AUROC {result['auroc']:.4f}" if label else ""
         counts = f"{result['flagged']} of {result['n']} examples"
-        print(f"{run.split}: {counts} score above the threshold {above:.4g}{found}")
+        print(f"{run.title}: {counts} score above the threshold {above:.4g}{found}")
+
+
+def _training_scores(run: Examples, scored: Callable[[], torch.Tensor], settings: str) -> torch.Tensor | None:
+    """Scores of training examples, which the run keeps for when its data are not there; None if it has none."""
+    weights = hashlib.blake2b(run.folder.weights_file.read_bytes(), digest_size=8).hexdigest()
+    file, key = run.folder.path / "scores.safetensors", f"{settings} {weights}"
+    try:
+        run.parts  # noqa: B018
+    except (ValueError, UsageError):
+        if run.path is None:
+            raise
+        return load_file(file).get(key) if file.exists() else None
+    known = scored()
+    write_atomically(file, save({key: known.contiguous()}))
+    return known

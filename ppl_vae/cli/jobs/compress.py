@@ -13,7 +13,7 @@ def compress(run: Examples, levels: Sequence[int] = (2, 4, 8, 16, 32, 64), json:
     """Rate and distortion of rounded codes.
 
     Args:
-        run: a run and its data.
+        run: a run and its examples.
         levels: values that an entry of a code may take.
         json: print JSON.
     """
@@ -24,6 +24,6 @@ def compress(run: Examples, levels: Sequence[int] = (2, 4, 8, 16, 32, 64), json:
         rows.append({"levels": count, "bits": rate, "bits_per_dim": rate / x[0].numel(), "squared_error": distortion})
     if json:
         return print_json(rows)
-    print(f"{run.split}, {len(x)} examples\n  levels  bits an example  bits a dimension  squared error")
+    print(f"{run.title}, {len(x)} examples\n  levels  bits an example  bits a dimension  squared error")
     for row in rows:
         print("  {levels:>6}  {bits:>15.2f}  {bits_per_dim:>16.4f}  {squared_error:>13.4g}".format(**row))

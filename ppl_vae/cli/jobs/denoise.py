@@ -29,7 +29,7 @@ def denoise(
     It says how many decibels the model gained. In .npy the arrays clean, corrupted and cleaned, (3, n, *shape).
 
     Args:
-        run: a run and its data.
+        run: a run and its examples.
         corruption: how the examples are corrupted, or none; as in training if not given.
         amount: scale or rate of the corruption.
         n: how many examples to show; the gain is of them all.
@@ -44,7 +44,7 @@ def denoise(
     if corrupt is not None:
         gain = evaluation.denoising_gain(x, noisy, cleaned)
         said = "a gain that is not defined" if math.isnan(gain) else f"{gain:+.2f} dB"
-        print(f"{run.split}: {said} over {len(x)} examples with {corrupt}")
+        print(f"{run.title}: {said} over {len(x)} examples with {corrupt}")
     if path is not None:
         shown = torch.stack([x[:count], noisy[:count], cleaned[:count]])
         write_array(path, shown, lambda three: plots.image_grid(three.flatten(0, 1), columns=three.shape[1]))

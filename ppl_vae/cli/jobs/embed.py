@@ -3,26 +3,28 @@
 from __future__ import annotations
 
 from ... import evaluation
-from ..files import target, write_rows
+from ..files import TABLES, target, write_table
 from ..run import Examples
 
 
-def embed(run: Examples, out: str | None = None, seed: int = 0) -> None:
+def embed(run: Examples, out: str | None = None, keep: bool = False, seed: int = 0) -> None:
     """Write the codes of examples.
 
+    In a table the first column names the rows: by their numbers in the source, its index column or the files' names.
+
     Args:
-        run: a run and its data.
-        out: file to write the codes to: .npy, or .csv with the labels.
+        run: a run and its examples.
+        out: file to write the codes to: .csv or .parquet with the names and labels of the rows, or .npy.
+        keep: write the data's own columns too.
         seed: seed of everything drawn here.
     """
-    path = target(out, (".npy", ".csv"))
+    path = target(out, TABLES)
     x, y, labels = run.take()
     codes = evaluation.codes(run.model, x, y, seed=seed)
-    header, rows = [f"z{j}" for j in range(codes.shape[1])], codes.tolist()
-    if labels is not None and labels.dim() == 1:
-        header = [*header, "label"]
-        rows = [[*row, _number(label)] for row, label in zip(rows, labels.tolist(), strict=True)]
-    write_rows(path, codes, header, rows)
+    columns = run.named(keep) | {f"z{j}": codes[:, j].tolist() for j in range(codes.shape[1])}
+    if labels is not None and labels.dim() == 1 and "label" not in columns:
+        columns["label"] = [_number(label) for label in labels.tolist()]
+    write_table(path, columns, codes)
 
 
 def _number(value: float) -> str:

@@ -22,10 +22,10 @@ def evaluate(
 ) -> None:
     """Log-likelihood, ELBO and its terms of a trained run.
 
-    The run's evaluation.json keeps them.
+    The run's evaluation.json keeps those of its own data.
 
     Args:
-        run: a run and its data.
+        run: a run and its examples.
         num_particles: importance samples an example for the log-likelihood.
         limit: only the first N examples.
         seed: seed of everything drawn here.
@@ -34,11 +34,12 @@ def evaluate(
     """
     model = run.model.to(Processes(device).device)
     found = evaluation.evaluate(model, run.told(), num_particles=num_particles, limit=limit, seed=seed)
-    run.folder.keep_evaluation(run.split, found)
+    if run.path is None:
+        run.folder.keep_evaluation(run.split, found)
     if json:
-        print_json({run.split: found})
+        print_json({run.title: found})
     else:
-        print(f"{run.split}\n{_table(found)}")
+        print(f"{run.title}\n{_table(found)}")
 
 
 def _table(metrics: dict[str, Any]) -> str:

@@ -5,16 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from ... import evaluation, supports
 from ...checks import check_size
 from ...corruptions import Masking
-from ...data.tables import filled_csv, read_csv
+from ...data import TableCoding
+from ...data.tables import filled_csv
 from ...files import write_atomically
-from ...kinds import parse_kinds
 from ...models import Autoencoder
 from ...reporting import plots
 from ..arguments import UsageError
@@ -24,7 +23,6 @@ from ..run import Examples
 
 def impute(
     run: Examples,
-    data: str | None = None,
     mask: float | None = None,
     out: str | None = None,
     num_samples: int = 100,
@@ -36,8 +34,7 @@ def impute(
     """Fill in the empty cells of a table, or missing pixels.
 
     Args:
-        run: a run and its data.
-        data: what to fill in: a .csv table with the run's columns, or a .npy array with NaN.
+        run: a run and what to fill in: with --data a .csv table with the run's columns, or a .npy array with NaN.
         mask: share of the pixels to hide, of --data or else of the examples of --split.
         out: file to write: .csv for a table, else .npy for the numbers or .png for a picture.
         num_samples: draws of the code for every row, or steps where the guess is iterated.
@@ -46,6 +43,7 @@ def impute(
         limit: only so many examples of --split.
         seed: seed of everything drawn here.
     """
+    data = run.path
     if data is None and mask is None:
         raise UsageError(
             "--data is needed, a .csv table or a .npy array with NaN, or --mask, the share of pixels to hide"
@@ -56,7 +54,7 @@ def impute(
             raise UsageError("--mask hides pixels of examples; a table has its empty cells")
         return _table(run, str(data), out, weighted=weighted, **options)
     path = target(out)
-    true, y, _ = run.first(check_size("--limit", limit)) if data is None else (_array(data), None, None)
+    true, y, _ = run.first(check_size("--limit", limit)) if data is None else (_array(run, data), None, None)
     y = run.labels(run.y, len(true)) if data is not None else y
     x = true if mask is None else _masked(true, mask, seed)
     known = supports.allows_missing(run.model.support)
@@ -82,26 +80,26 @@ def _table(run: Examples, data: str, out: str | None, **options: Any) -> None:
     path = target(out, (".csv",))
     if not Path(data).is_file():
         raise UsageError(f"--data {data} does not exist")
-    model, kinds = run.model, run.record.get("kinds")
-    if not kinds:
+    coding = run.trained.coding
+    if not isinstance(coding, TableCoding) or not supports.allows_missing(run.model.support):
         raise UsageError(f"{run.name} was not trained on a table with --likelihood columns, so it cannot fill one in")
-    x = torch.from_numpy(read_csv(Path(data), kinds=kinds, only=True).x).float()
-    done = evaluation.impute(model, x, run.labels(run.y, len(x)), **options)
-    write_atomically(path, filled_csv(Path(data), parse_kinds(kinds, len(kinds)), done.x.tolist()))
+    coded = coding.code(data)
+    x = torch.as_tensor(coded.x)
+    y = coded.y if run.y is None and run.condition is not None and coded.y is not None else run.labels(run.y, len(x))
+    done = evaluation.impute(run.model, x, y, **options)
+    origins = torch.tensor([coding.origins.get(name, 0.0) for name in coding.names], dtype=torch.float64)
+    write_atomically(path, filled_csv(Path(data), coding.columns, (done.x.double() + origins).tolist()))
     print(f"{path}: {int(done.missing.sum())} cells of {len(x)} rows filled in")
 
 
-def _array(data: str) -> Tensor:
-    """The array of ``--data``."""
+def _array(run: Examples, data: str) -> Tensor:
+    """The array of ``--data``, as the model takes it."""
     path = Path(data)
     if path.suffix.lower() != ".npy":
         raise UsageError(f"--data must name a .csv or a .npy file, not {path}")
     if not path.is_file():
         raise UsageError(f"--data {path} does not exist")
-    try:
-        return torch.from_numpy(np.load(path, allow_pickle=False).astype(np.float32))
-    except (ValueError, TypeError, OSError, EOFError) as error:
-        raise UsageError(f"{path} is not a readable .npy file of numbers: {error}") from None
+    return torch.as_tensor(run.trained.coding.code(path).x)
 
 
 def _masked(x: Tensor, rate: float, seed: int) -> Tensor:

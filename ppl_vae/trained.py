@@ -1,0 +1,218 @@
+"""A trained run that takes raw rows: ``open_run(run)`` gives a ``Trained``, which codes them as the run's data were.
+
+Nothing of the training data is needed: the folder holds the weights, the units (in the model) and the coding.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from . import evaluation
+from .data import ArrayCoding, Coding, Data, Origin, Split, TableCoding, reload
+from .data.frames import is_frame, to_frame
+from .data.labels import to_labels
+from .models import VAE, Codec
+from .training import RunFolder, load
+
+
+class Trained:
+    """A model, and how raw rows become its x and y.
+
+    Rows are a data frame of pandas or polars, a mapping from column to values, a .csv file, a .npy file, a folder of
+    pictures, an array or a tensor; columns are found by name, and others are ignored. A data frame or a table gives a
+    data frame, other rows give tensors. y is found among the rows or given by ``y=``.
+
+    Args:
+        model: the trained model.
+        coding: how rows become x; None for a model whose rows are x.
+        record: the arguments of ``data.load`` that the run was trained on.
+        folder: the run folder; None for a model that is in none.
+
+    Example:
+        >>> from ppl_vae import VAE, likelihoods, networks, priors
+        >>> vae = VAE(priors.Normal(2), likelihood=likelihoods.Normal(networks.MLP(2, [8]), 3))
+        >>> Trained(vae).encode(torch.ones(5, 3)).shape
+        torch.Size([5, 2])
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        coding: Coding | None = None,
+        record: dict[str, Any] | None = None,
+        folder: RunFolder | None = None,
+    ) -> None:
+        self.model: Any = model
+        self.record, self.folder = record or {}, folder
+        shape = tuple(model.shape) if isinstance(model, Codec) else ()
+        self.coding = coding or ArrayCoding(shape)
+
+    def __repr__(self) -> str:
+        of = "" if self.folder is None else f", {str(self.folder.path)!r}"
+        return f"Trained({type(self.model).__name__} of {self.coding.kind} rows {self.coding.shape}{of})"
+
+    def rows(self, rows: Any, y: Any = None, where: str = "rows") -> Split:
+        """Raw rows as a split that the model takes, drawn where the run's were binarized or dequantized.
+
+        Args:
+            rows: as of the class.
+            y: labels, by number or by the name of the class; one for all, or one a row.
+            where: what the rows are called in errors.
+
+        Raises:
+            TypeError: rows of no known make.
+            ValueError: rows that cannot be coded; the message names column and value.
+        """
+        coded = self.coding.code(rows, where)
+        labels = coded.y if y is None else self._labels(y, len(coded))
+        levels = int(self.coding.divisor or 255) + 1 if self._dequantized else None
+        origin = Origin(self.coding, {"rows": len(coded)}, names=coded.names)
+        options: dict[str, Any] = {"levels": levels, "seed": self.record.get("seed") or 0, "origin": origin}
+        binarize = self.record.get("binarize", "auto") if levels is None else "none"
+        split = Split(coded.x, labels, part="test", binarize=binarize, name=where, **options)
+        support = self.model.support if isinstance(self.model, Codec) else None
+        return split.resolve(support)
+
+    @property
+    def _dequantized(self) -> bool:
+        return bool(self.record.get("dequantize")) and isinstance(self.coding, ArrayCoding)
+
+    def _labels(self, y: Any, n: int) -> Tensor:
+        one = isinstance(y, str | int | float)
+        listed = [y] * n if one else y
+        names = self.coding.classes
+        if not isinstance(listed, Tensor | np.ndarray) and any(isinstance(label, str) for label in listed):
+            unknown = next((label for label in listed if label not in (names or ())), None)
+            if names is None or unknown is not None:
+                said = f"choose from {', '.join(names)}" if names else "the run's classes have no names; give numbers"
+                raise ValueError(f"y={unknown!r} is unknown; {said}")
+            listed = [names.index(label) for label in listed]
+        return listed if isinstance(listed, Tensor) else to_labels(listed)
+
+    def encode(self, rows: Any, y: Any = None) -> Any:
+        """Codes (N, *code_shape) of rows, as ``evaluation.codes``: columns z0, z1, ... where rows are a table.
+
+        Example:
+            >>> from ppl_vae import models, networks
+            >>> ae = models.Autoencoder(networks.MLP(2, [8]), networks.MLP(1, [8]), 1, 2, "identity")
+            >>> list(Trained(ae, TableCoding(("a", "b"))).encode({"b": [1.0], "a": [2.0]}))
+            ['z0']
+        """
+        split = self.rows(rows, y)
+        z = evaluation.codes(self.model, *split.take(slice(None)))
+        return self._framed({f"z{j}": z[:, j].numpy() for j in range(z.shape[1])}, rows, split) if self.table else z
+
+    def decode(self, codes: Any, y: Any = None) -> Any:
+        """Rows of codes (N, *code_shape), a frame or a tensor: means of p(x | z, y), in the source's units."""
+        z = _codes(codes)
+        x = evaluation.decode(self.model, z, None if y is None else self._labels(y, len(z)))
+        return self._uncoded(x, codes)
+
+    def reconstruct(self, rows: Any, y: Any = None) -> Any:
+        """Reconstructions of rows, as ``evaluation.reconstruct``, in the source's units and words."""
+        split = self.rows(rows, y)
+        return self._uncoded(evaluation.reconstruct(self.model, *split.take(slice(None))), rows, split)
+
+    def impute(self, rows: Any, y: Any = None, *, num_samples: int = 100, seed: int = 0) -> Any:
+        """Rows with their missing entries filled in, as ``evaluation.impute``; what is there comes back as it is."""
+        split = self.rows(rows, y)
+        done = evaluation.impute(self.model, *split.take(slice(None)), num_samples=num_samples, seed=seed)
+        return self._uncoded(done.x, rows, split)
+
+    def sample(self, n: int, y: Any = None, *, seed: int = 0, draw: bool | None = None) -> Any:
+        """New rows: n draws of the prior and of p(x | z, y).
+
+        Args:
+            n: how many.
+            y: labels to draw for, where the model needs them.
+            seed: of the draws.
+            draw: whether to draw from p(x | z, y) rather than to take its mean; None draws for tables, and takes the
+                mean for pictures.
+        """
+        labels = None if y is None else self._labels(y, n)
+        draws = (self.table and isinstance(self.model, VAE)) if draw is None else draw
+        make = evaluation.sample_draws if draws else evaluation.sample_means
+        return self._uncoded(make(self.model, n, labels, seed=seed))
+
+    def log_likelihood(self, rows: Any, y: Any = None, *, num_particles: int = 1000, seed: int = 0) -> Any:
+        """log p(x | y) of rows in nats, as ``evaluation.log_likelihood``: a density in the source's own units."""
+        batch = self.rows(rows, y).take(slice(None))
+        return evaluation.log_likelihood(self.model, *batch, num_particles=num_particles, seed=seed)
+
+    def anomaly_scores(self, rows: Any, y: Any = None, **options: Any) -> Tensor:
+        """Scores (N,) of rows, higher for stranger ones, as ``evaluation.anomaly_scores``."""
+        return evaluation.anomaly_scores(self.model, *self.rows(rows, y).take(slice(None)), **options)
+
+    @property
+    def table(self) -> bool:
+        """Whether rows are those of a table."""
+        return isinstance(self.coding, TableCoding)
+
+    def _uncoded(self, x: Tensor, like: Any = None, split: Split | None = None) -> Any:
+        return self._framed(self.coding.uncode(x), like, split) if self.table else x
+
+    def _framed(self, columns: dict[str, Any], like: Any, split: Split | None = None) -> Any:
+        """Columns as a data frame, with the names of the rows, or as a mapping where rows were one."""
+        if isinstance(like, dict):
+            return columns
+        return to_frame(columns, like if is_frame(like) else None, None if split is None else split.named())
+
+    def data(self, root: str | None = None) -> Data:
+        """The data that the run was trained on, cut as it was cut.
+
+        Args:
+            root: folder where the data lie now, if it is not where the run found them.
+
+        Raises:
+            ValueError: data that config.json cannot name, that are not there, or that have changed since.
+        """
+        if self.folder is None or self.record.get("name") is None:
+            raise ValueError("the run was trained on your own data, which config.json cannot describe; give the rows")
+        data = reload(self.record, self.folder.split(), root)
+        changed = self.folder.changed(data)
+        if changed is not None:
+            raise ValueError(
+                f"{data.name} is not what {self.folder.path} was trained on: {changed}, so its test rows are not "
+                f"known; give it as new rows, as --data {data.name} does"
+            )
+        return data.resolve(self.model.support if isinstance(self.model, Codec) else None)
+
+
+def _codes(codes: Any) -> Tensor:
+    """Codes of a frame, an array or a tensor, as a float tensor."""
+    if isinstance(codes, Tensor):
+        return codes
+    if is_frame(codes):
+        from .data.frames import as_table
+
+        table = as_table(codes, "codes")
+        names = [name for name in table.names if name[:1] == "z" and name[1:].isdigit()]
+        return torch.from_numpy(table.cells(names, [False] * len(names)).values).float()
+    return torch.from_numpy(np.asarray(codes, dtype=np.float32))
+
+
+def open_run(run: str | Path, model: nn.Module | None = None, parts: Any = None) -> Trained:
+    """The trained run of a folder, which takes raw rows.
+
+    Args:
+        run: folder that ``fit(..., out=...)`` or ``ppl-vae train`` made; it may have been moved.
+        model: as for ``load``.
+        parts: as for ``load``.
+
+    Raises:
+        ValueError: as of ``load``.
+
+    Example:
+        >>> open_run("no-such-run")
+        Traceback (most recent call last):
+        ...
+        ValueError: no-such-run is not a run folder: it has no config.json
+    """
+    folder = RunFolder(run)
+    record = folder.config().get("data")
+    return Trained(load(run, model), folder.coding(), record, folder)
