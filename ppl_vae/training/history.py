@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import html
+import io
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -103,7 +104,6 @@ class History:
             >>> [line.get_label() for line in History(rows).plot().axes[0].lines]
             ['training']
         """
-        from matplotlib.figure import Figure
         from matplotlib.ticker import MaxNLocator
 
         held = {stage: self._terms(stage) for stage in dict.fromkeys(row["stage"] for row in self.rows)}
@@ -115,7 +115,7 @@ class History:
         # A stage with terms of its own, such as the pretraining of a layer, shows its loss.
         chosen = {stage: terms or [first if first in names else "loss"] for stage, names in held.items()}
         shown = [(stage, term) for stage, names in chosen.items() for term in names if term in held[stage]]
-        figure = Figure((4.8, 2.6 * len(shown)), layout="constrained")
+        figure = _figure((4.8, 2.6 * len(shown)))
         for axes, (stage, term) in zip(figure.subplots(len(shown), 1, squeeze=False)[:, 0], shown, strict=True):
             for part, label in (("train", "training"), ("valid", "validation")):
                 rows = [row for row in self.rows if row["stage"] == stage and term in row.get(part, {})]
@@ -128,6 +128,19 @@ class History:
             axes.spines[["top", "right"]].set_visible(False)
             axes.legend(frameon=False)
         return figure
+
+
+def _figure(size: tuple[float, float]) -> Figure:
+    """An empty figure that a notebook draws, whether or not pyplot was imported."""
+    from matplotlib.figure import Figure
+
+    class Shown(Figure):
+        def _repr_png_(self) -> bytes:
+            buffer = io.BytesIO()
+            self.savefig(buffer, format="png")
+            return buffer.getvalue()
+
+    return Shown(size, layout="constrained")
 
 
 def flat(nested: Mapping[str, Any], join: str = "_") -> dict[str, Any]:

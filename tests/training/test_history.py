@@ -80,6 +80,7 @@ def test_plot_draws_the_watched_term_of_every_stage():
     first, main = history.plot().axes
     assert (first.get_title(), main.get_title(), main.get_ylabel()) == ("layer 1", "", "elbo")
     assert [line.get_label() for line in first.lines] == ["training"]
+    assert history.plot()._repr_png_().startswith(b"\x89PNG"), "a notebook draws it without pyplot"
     training, validation = main.lines
     assert np.allclose(validation.get_ydata(), [row["valid"]["elbo"] for row in rows(6)])
     assert np.allclose(training.get_ydata(), [row["train"]["elbo"] for row in rows(6)])
