@@ -40,7 +40,7 @@ def loop(work, x, precision="fp32", compiled=True):
     processes = Processes("cpu")
     run = Run(objective, as_split(x), None, settings, processes, False)
     run.start(None, False, None)
-    log = Log(False, 0, 0, None)
+    log = Log(False, 0, 0)
 
     def round_():
         run.loop.train_epoch(log, lambda: False)

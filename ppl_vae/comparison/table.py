@@ -13,6 +13,7 @@ import math
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,15 @@ class Table:
             words = {k: ",".join(map(str, v)) if isinstance(v, list) else v for k, v in plain(flat).items()}
             writer.writerow(words)
         return file.getvalue()
+
+    def __repr__(self) -> str:
+        settings = len({row["setting"] for row in self.rows})
+        failed = f", {len(self.failed)} failed" if self.failed else ""
+        return f"Table({len(self.rows)} cells of {settings} settings{failed}, in {self.path})"
+
+    def _repr_html_(self) -> str:
+        """The means, for notebooks."""
+        return f"<p>{escape(repr(self))}</p><pre>{escape(str(self))}</pre>"
 
     def __str__(self) -> str:
         """The means as lines of text, with what went wrong, and how they are ranked."""

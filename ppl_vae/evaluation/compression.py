@@ -33,6 +33,11 @@ class Compression:
     rate: Tensor
     distortion: Tensor
 
+    def __repr__(self) -> str:
+        rate, distortion = self.rate.mean().item(), self.distortion.mean().item()
+        said = f"{self.levels} levels, {rate:.2f} bits and squared error {distortion:.4g} per example"
+        return f"Compression({said}, n={len(self.rate)})"
+
 
 def compress(
     model: Codec,

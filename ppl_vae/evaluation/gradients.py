@@ -59,6 +59,10 @@ class Gradients:
     squared_bias: dict[str, Estimate] | None
     parameters: dict[str, tuple[str, ...]]
 
+    def __repr__(self) -> str:
+        said = (f"{group} {', '.join(f'{v:.3g}' for v in snr.value)}" for group, snr in self.snr.items())
+        return f"Gradients(K={list(self.num_particles)}: signal-to-noise ratio of {'; of '.join(said)}; {self.repeats} repeats)"
+
     @property
     def snr(self) -> dict[str, Estimate]:
         """By group, without unit: 0 where the squared one is negative."""

@@ -52,6 +52,11 @@ class Imputation:
     uncertainty: Tensor
     missing: Tensor
 
+    def __repr__(self) -> str:
+        rows, *shape = self.x.shape
+        filled = f"{int(self.missing.sum())} of {self.missing.numel()} entries filled in"
+        return f"Imputation({rows} rows of shape {tuple(shape)}, {filled})"
+
 
 def impute(
     vae: VAE,

@@ -51,6 +51,11 @@ class ELBO:
     reconstruction: Tensor
     kl: Tensor
 
+    def __repr__(self) -> str:
+        elbo, reconstruction, kl = (term.mean().item() for term in (self.elbo, self.reconstruction, self.kl))
+        parts = f"reconstruction {reconstruction:.3f} - kl {kl:.3f}"
+        return f"ELBO({elbo:.3f} = {parts} nats per example, n={len(self.elbo)})"
+
 
 def elbo(model: Pair, x: Tensor, y: Tensor | None = None, *, num_particles: int = 1, seed: int = 0) -> ELBO:
     """ELBO of every datum and its terms; the KL in closed form where Pyro knows it.

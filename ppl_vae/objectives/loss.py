@@ -20,3 +20,8 @@ class Loss:
     value: Tensor
     terms: dict[str, Tensor] = field(default_factory=dict)
     others: dict[str, Tensor] = field(default_factory=dict)
+
+    def __repr__(self) -> str:
+        terms = ", ".join(f"{name} {tuple(term.shape)}" for name, term in self.terms.items())
+        others = f", others: {', '.join(self.others)}" if self.others else ""
+        return f"Loss({self.value!r}, terms: {terms or 'none'}{others})"

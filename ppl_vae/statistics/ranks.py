@@ -150,6 +150,12 @@ class VSBC:
     probabilities: Tensor
     names: tuple[str, ...]
 
+    def __repr__(self) -> str:
+        biased = [f"{n} {said}" for n, said in zip(self.names, self.verdicts(), strict=True) if said != "unbiased"]
+        more = f", {', '.join(biased[:3])}{', ...' if len(biased) > 3 else ''}" if biased else ""
+        total = len(self.names)
+        return f"VSBC({total - len(biased)} of {total} dimensions unbiased at 5%, n={len(self.probabilities)}{more})"
+
     @property
     def bias(self) -> Tensor:
         """1/2 - mean p_j, (D,): above 0 the guide's draws lie too high, below 0 too low."""
@@ -187,6 +193,12 @@ class Coverage:
     levels: Tensor
     covered: Tensor
     names: tuple[str, ...]
+
+    def __repr__(self) -> str:
+        _, n, dims = self.covered.shape
+        found = zip(self.levels, self.mean, self.mean_stderr, strict=True)
+        said = ", ".join(f"{level:.0%} cover {mean:.1%} +- {error:.1%}" for level, mean, error in found)
+        return f"Coverage(intervals of {said}; n={n}, {dims} dimensions)"
 
     @property
     def value(self) -> Tensor:

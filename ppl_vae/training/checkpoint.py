@@ -49,6 +49,29 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
         raise ValueError(f"{path} holds more than plain data and was not loaded ({reason})") from None
 
 
+def of_today(state: dict[str, Any], stages: list[tuple[str, int]], own: dict[str, Tensor] | None) -> dict[str, Any]:
+    """A checkpoint in today's form; those of before there were stages are of the main stage, named "".
+
+    Args:
+        state: the checkpoint.
+        stages: names and epochs of the stages.
+        own: state of the main stage's objective, None if it is that of the whole.
+    """
+    if "stages" in state:
+        return state
+    found = {name: state.get(name, False) for name in ("capture", "seconds", "stopped_early")}
+    none = {"capture": False, "seconds": 0.0, "stopped_early": False}
+    names = [name for name, _ in stages]
+    return {
+        **state,
+        "at": [names.index(""), *state["at"]],
+        "stages": [{"name": name, "epochs": epochs, **(none if name else found)} for name, epochs in stages],
+        "stage": own,
+        "optimizers": {"": state["optimizer"]},
+        "rows": [{"stage": "", **row} for row in state["rows"]],
+    }
+
+
 def _digest(state: dict[str, Tensor]) -> str:
     total = hashlib.sha256()
     for name in sorted(state):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, Literal
 
@@ -15,9 +15,11 @@ from ..checks import check_size
 from ..data import as_split
 from ..data.checks import check_event
 from ..objectives import as_objective
+from .callbacks import Callback, as_callbacks
 from .defaults import LEAST_EPOCHS, Keep, default_batch_size, default_epochs, kept
 from .folder import RunFolder
 from .history import History
+from .loggers import TensorBoard
 from .processes import Processes
 from .run import Run
 from .settings import Settings
@@ -51,7 +53,8 @@ def fit(
     tensorboard: bool = False,
     checkpoint_every: int | None = None,
     extra: dict[str, Any] | None = None,
-    callback: Callable[[dict[str, Any]], None] | None = None,
+    callback: Callable[[dict[str, Any]], Any] | None = None,
+    callbacks: Sequence[Callback | Callable[[dict[str, Any]], Any]] = (),
 ) -> History:
     """Train an objective, stage by stage.
 
@@ -89,14 +92,17 @@ def fit(
         workers: loader processes, for data that do not fit in memory.
         out: run folder to write; None keeps everything in memory.
         resume: go on with the run in ``out`` if there is one.
-        progress: show a bar with rate, ETA and terms.
-        tensorboard: write TensorBoard events to ``out/tensorboard`` (extra ``ppl_vae[tensorboard]``).
+        progress: show a bar with rate, ETA and terms; where standard error is no terminal, a line now and then.
+        tensorboard: write TensorBoard events to ``out/tensorboard`` (extra ``ppl_vae[tensorboard]``), with pictures
+            where the model makes some; short for ``callbacks=[TensorBoard()]``.
         checkpoint_every: optimizer steps between checkpoints, besides one a minute and one an epoch, or about 100 where
             there are more epochs.
         extra: further entries for config.json.
-        callback: called with each epoch's row after it is complete, before it is saved; what it adds to the row is
-            saved with it. Its random numbers are its own and its time is not counted. The row is that of
-            ``History.rows``.
+        callback: one function, short for ``callbacks=[function]``.
+        callbacks: ``training.Callback`` objects, such as ``TensorBoard()``, or functions of a row. Each is called after
+            an epoch with the row of ``History.rows``, before it is saved; what it adds to the row is saved with it.
+            Their random numbers are their own and their time is not counted. ``training.Stop`` ends the stage under
+            way; a stopped run is finished, and goes on if it is resumed with more epochs.
 
     Returns:
         a ``History``.
@@ -106,7 +112,8 @@ def fit(
             sentence.
         Diverged: the loss became NaN or infinite; names the step and what is not finite.
         KeyboardInterrupt: Ctrl-C, after the run was saved.
-        TypeError: an objective that is no module.
+        TypeError: an objective that is no module, or callbacks that are none.
+        Exception: what a callback raised, after the run was saved, with a note that names the callback.
 
     Example:
         >>> from ppl_vae import Reconstruction, models, networks
@@ -129,13 +136,15 @@ def fit(
         keep, epochs is None, patience, watched, RunFolder(out) if resume and out is not None else None
     )
     settings = Settings(**given)
+    watching = [*as_callbacks([] if callback is None else [callback]), *as_callbacks(callbacks)]
+    watching += [TensorBoard()] if tensorboard else []
     check_labels = None if whole.condition is None else whole.condition.check
     for split in (train, valid):
         if split is not None:
             check_event(whole.model, split.shape, split.x.dtype, split.where)
             split.check(support, whole.needs_labels, check_labels=check_labels)
     with Processes(settings.device) as processes, randomness.isolated(seed + processes.rank, processes.device):
-        run = Run(whole, train, valid, settings, processes, progress, callback)
+        run = Run(whole, train, valid, settings, processes, progress, watching)
         run.start(out, resume, extra)
         return run.train()
 

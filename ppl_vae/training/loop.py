@@ -52,7 +52,8 @@ class Loop:
         step: finished optimizer steps.
         seconds: of training in this stage; ``before`` of the stages before it.
         save: writes a checkpoint, or None where there is no run folder.
-        close: takes the row of a finished epoch.
+        asked: why callbacks asked for the stage to end, or "".
+        close: takes the row of a finished epoch; gives words if callbacks ask for the stage to end.
         kept: words about what is kept, for errors.
     """
 
@@ -72,12 +73,13 @@ class Loop:
         self.total = -(-len(batches) // settings.accumulate) * self.settings.epochs
         self.epoch, self.batch, self.step = 0, 0, 0
         self.seconds, self.before, self.stale, self.stopped_early = 0.0, 0.0, 0, False
+        self.asked = ""
         self.best: dict[str, Any] | None = None
         self.saved = time.monotonic()
         self.totals = Totals()
         self.check = FiniteCheck(1 if processes.device.type == "cpu" else STEPS_BETWEEN_CHECKS)
         self.save: Callable[[], None] | None = None
-        self.close: Callable[[dict[str, Any]], None] = lambda row: None
+        self.close: Callable[[dict[str, Any]], str] = lambda row: ""
         self.kept: Callable[[], str] = lambda: ""
 
     # Before the first step
@@ -127,12 +129,23 @@ class Loop:
 
     # Training
 
+    @property
+    def over(self) -> bool:
+        """Whether the stage ends before its epochs."""
+        return self.stopped_early or bool(self.asked)
+
+    @property
+    def why(self) -> str:
+        """Why it does, in words."""
+        patience = f"no better validation for {self.settings.patience} epochs" if self.stopped_early else ""
+        return "; ".join(filter(None, (self.asked, patience)))
+
     def train(self, log: Log, interrupted: Callable[[], bool]) -> None:
         """Run what is left of the epochs."""
         self.steps.say, self.saved = log.say, time.monotonic()
         self.batches.seed = self.seed
         self.batches.shuffle = self.settings.shuffle and self.objective.whole_data is None
-        while self.epoch < self.settings.epochs and not self.stopped_early:
+        while self.epoch < self.settings.epochs and not self.over:
             self.train_epoch(log, interrupted)
 
     def train_epoch(self, log: Log, interrupted: Callable[[], bool]) -> None:
@@ -229,10 +242,14 @@ class Loop:
         }
         if self.valid is not None:
             row["valid"] = self._validate(self.valid)
+        # Callbacks come before anything is changed: where one fails, the epoch can be closed again.
+        self.asked = self.close(row)
+        if self.valid is not None:
             self._watch(row["valid"])
-        self.close(row)
         self.epoch, self.batch, self.totals = self.epoch + 1, 0, Totals()
-        if self.save is not None and self.epoch < self.settings.epochs and not self.stopped_early:
+        if self.asked and self.save is not None:
+            self._save()  # a resumed run keeps to the callbacks' decision
+        if self.save is not None and self.epoch < self.settings.epochs and not self.over:
             if self.epoch % -(-self.settings.epochs // CHECKPOINTS) == 0 or self._long_ago():
                 self._save()
 

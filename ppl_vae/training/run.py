@@ -8,7 +8,7 @@ resumed. ``begin`` is followed by a checkpoint.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,14 +19,15 @@ from ..data import Batches, Origin, Split
 from ..data.origin import origin_of
 from ..objectives import Objective
 from ..parts import describe
-from .checkpoint import load_state
+from .callbacks import Callback, Callbacks, Context
+from .checkpoint import load_state, of_today
 from .folder import RunFolder
 from .history import Diverged, History
 from .loop import Loop
 from .processes import Processes
 from .progress import Log
 from .settings import Settings
-from .stages import alone, stage_words, stages_of
+from .stages import alone, check_same_stages, stage_words, stages_of
 
 
 class Run:
@@ -39,7 +40,7 @@ class Run:
         settings: arguments of ``fit``.
         processes: those of the run.
         progress: whether to show a bar.
-        callback: called with the row of each epoch.
+        callbacks: called at the start, after each epoch and at the end.
 
     Attributes:
         loops: one for each stage.
@@ -54,7 +55,7 @@ class Run:
         settings: Settings,
         processes: Processes,
         progress: bool,
-        callback: Callable[[dict[str, Any]], None] | None = None,
+        callbacks: Sequence[Callback] = (),
     ) -> None:
         self.objective, self.whole = objective, objective.itself
         self.settings, self.processes, self.train_split = settings, processes, train
@@ -67,7 +68,7 @@ class Run:
             self.valid_batches = Batches(valid, size, settings.seed, shuffle=False, **shared)
         self.supported = supports.of(objective.support)
         self.progress = progress and processes.main
-        self.callback = callback if processes.main else None
+        self.callbacks = Callbacks(callbacks, processes, settings.seed, lambda: (self.whole, self.loop.module))
         self.loops: list[Loop] = []
         self.index = 0
         self.rows: list[dict[str, Any]] = []
@@ -113,7 +114,8 @@ class Run:
         for loop in self.loops:
             loop.save = self._save
         if checkpoint is not None:
-            self._restore(self._as_now(checkpoint))
+            own = None if self.main.module is self.whole else self.main.module.state_dict()
+            self._restore(of_today(checkpoint, self._planned(), own))
 
     @functools.cached_property
     def origin(self) -> Origin:
@@ -139,17 +141,38 @@ class Run:
 
     def train(self) -> History:
         """Run what is left of the stages."""
-        log = Log(self.progress, sum(loop.total for loop in self.loops), self._before() + self.loop.step, self._logs())
+        log = Log(self.progress, sum(loop.total for loop in self.loops), self._before() + self.loop.step)
+        error = None
         try:
+            self.callbacks.start(self._context)
             with self.processes.interruptible() as interrupted:
                 self._train_stage(log, interrupted)
                 while self.index < len(self.loops) - 1:
                     self.index += 1
                     self._train_stage(log, interrupted)
+            self.objective.eval()
+        except BaseException as one:
+            error = one
+            raise
         finally:
             log.close()
-        self.objective.eval()
-        return History(self.rows, self.main.stopped_early, self.main.steps.describe())
+            self.callbacks.end(self._history(), error)
+        return self._history()
+
+    def _history(self) -> History:
+        main = self.main
+        return History(self.rows, main.over, main.steps.describe(), main.why, main.objective.watch)
+
+    def _context(self) -> Context:
+        folder, valid = self.folder, self.valid_batches
+        return Context(
+            self.objective.model,
+            self._config(None) if folder is None else folder.config(),
+            None if folder is None else folder.path,
+            self.train_split,
+            None if valid is None else valid.split,
+            [*self.rows],
+        )
 
     @property
     def loop(self) -> Loop:
@@ -197,19 +220,20 @@ class Run:
             check_labels = None if condition is None else condition.check
             self.valid_batches.split.check(support, self.objective.needs_labels, check_labels=check_labels)
 
-    def _close_epoch(self, row: dict[str, Any], log: Log) -> None:
-        if self.callback is not None:
-            with randomness.isolated(randomness.apart(self.settings.seed), self.processes.device):
-                self.callback(row)
+    def _close_epoch(self, row: dict[str, Any], log: Log) -> str:
+        asked, error = self.callbacks.epoch(row, self.objective.model)
+        if error is not None:
+            self._save()  # with the epoch still open: a resumed run closes it again and calls the callbacks again
+            raise error
         self.rows.append(row)
-        log.epoch(row, self._before())
+        log.epoch(row)
+        if asked:
+            log.say(f"{stage_words(self.loop.stage.name)} stops after epoch {row['epoch']}: {asked}")
+        return asked
 
     def _before(self) -> int:
         """Optimizer steps planned for the stages before the one under way."""
         return sum(loop.total for loop in self.loops[: self.index])
-
-    def _logs(self) -> Path | None:
-        return self.folder.path / "tensorboard" if self.folder and self.settings.tensorboard else None
 
     # Saving
 
@@ -239,6 +263,7 @@ class Run:
                     "capture": loop.steps.capture,
                     "seconds": loop.seconds,
                     "stopped_early": loop.stopped_early,
+                    "asked": loop.asked,
                 }
                 for loop in self.loops
             ],
@@ -252,23 +277,9 @@ class Run:
             "stale": loop.stale,
         }
 
-    def _as_now(self, state: dict[str, Any]) -> dict[str, Any]:
-        """A checkpoint in today's form; those of before there were stages are of the main stage."""
-        if "stages" in state:
-            return state
-        own = {name: state.get(name, False) for name in ("capture", "seconds", "stopped_early")}
-        none = {"capture": False, "seconds": 0.0, "stopped_early": False}
-        return {
-            **state,
-            "at": [self.loops.index(self.main), *state["at"]],
-            "stages": [
-                {"name": loop.stage.name, "epochs": loop.settings.epochs, **(own if loop is self.main else none)}
-                for loop in self.loops
-            ],
-            "stage": None if self.main.module is self.whole else self.main.module.state_dict(),
-            "optimizers": {"": state["optimizer"]},
-            "rows": [{"stage": "", **row} for row in state["rows"]],
-        }
+    def _planned(self) -> list[tuple[str, int]]:
+        """Names and epochs of the stages."""
+        return [(loop.stage.name, loop.settings.epochs) for loop in self.loops]
 
     def _restore(self, state: dict[str, Any]) -> None:
         assert self.folder is not None
@@ -277,10 +288,14 @@ class Run:
                 f"the run in {self.folder.path} was trained by {len(state['random'])} processes and is now resumed by "
                 f"{self.processes.count}; start as many"
             )
-        self._check_stages(state["stages"])
+        now, constant = self._planned(), self.settings.schedule == "constant"
+        check_same_stages(state["stages"], now, constant, f"the run in {self.folder.path}")
         for loop, known in zip(self.loops, state["stages"], strict=True):
             loop.steps.capture, loop.seconds = known["capture"], known["seconds"]
             loop.stopped_early = known["stopped_early"]
+            # Who asks for more epochs overrules a callback that stopped the stage.
+            longer = loop.settings.epochs > known["epochs"]
+            loop.asked = "" if longer else known.get("asked", "")
         self.index, self.rows = state["at"][0], state["rows"]
         load_state(self.whole, state["objective"], self.folder.checkpoint_file)
         if state["stage"] is not None:
@@ -289,17 +304,3 @@ class Run:
             raise ValueError(f"{self.folder.checkpoint_file} is of other players; it was not loaded")
         self.loop.restore(state)
         self.random = state["random"][self.processes.rank]
-
-    def _check_stages(self, known: list[dict[str, Any]]) -> None:
-        assert self.folder is not None
-        run = f"the run in {self.folder.path}"
-        before, now = ([stage["name"] for stage in known], [loop.stage.name for loop in self.loops])
-        if before != now:
-            raise ValueError(f"{run} has the stages {before}, and the objective now has {now}; name a new folder")
-        for stage, loop in zip(known, self.loops, strict=True):
-            old, new = stage["epochs"], loop.settings.epochs
-            if old != new and (loop is not self.loops[-1] or self.settings.schedule != "constant"):
-                raise ValueError(
-                    f"{stage_words(stage['name'])} had {old} epochs in {run} and is now to have {new}; only the last "
-                    "stage can be made longer, at a constant learning rate; give the same to resume it"
-                )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import pyro
 import torch
@@ -67,12 +68,38 @@ def try_once(part: nn.Module, batch: Sequence[Tensor], whole: nn.Module) -> None
     """One loss in eval mode with Pyro's validation on, which leaves nothing behind: errors come before training."""
     if not len(batch[0]):
         return
-    modes = [(module, module.training) for module in {*whole.modules(), *part.modules()}]
-    whole.eval()
-    part.eval()
+    with in_eval_mode(whole, part), trial(*batch), pyro.validation_enabled(True):
+        part(*batch)
+
+
+@contextmanager
+def in_eval_mode(*wholes: nn.Module) -> Iterator[None]:
+    """Inside, the modules are in eval mode; at the end each of their parts is in the mode it was in."""
+    modes = [(module, module.training) for module in {part for whole in wholes for part in whole.modules()}]
+    for whole in wholes:
+        whole.eval()
     try:
-        with trial(*batch), pyro.validation_enabled(True):
-            part(*batch)
+        yield
     finally:
         for module, mode in modes:
             module.training = mode
+
+
+def check_same_stages(known: list[dict[str, Any]], now: list[tuple[str, int]], constant: bool, run: str) -> None:
+    """ValueError unless a run of stages ``known`` can go on with names and epochs ``now``.
+
+    Args:
+        known: as a checkpoint holds them.
+        now: names and epochs.
+        constant: whether the learning rate does not depend on the number of steps.
+        run: what an error calls the run.
+    """
+    before, names = [stage["name"] for stage in known], [name for name, _ in now]
+    if before != names:
+        raise ValueError(f"{run} has the stages {before}, and the objective now has {names}; name a new folder")
+    for i, (stage, (_, new)) in enumerate(zip(known, now, strict=True)):
+        if stage["epochs"] != new and (i < len(now) - 1 or not constant):
+            raise ValueError(
+                f"{stage_words(stage['name'])} had {stage['epochs']} epochs in {run} and is now to have {new}; only "
+                "the last stage can be made longer, at a constant learning rate; give the same to resume it"
+            )

@@ -8,7 +8,20 @@ import torch
 import torch.nn.functional as F
 from safetensors.torch import save_file
 
-from ppl_vae import SVI, VAE, Reconstruction, data, estimators, fit, likelihoods, models, networks, posteriors, priors
+from ppl_vae import (
+    SVI,
+    VAE,
+    Reconstruction,
+    data,
+    estimators,
+    fit,
+    likelihoods,
+    models,
+    networks,
+    posteriors,
+    priors,
+    training,
+)
 
 sys.path.insert(0, str(Path(__file__).parent))
 from fixtures import Adversarial  # noqa: E402
@@ -24,6 +37,38 @@ class Fed(dist.Normal):
 
     def rsample(self, sample_shape=()):
         return self.loc + self.scale * self.eps
+
+
+class StopAtTwo(training.Callback):
+    """Ends the training after two epochs; counts its calls in this process."""
+
+    calls = 0
+
+    def epoch(self, row, model):
+        self.calls += 1
+        if row["epoch"] == 2:
+            raise training.Stop("enough")
+
+
+class Fails(training.Callback):
+    def epoch(self, row, model):
+        raise LookupError("no such thing")
+
+
+def check_callbacks(rank, x, settings):
+    """What one process decides reaches all; so does an error."""
+    made = lambda: Reconstruction(models.Autoencoder(networks.MLP((1, 8, 8), [4]), networks.MLP(2, [4]), 2, (1, 8, 8)))  # noqa: E731
+    stop = StopAtTwo()
+    history = fit(made(), (x,), **settings, callbacks=[stop])
+    assert (len(history.rows), history.stopped) == (2, "StopAtTwo: enough")
+    assert stop.calls == (2 if rank == 0 else 0)
+    try:
+        fit(made(), (x,), **settings, callbacks=[Fails()])
+    except (LookupError, RuntimeError) as error:
+        assert isinstance(error, LookupError if rank == 0 else RuntimeError)
+        assert rank == 0 or "raised by the callback Fails after epoch 1 in the main process" in str(error)
+    else:
+        raise AssertionError("no error")
 
 
 class FedPosterior(posteriors.Normal):
@@ -61,6 +106,8 @@ def main(out, captured=False):
     net = models.DeepBeliefNet(3, (1, 8, 8), [16], pretrain=0)
     stack = models.StackedAutoencoder(net.encoder, net.decoder, 3, (1, 8, 8), pretrain=1)
     stack_history = fit(Reconstruction(stack), (x,), **settings)
+    rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
+    check_callbacks(rank, x, settings | {"compile": False})
     histories = {"ae": ae_history, "vae": history, "game": game_history, "stack": stack_history}
     assert {h.steps for h in histories.values()} == {"captured" if captured else "eager"}
     state = {
@@ -74,7 +121,7 @@ def main(out, captured=False):
     if torch.distributed.is_initialized():
         assert torch.distributed.get_world_size() == 2
         state["world"] = torch.tensor(2)
-    if not torch.distributed.is_initialized() or torch.distributed.get_rank() == 0:
+    if rank == 0:
         save_file({name: value.contiguous() for name, value in state.items()}, f"{out}/state.safetensors")
 
 
