@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import itertools
 import json
 import logging
 import math
+import re
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,7 +33,7 @@ def to_onnx(program: Any, names: tuple[str, ...], output: str, about: dict[str, 
         about: metadata.
 
     Raises:
-        ValueError: the exporter is not installed, or more weights than a file can hold.
+        ValueError: the exporter is not installed, an operator that ONNX lacks, or more weights than a file can hold.
     """
     try:
         import onnx  # noqa: F401
@@ -41,9 +43,17 @@ def to_onnx(program: Any, names: tuple[str, ...], output: str, about: dict[str, 
     weight = sum(t.numel() * t.element_size() for t in program.state_dict.values())
     if weight > 0.99 * LARGEST:
         raise ValueError(f"the weights take {weight / 1e9:.1f} GB and an ONNX file holds 2; write a .pt2 file")
-    if any(node.target == torch.ops.aten.lgamma.default for node in program.graph.nodes):
-        program = program.run_decompositions({torch.ops.aten.lgamma.default: lgamma})
-    made: Any = torch.onnx.export(program, dynamo=True, verbose=False, input_names=names, output_names=[output])
+    ours = {torch.ops.aten.lgamma.default: lgamma, torch.ops.aten.cumprod.default: cumprod}
+    if any(node.target in ours for node in program.graph.nodes):
+        program = program.run_decompositions(ours)
+    try:
+        made: Any = torch.onnx.export(program, dynamo=True, verbose=False, input_names=names, output_names=[output])
+    except Exception as error:  # the exporter's own kinds
+        operator = re.search(r"OpOverload\(op='([\w.]+)'", str(error))
+        raise ValueError(
+            f"the model cannot be written as ONNX, which has no operator for "
+            f"{operator[1] if operator else 'a step of it'}; write a .pt2 file"
+        ) from error
     proto = made.model_proto
     del proto.graph.value_info[:]
     for value in (*proto.graph.input, *proto.graph.output):
@@ -94,6 +104,12 @@ def lgamma(x: Tensor) -> Tensor:
     value = (w - 0.5) * w.log() - w + 0.5 * math.log(2 * math.pi) + series - steps
     reflected = math.log(math.pi) - (math.pi * double).sin().abs().log() - value
     return torch.where(double > 0, value, reflected).to(x.dtype)
+
+
+def cumprod(x: Tensor, dim: int, *, dtype: torch.dtype | None = None) -> Tensor:
+    """Running products along a dimension, which ONNX lacks."""
+    parts = list((x if dtype is None else x.to(dtype)).unbind(dim))
+    return torch.stack(list(itertools.accumulate(parts, torch.mul)), dim)
 
 
 @contextmanager

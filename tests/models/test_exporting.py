@@ -245,6 +245,13 @@ def test_log_gamma():
     assert ((export_formats.lgamma(x) - right).abs() <= 1e-10 * right.abs().clamp(min=1)).all()
 
 
+def test_running_products():
+    """Of a posterior that breaks a stick, against torch's own; ONNX has no such operator."""
+    x = draw(3, 4, 5)
+    for dim in (1, -1):
+        torch.testing.assert_close(export_formats.cumprod(x, dim), torch.cumprod(x, dim))  # torch's are rounded once
+
+
 # The file
 
 
@@ -403,6 +410,17 @@ def broken_vae():
 class Counting(Odd):
     def encode(self, x, y=None):
         return self.up(x) if x.sum() > 0 else self.up(-x)
+
+
+class Bessel(Odd):
+    def encode(self, x, y=None):
+        return torch.special.bessel_j0(self.up(x))
+
+
+def test_an_operator_that_onnx_lacks(tmp_path):
+    with pytest.raises(ValueError, match=r"ONNX, which has no operator for prims.bessel_j0; write a .pt2 file"):
+        Bessel().export(tmp_path / "encoder.onnx")
+    assert no_files(tmp_path) and Bessel().export(tmp_path / "encoder.pt2").difference < 1e-5
 
 
 class NoModule(models.Codec):
