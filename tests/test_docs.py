@@ -1,4 +1,4 @@
-"""docs/design.md: its examples run, and the files and names it speaks of are there."""
+"""Pages of docs/: their examples run; the files and names that docs/design.md speaks of are there."""
 
 import importlib
 import re
@@ -14,6 +14,16 @@ BLOCKS = re.findall(r"```python\n(.*?)```", TEXT, re.S)
 @pytest.mark.parametrize("block", range(len(BLOCKS)))
 def test_examples_run(block):
     exec(compile(BLOCKS[block], f"docs/design.md, example {block}", "exec"), {"__name__": "example"})
+
+
+def test_encode_decode_runs(tmp_path, monkeypatch):
+    """docs/encode_decode.md: one example after the other, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "encode_decode.md").read_text()
+    space = {"__name__": "example"}
+    for number, block in enumerate(re.findall(r"```python\n(.*?)```", page, re.S)):
+        exec(compile(block, f"docs/encode_decode.md, example {number}", "exec"), space)
+    assert {path.name for path in tmp_path.iterdir()} >= {"encoder.onnx", "decoder.onnx", "encoder.pt2", "z.npy"}
 
 
 def test_rooms_are_those_of_the_package():

@@ -61,7 +61,8 @@ class Gradients:
 
     def __repr__(self) -> str:
         said = (f"{group} {', '.join(f'{v:.3g}' for v in snr.value)}" for group, snr in self.snr.items())
-        return f"Gradients(K={list(self.num_particles)}: signal-to-noise ratio of {'; of '.join(said)}; {self.repeats} repeats)"
+        shown = "; of ".join(said)
+        return f"Gradients(K={list(self.num_particles)}: signal-to-noise ratio of {shown}; {self.repeats} repeats)"
 
     @property
     def snr(self) -> dict[str, Estimate]:

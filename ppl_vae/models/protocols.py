@@ -10,14 +10,16 @@ A model of one's own is a module with one or more of them as base classes, such 
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar, TypeGuard
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, TypeGuard
 
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
 from ..parts import Abstract
+from .exporting import Exported, export_codec
 
 if TYPE_CHECKING:
     from ..networks import Condition
@@ -66,6 +68,53 @@ class Codec(Abstract):
             y: labels (..., *event) for each code, for models that use them.
             like: data (..., *shape) whose totals the pictures get, if p(x | z) is given a total.
         """
+
+    def export(
+        self,
+        path: str | Path,
+        part: Literal["encoder", "decoder"] = "encoder",
+        *,
+        x: Any = None,
+        y: Any = None,
+        metadata: Mapping[str, str] | None = None,
+        tolerance: float = 1e-5,
+    ) -> Exported:
+        """Write ``encode`` or ``decode`` to a file that runs without this package, for any number of rows.
+
+        A file ``.onnx`` runs in ONNX Runtime from many languages, a file ``.pt2`` in ``torch.export.load``. The encoder
+        takes ``x`` and gives ``z``, the decoder takes ``z`` and gives ``x``; those of a conditional model also take
+        ``y``. Weights and units are inside, half-precision ones as float32. The file's numbers are compared with the
+        model's before anything is written, those of ONNX only where ``onnxruntime`` is installed.
+
+        Args:
+            path: the file to write, ending in ``.onnx`` or ``.pt2``.
+            part: which half of the model.
+            x: rows (B, *shape) on which to compare, of which the first 256 are used; made up if not given.
+            y: their labels (B, ...), for a conditional model; made up if not given.
+            metadata: further strings to keep in the file, beside the package's version, shapes and names.
+            tolerance: largest difference from the model, relative to the output's scale.
+
+        Returns:
+            path, names of inputs and output, and the difference.
+
+        Raises:
+            TypeError: metadata that are not strings.
+            ValueError: another suffix or part, a folder that does not exist, an encoder that averages random draws
+                since the mean of q(z | x) has no formula, a program that cannot be traced, a file that differs by more
+                than the tolerance, or ``onnx`` and ``onnxscript`` not installed.
+
+        Source: the ONNX standard, onnx.ai; ``torch.export`` and ``torch.onnx`` make the files.
+
+        Example:
+            >>> import tempfile, torch
+            >>> from ppl_vae import models, networks
+            >>> ae = models.Autoencoder(networks.MLP(6, [8]), networks.MLP(2, [8]), 2, 6)
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     made = ae.export(f"{folder}/encoder.pt2")
+            ...     torch.export.load(made.path).module()(torch.ones(5, 6)).shape
+            torch.Size([5, 2])
+        """
+        return export_codec(self, path, part, x, y, metadata, tolerance)
 
 
 class Latent(Abstract):
