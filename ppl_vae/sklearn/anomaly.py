@@ -47,7 +47,7 @@ class AnomalyDetector(OutlierMixin, TableVAE):
         n_components: int = 4,
         *,
         contamination: float | str = "auto",
-        hidden: Sequence[int] = (128,),
+        hidden: int | Sequence[int] = (128,),
         activation: str = "relu",
         kinds: str | Mapping[Any, Any] | None = None,
         prior: Callable[[int], Any] | None = None,
@@ -86,8 +86,8 @@ class AnomalyDetector(OutlierMixin, TableVAE):
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803
         """Train on X (n_samples, n_features), NaN where an entry is missing; ``y`` is not used."""
         share = plain(self.contamination)
-        good = share == "auto" or (not isinstance(share, bool | str) and 0 < share <= 0.5)
-        if not good:
+        number = isinstance(share, int | float) and not isinstance(share, bool)
+        if share != "auto" and not (number and 0 < share <= 0.5):
             raise ValueError(f"contamination must be 'auto' or a share above 0 and at most 0.5, not {share!r}")
         super().fit(X)
         scores = self.score_samples(X)

@@ -16,7 +16,7 @@ from ..checks import check_size
 from ..models import Autoencoder
 from ..networks import MLP
 from ..objectives import Reconstruction
-from .fitting import FLOATS, held_out, plain, seed_from, train
+from .fitting import FLOATS, held_out, layer_sizes, plain, seed_from, train
 
 
 class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, BaseEstimator):
@@ -60,7 +60,7 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
     def __init__(
         self,
         n_components: int = 2,
-        hidden: Sequence[int] = (128,),
+        hidden: int | Sequence[int] = (128,),
         epochs: int = 100,
         lr: float = 1e-3,
         batch_size: int = 128,
@@ -92,19 +92,14 @@ class AutoencoderTransformer(ClassNamePrefixFeaturesOutMixin, TransformerMixin, 
         self.mean_ = x.mean(0, dtype=np.float64)
         spread = x.std(0, dtype=np.float64)
         self.scale_ = np.where(spread > 10 * np.finfo(x.dtype).eps * np.abs(self.mean_), spread, 1.0)
-        size, hidden = x.shape[1], [plain(size) for size in self.hidden]
+        size, hidden = x.shape[1], layer_sizes(self.hidden)
         with randomness.isolated(seed):
             encoder, decoder = MLP(size, hidden, self.activation), MLP(dim, hidden[::-1], self.activation)
             model = Autoencoder(encoder, decoder, dim, size, output="identity")
         rows = held_out(len(x), 0.0 if self.patience is None else self.validation_fraction, seed)
-        settings = ("epochs", "lr", "batch_size", "patience", "device", "verbose")
-        self.history_ = train(
-            Reconstruction(model),
-            self._standardised(x).float(),
-            rows,
-            seed,
-            {name: getattr(self, name) for name in settings},
-        )
+        names = ("epochs", "lr", "batch_size", "patience", "device", "verbose")
+        settings = {name: value for name, value in self.get_params().items() if name in names}
+        self.history_ = train(Reconstruction(model), self._standardised(x).float(), rows, seed, settings)
         self.model_ = model.cpu().double().eval()
         self._n_features_out = dim
         return self

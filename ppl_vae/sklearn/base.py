@@ -21,7 +21,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from torch import Tensor, nn
 
 from .. import evaluation, randomness
-from ..checks import check_size
+from ..checks import check_size, check_weight
 from ..data import find_kinds
 from ..data.checks import check_values
 from ..handlers import Linear
@@ -31,7 +31,7 @@ from ..networks import MLP, TableEncoder
 from ..objectives import SVI
 from ..posteriors import Normal
 from ..priors import Normal as StandardNormal
-from .fitting import FLOATS, WARMUP, default_epochs, held_out, plain, seed_from, train
+from .fitting import FLOATS, WARMUP, default_epochs, held_out, layer_sizes, plain, seed_from, train
 from .points import at_points
 
 NUMBERS = 2**23  # numbers in the intermediate tensors of one piece of rows
@@ -44,7 +44,7 @@ class TableVAE(BaseEstimator):
         self,
         n_components: int = 4,
         *,
-        hidden: Sequence[int] = (128,),
+        hidden: int | Sequence[int] = (128,),
         activation: str = "relu",
         kinds: str | Mapping[Any, Any] | None = None,
         prior: Callable[[int], Any] | None = None,
@@ -85,7 +85,8 @@ class TableVAE(BaseEstimator):
     def fit(self, X: Any, y: Any = None) -> Self:  # noqa: N803
         """Train on X (n_samples, n_features), NaN where an entry is missing; ``y`` is not used."""
         x: Any = validate_data(self, X, dtype=FLOATS, ensure_all_finite="allow-nan")
-        dim, batch_size = (check_size(n, plain(getattr(self, n))) for n in ("n_components", "batch_size"))
+        dim = check_size("n_components", plain(self.n_components))
+        batch_size = check_size("batch_size", plain(self.batch_size))
         self._find_columns(x)
         coded = self._coded(x)
         self.seed_ = seed_from(self.random_state)
@@ -96,7 +97,7 @@ class TableVAE(BaseEstimator):
             model = self._build(dim, coded)
         steps = check_size("epochs", epochs) * -(-len(rows[0]) // batch_size)
         settings = {"epochs": epochs, "batch_size": batch_size, "verbose": self.verbose}
-        settings |= {name: getattr(self, name) for name in ("lr", "patience", "device")}
+        settings |= {"lr": self.lr, "patience": self.patience, "device": self.device}
         self.history_ = train(SVI(model, beta=self._schedule(steps)), coded.float(), rows, self.seed_, settings)
         self.model_ = model.cpu().double().eval()
         return self
@@ -113,7 +114,7 @@ class TableVAE(BaseEstimator):
 
     def _find_columns(self, x: np.ndarray) -> None:
         """Each column's kind and origin; ValueError for a column without a number, or of a spread float32 lacks."""
-        names = getattr(self, "feature_names_in_", None)
+        names = vars(self).get("feature_names_in_")
         labels = [*range(x.shape[1])] if names is None else [*map(str, names)]
         empty = np.isnan(x).all(0)
         if empty.any():
@@ -151,20 +152,25 @@ class TableVAE(BaseEstimator):
         return x, self._coded(x)
 
     def _build(self, dim: int, coded: Tensor) -> VAE:
-        hidden = [plain(size) for size in self.hidden]
+        hidden = layer_sizes(self.hidden)
         encoder = TableEncoder(coded.shape[1], hidden, self.activation, self.kinds_, mask=bool(coded.isnan().any()))
         decoder = MLP(dim, hidden[::-1], self.activation)
+        if self.prior is not None and (isinstance(self.prior, nn.Module) or not callable(self.prior)):
+            raise TypeError(
+                "prior must be a function from n_components to a prior, such as priors.MixtureOfGaussians, or None, "
+                f"not {self.prior!r}"
+            )
         prior = (StandardNormal if self.prior is None else self.prior)(dim)
         return VAE(prior, Normal(encoder, dim), Columns(decoder, coded.shape[1], self.kinds_))
 
     def _schedule(self, steps: int) -> Any:
         """Beta, or its way from 0 to there."""
         warmup = min(WARMUP, steps // 3) if self.warmup is None else check_size("warmup", plain(self.warmup), 0)
-        beta = plain(self.beta)
+        beta = check_weight("beta", plain(self.beta))
         return Linear(warmup, end=beta) if warmup else beta
 
     def _pieces(self, x: Tensor) -> tuple[Tensor, ...]:
-        widest = max(x.shape[1], *(p.shape[0] for p in self.model_.parameters()))
+        widest = max(x.shape[1], *(len(p) for p in self.model_.parameters() if p.dim()))
         return x.split(max(1, NUMBERS // (plain(self.num_particles) * widest)))
 
     def _at_points(self) -> tuple[VAE, int]:

@@ -10,6 +10,7 @@ import torch
 from sklearn.utils import check_random_state
 from torch import Tensor, nn
 
+from ..checks import check_size
 from ..training import fit
 from ..training.history import History
 
@@ -25,6 +26,17 @@ def plain(value: Any) -> Any:
         (2, None)
     """
     return value.item() if isinstance(value, np.generic) else value
+
+
+def layer_sizes(hidden: Any) -> list[int]:
+    """Sizes of hidden layers: one number, or a sequence of them.
+
+    Example:
+        >>> layer_sizes(64), layer_sizes(np.array([64, 32]))
+        ([64], [64, 32])
+    """
+    sizes = hidden if isinstance(hidden, list | tuple | np.ndarray) else [hidden]
+    return [check_size("hidden", plain(size)) for size in sizes]
 
 
 def seed_from(random_state: Any) -> int:

@@ -51,7 +51,7 @@ class Imputer(OneToOneFeatureMixin, TransformerMixin, TableVAE):
         self,
         n_components: int = 4,
         *,
-        hidden: Sequence[int] = (128,),
+        hidden: int | Sequence[int] = (128,),
         activation: str = "relu",
         kinds: str | Mapping[Any, Any] | None = None,
         prior: Callable[[int], Any] | None = None,
