@@ -155,13 +155,12 @@ def test_a_prior_of_ones_choice():
 
 
 def test_the_best_weights_are_kept_and_beta_warms_up():
-    vae = VAETransformer(2, hidden=64, epochs=40, lr=0.03, random_state=0).fit(WINE)
+    vae = VAETransformer(2, hidden=64, epochs=30, lr=0.05, warmup=10, random_state=0).fit(WINE)
     rows = vae.history_.rows
-    assert len(rows) == 40 and rows[0]["beta"] < 0.2 and rows[-1]["beta"] == 1
-    held = np.sort(np.random.RandomState(vae.seed_).permutation(len(WINE))[:17])
-    kept = evaluation.elbo(vae.model_, vae._coded(WINE[held]), num_particles=200).elbo.mean()
-    best = max(row["valid"]["elbo"] for row in rows)
-    assert abs(kept - best) < 1.5  # one draw a row then, so the best is a lucky one; the last epoch is worse
+    best = int(np.argmax([row["valid"]["elbo"] for row in rows]))
+    assert len(rows) == 30 and rows[0]["beta"] < 0.2 and rows[-1]["beta"] == 1 and best < 29
+    kept = vae.transform(WINE)
+    assert np.array_equal(vae.set_params(epochs=best + 1).fit(WINE).transform(WINE), kept)  # its last epoch is its best
     assert "valid" not in VAETransformer(2, validation_fraction=0, **QUICK).fit(WINE).history_.rows[0]
     assert VAETransformer(2, warmup=0, beta=0.5, **QUICK).fit(WINE).history_.rows[0]["beta"] == 0.5
 
