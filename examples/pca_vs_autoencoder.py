@@ -15,8 +15,8 @@ center, scale = train[:, varying].mean(0), train[:, varying].std(0)
 train, test = ((x[:, varying] - center) / scale for x in (train, test))
 transformers = {
     "PCA": PCA(8),
-    "linear autoencoder": AutoencoderTransformer(8, hidden=(), epochs=100, lr=1e-2),
-    "deep autoencoder": AutoencoderTransformer(8, hidden=(256,), epochs=100),
+    "linear autoencoder": AutoencoderTransformer(8, hidden=(), epochs=100, lr=1e-2, random_state=0),
+    "deep autoencoder": AutoencoderTransformer(8, hidden=(256,), epochs=100, random_state=0),
 }
 for name, transformer in transformers.items():
     transformer.fit(train)
