@@ -127,13 +127,14 @@ def manifold(images: ArrayLike) -> Figure:
     return image_grid(images.reshape(-1, *images.shape[2:]), columns=images.shape[1])
 
 
-def latent_scatter(codes: ArrayLike, labels: ArrayLike | None = None) -> Figure:
+def latent_scatter(codes: ArrayLike, labels: ArrayLike | None = None, name: str = "label") -> Figure:
     """Codes in the plane, coloured by label.
 
     Args:
         codes: (N, 2).
         labels: (N,) numbers or names. Up to ten distinct ones are colours with a legend, and short names stand at their
             medians; more are a colour scale.
+        name: what the labels are, for the colour scale.
 
     Example:
         >>> figure = latent_scatter(np.random.randn(9, 2), labels=[0, 1, 2] * 3)
@@ -155,7 +156,7 @@ def latent_scatter(codes: ArrayLike, labels: ArrayLike | None = None) -> Figure:
     kinds = np.unique(labels)
     if len(kinds) > len(PALETTE):
         numbers = labels if np.issubdtype(labels.dtype, np.number) else np.searchsorted(kinds, labels)
-        bar = figure.colorbar(axes.scatter(*codes.T, c=numbers, cmap="viridis", **dots), label="label")
+        bar = figure.colorbar(axes.scatter(*codes.T, c=numbers, cmap="viridis", **dots), label=name)
         bar.outline.set_visible(False)
         return figure
     names = [f"{kind:g}" if isinstance(kind, np.number) else str(kind).replace("$", r"\$") for kind in kinds]
