@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from matplotlib import colormaps
-from matplotlib.colors import BoundaryNorm
+from matplotlib.colors import BoundaryNorm, ListedColormap
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
@@ -69,12 +69,14 @@ def plane(decoded: ArrayLike, columns: Sequence[Column]) -> Figure:
         look = {"cmap": "viridis"}
         if column.kind == "categorical":
             norm = BoundaryNorm(np.arange(size + 1) - 0.5, size)
-            look = {"cmap": colormaps["viridis"].resampled(size), "norm": norm}
+            few = ListedColormap(PALETTE[:size]) if size <= FEW else colormaps["viridis"].resampled(size)
+            look = {"cmap": few, "norm": norm}
         elif column.levelled:
             look = {"cmap": "viridis", "vmin": 0, "vmax": size - 1}
         bar = figure.colorbar(axes.imshow(values[:, :, i], **look, interpolation="nearest"), ax=axes, fraction=0.06)
         bar.outline.set_visible(False)
         bar.ax.tick_params(labelsize=6, length=0, colors=MUTED)
+        bar.minorticks_off()
         bar.locator = MaxNLocator(3)
         if column.levelled and size <= 6:
             bar.set_ticks(range(size), labels=[label(name, 8) for name in level_names(column)])

@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
+from matplotlib.ticker import FixedLocator, FuncFormatter, MaxNLocator, NullLocator
 from numpy.typing import ArrayLike, NDArray
 
 from ..kinds import Column
@@ -54,10 +55,13 @@ def column_title(axes: Axes, column: Column, score: str) -> None:
     axes.set_title(f"{label(column.name, 22)}\n{score}", color=INK, size=7.5)
 
 
-def few_ticks(axes: Axes) -> None:
-    """About three ticks on both axes."""
+def number_axes(axes: Axes, values: NDArray[np.floating], kind: str) -> None:
+    """About three ticks on both axes, which are logarithmic for values with a long tail."""
     for axis in (axes.xaxis, axes.yaxis):
-        axis.set_major_locator(MaxNLocator(3))
+        if long_tailed(values, kind):
+            logarithmic(axis, kind)
+        else:
+            axis.set_major_locator(MaxNLocator(3))
 
 
 def shown_levels(column: Column, counts: NDArray[np.floating]) -> tuple[list[list[int]], list[str]]:
@@ -91,6 +95,25 @@ def level_bars(
     if steep:
         for word in axes.get_xticklabels():
             word.set_rotation_mode("anchor")
+
+
+def long_tailed(values: NDArray[np.floating], kind: str) -> bool:
+    """Whether positive numbers or counts need a logarithmic axis: the largest is 20 times the median, or more."""
+    if kind not in ("positive", "count") or not len(values) or (kind == "positive" and values.min() <= 0):
+        return False
+    return bool(values.max() >= 20 * max(np.median(values), 1.0 if kind == "count" else 0.0))
+
+
+def logarithmic(axis: Axis, kind: str) -> None:
+    """A logarithmic axis, of counts with 0 and 1 side by side."""
+    scale = axis.axes.set_xscale if axis.axis_name == "x" else axis.axes.set_yscale
+    if kind == "count":
+        scale("symlog", linthresh=1)
+        axis.set_major_locator(FixedLocator([0, 1, 10, 100, 1e3, 1e4, 1e5, 1e6]))
+    else:
+        scale("log")
+    axis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:,.0f}" if value >= 1 else f"{value:g}"))
+    axis.set_minor_locator(NullLocator())
 
 
 def diagonal(axes: Axes, x: NDArray[np.floating], y: NDArray[np.floating]) -> None:

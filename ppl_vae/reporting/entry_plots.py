@@ -22,9 +22,9 @@ from .column_panels import (
     column_grid,
     column_title,
     diagonal,
-    few_ticks,
     label,
     level_bars,
+    number_axes,
     shown_levels,
     tables,
 )
@@ -64,7 +64,7 @@ def column_reconstructions(observed: ArrayLike, means: ArrayLike, columns: Seque
                 score = f"R² {1 - np.square(first - second).sum() / np.square(first - first.mean()).sum():.2f}"
             axes.scatter(first, second, s=7, alpha=0.55, color=OBSERVED, **DOTS)
             diagonal(axes, first, second)
-            few_ticks(axes)
+            number_axes(axes, first, column.kind)
         column_title(axes, column, score or "constant" if len(first) else "all missing")
     figure.supxlabel("observed", color=INK, size=9)
     figure.supylabel("reconstructed", color=INK, size=9)
@@ -119,7 +119,7 @@ def imputations(
                 axes.vlines(x[chosen], bottom[chosen], top[chosen], color=color, lw=1, alpha=0.7)
                 axes.scatter(x[chosen], point[chosen], s=6, color=color, **DOTS)
             diagonal(axes, x, np.concatenate([bottom, top]))
-            few_ticks(axes)
+            number_axes(axes, x, column.kind)
     if any(column.levelled for column in columns):
         handles = [grid[0].scatter([], [], marker="s", s=30, color=color) for color in (MODEL, PALETTE[4])]
         names = ["probability given to the true level", "share of rows"]
@@ -131,6 +131,8 @@ def imputations(
 
 def coverage_by_column(share: ArrayLike, stderr: ArrayLike, names: Sequence[str], level: float = 0.9) -> Figure:
     """The share of imputation intervals that hold the truth, a line a column, with two standard errors.
+
+    Orange are columns that are off by more than three.
 
     Args:
         share: (D,), NaN is left out.
@@ -150,18 +152,17 @@ def coverage_by_column(share: ArrayLike, stderr: ArrayLike, names: Sequence[str]
         )
     figure, (axes,) = panels(1, 0.75 + 0.2 * len(names))
     places = np.arange(len(names))
-    off = np.abs(share - level) > 2 * stderr
+    off = np.abs(share - level) > 3 * stderr
+    low, high = np.clip([share - 2 * stderr, share + 2 * stderr], 0, 1)
     for chosen, color in ((~off, OBSERVED), (off, MODEL)):
-        axes.hlines(
-            places[chosen], share[chosen] - 2 * stderr[chosen], share[chosen] + 2 * stderr[chosen], color=color, lw=1.5
-        )
+        axes.hlines(places[chosen], low[chosen], high[chosen], color=color, lw=1.5)
         axes.plot(share[chosen], places[chosen], "o", ms=5, color=color)
     axes.axvline(level, color=MUTED, ls="--", lw=1.2)
     axes.set_yticks(places, [label(name, 28) for name in names])
     axes.grid(False)
-    axes.set(xlim=(min(0.5, np.nanmin(np.append(share - 2 * stderr, 0.5))) - 0.02, 1.03), ylim=(len(names) - 0.5, -0.5))
+    axes.set(xlim=(min(0.5, np.nanmin(np.append(low, 0.5))) - 0.02, 1.02), ylim=(len(names) - 0.5, -0.5))
     axes.xaxis.set_major_formatter(lambda value, _: f"{value:.0%}")
-    axes.set_xlabel("intervals that hold the hidden entry, ± 2 standard errors")
+    axes.set_xlabel("hidden entries inside, ± 2 standard errors")
     return figure
 
 

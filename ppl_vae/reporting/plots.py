@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 
 from ..evaluation.figures import FIGURES
 from . import drawing
-from .drawing import INK, LEGEND, PALETTE, PAPER, as_array, as_examples, left_out, one_axes, panels, save
+from .drawing import INK, LEGEND, MUTED, PALETTE, PAPER, as_array, as_examples, left_out, one_axes, panels, save
 
 __all__ = [
     "image_grid",
@@ -158,6 +158,8 @@ def latent_scatter(codes: ArrayLike, labels: ArrayLike | None = None, name: str 
         numbers = labels if np.issubdtype(labels.dtype, np.number) else np.searchsorted(kinds, labels)
         bar = figure.colorbar(axes.scatter(*codes.T, c=numbers, cmap="viridis", **dots), label=name)
         bar.outline.set_visible(False)
+        bar.ax.tick_params(colors=MUTED, labelsize=9, length=0)
+        bar.ax.yaxis.label.set(color=INK, size=9.5)
         return figure
     names = [f"{kind:g}" if isinstance(kind, np.number) else str(kind).replace("$", r"\$") for kind in kinds]
     for kind, name, colour in zip(kinds, names, PALETTE, strict=False):

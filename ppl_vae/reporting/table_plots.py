@@ -12,11 +12,22 @@ from collections.abc import Sequence
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator, NullLocator
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
 from ..kinds import Column
-from .column_panels import DOTS, MODEL, OBSERVED, column_grid, diagonal, label, level_bars, tables
+from .column_panels import (
+    DOTS,
+    MODEL,
+    OBSERVED,
+    column_grid,
+    diagonal,
+    label,
+    level_bars,
+    logarithmic,
+    long_tailed,
+    tables,
+)
 from .drawing import INK, LEGEND, MUTED, as_array, panels
 
 __all__ = ["correlation_maps", "marginals", "moments"]
@@ -65,19 +76,20 @@ def moments(observed: ArrayLike, drawn: ArrayLike, columns: Sequence[Column]) ->
         >>> columns = [Column(name, "count") for name in "abc"]
         >>> figure = moments(np.random.poisson(3.0, (50, 3)), np.random.poisson(3.0, (50, 3)), columns)
         >>> [axes.get_title("left") for axes in figure.axes]
-        ['mean of each column', 'standard deviation of each column']
+        ["columns' means", "columns' standard deviations"]
     """
     both = tables(columns, observed=observed, drawn=drawn)
     figure, grid = panels(2, 2.6, 2)
     known = ~np.isnan(both[0]).all(0)
-    for axes, which, name in zip(grid, (_mean, _spread), ("mean", "standard deviation"), strict=True):
+    for axes, which, name in zip(grid, (_mean, _spread), ("means", "standard deviations"), strict=True):
         x, y = (which(np.where(np.isfinite(table), table, np.nan)[:, known]) for table in both)
         axes.scatter(x, y, s=9, alpha=0.6, color=OBSERVED, **DOTS)
         if (x > 0).all() and (y > 0).all():
-            axes.set(xscale="log", yscale="log")
+            logarithmic(axes.xaxis, "positive")
+            logarithmic(axes.yaxis, "positive")
         diagonal(axes, x, y)
         axes.set(xlabel="observed", ylabel="drawn from the model")
-        axes.set_title(f"{name} of each column", loc="left", color=INK, size=8.5)
+        axes.set_title(f"columns' {name}", loc="left", color=INK, size=8.5)
         axes.tick_params(labelsize=7)
     return figure
 
@@ -130,10 +142,10 @@ def _histogram(axes: Axes, first: NDArray[np.floating], second: NDArray[np.float
         low, high = max(0.0, np.floor(low - more)), np.ceil(high + more)
         step = max(1, int(np.ceil((high - low + 1) / 24)))
         edges = np.arange(low, high + step + 1, step) - 0.5
-    elif kind == "positive" and low > 0 and high / np.median(first) > 20:
+        if long_tailed(first, kind):
+            edges = np.unique(np.floor(np.geomspace(1, high + 2, 25))) - 1.5
+    elif long_tailed(first, kind):
         edges = np.geomspace(low / 2, high * 2, 25)
-        axes.set_xscale("log")
-        axes.xaxis.set_minor_locator(NullLocator())
     else:
         edges = np.linspace(max(0.0, low - more) if kind == "positive" else low - more, high + more, 25)
     for values, look in (
@@ -142,6 +154,8 @@ def _histogram(axes: Axes, first: NDArray[np.floating], second: NDArray[np.float
     ):
         weights = np.full(len(values), 1 / max(1, len(values)))
         axes.hist(np.clip(values, -1e300, 1e300), bins=edges, weights=weights, **look)
+    if long_tailed(first, kind):
+        logarithmic(axes.xaxis, kind)
     outside = ((second < edges[0]) | (second > edges[-1])).mean() if len(second) else 0.0
     if outside >= 0.015:
         axes.set_xlabel(f"{outside:.0%} of draws outside", size=6.5, color=MUTED)

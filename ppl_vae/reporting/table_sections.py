@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -118,6 +119,11 @@ def _scored(table: Table, i: int) -> str:
     return f"{table.name(i)} ({'gain' if table.columns[i].levelled else 'R²'} {_signed(table.scores[i])})"
 
 
+def _counted(some: Sequence[int], one: str, more: str, of: int) -> str:
+    """So many of the columns do something, as in "1 of 9 columns is"."""
+    return f"{len(some)} of {of} columns {one if len(some) == 1 else more}"
+
+
 def _signed(value: Any) -> str:
     return f"{value:.2f}".replace("-", "−")
 
@@ -132,12 +138,10 @@ def against_draws(table: Table, made: Section) -> Iterator[Section]:
     told, wrong = int(gaps.p_value.isfinite().sum()), gaps.differing()
     whose = f"{len(x):,} test rows" if len(x) == len(table.x) else f"all {len(x):,} rows ({len(table.x)} of them test)"
     text = f"Each column of {whose} beside {size:,} rows drawn from the model, in the column's own units."
-    if told:
-        text += f" {len(wrong)} of {told} columns differ at the 1% level" + (
-            ", where chance alone gives " * bool(wrong)
-        )
-        text += f"about {told / 100:.2g}." if wrong else "."
+    if told and not wrong:
+        text += f" None of {told} columns differs from the draws at the 1% level."
     if wrong:
+        text += f" {_counted(wrong, 'differs', 'differ', told)} at the 1% level; chance alone gives {told / 100:.2g}."
         far = ", ".join(f"{table.name(i)} {gaps.distance[i]:.2f}" for i in wrong[:3])
         text += f" Farthest, by the largest difference of the cumulative shares: {far}."
     figures = [
@@ -194,6 +198,7 @@ def imputation(table: Table) -> Section:
     found = evaluation.imputation_intervals(model, x, y)
     covered = [found.coverage(i) for i in range(len(table.columns))]
     share, error = found.coverage()
+    told = sum(not math.isnan(value) for value, _ in covered)
     off = [i for i, (value, stderr) in enumerate(covered) if abs(value - found.level) > 3 * stderr]
     text = (
         f"Every known entry of {count:,} test rows is hidden once, a fifth of each row at a time, and drawn 99 times "
@@ -203,7 +208,7 @@ def imputation(table: Table) -> Section:
     if off:
         far = sorted(off, key=lambda i: -abs(covered[i][0] - found.level) / covered[i][1])[:3]
         worst = ", ".join(f"{table.name(i)} {covered[i][0]:.0%}" for i in far)
-        text += f" {len(off)} columns are off by more than three standard errors, the farthest: {worst}."
+        text += f" {_counted(off, 'is', 'are', told)} off by more than three standard errors, the farthest: {worst}."
         low = sum(covered[i][0] < found.level for i in off)
         text += " Below: the intervals are too narrow; above: too wide." if low < len(off) else ""
         text += " Their intervals are too narrow." if low == len(off) else ""
