@@ -80,11 +80,12 @@ def moments(observed: ArrayLike, drawn: ArrayLike, columns: Sequence[Column]) ->
     """
     both = tables(columns, observed=observed, drawn=drawn)
     figure, grid = panels(2, 2.6, 2)
-    known = ~np.isnan(both[0]).all(0)
+    both = [np.where(np.isfinite(table), table, np.nan) for table in both]
+    known = ~(np.isnan(both[0]).all(0) | np.isnan(both[1]).all(0))
     for axes, which, name in zip(grid, (_mean, _spread), ("means", "standard deviations"), strict=True):
-        x, y = (which(np.where(np.isfinite(table), table, np.nan)[:, known]) for table in both)
+        x, y = (which(table[:, known]) for table in both)
         axes.scatter(x, y, s=9, alpha=0.6, color=OBSERVED, **DOTS)
-        if (x > 0).all() and (y > 0).all():
+        if known.any() and (x > 0).all() and (y > 0).all():
             logarithmic(axes.xaxis, "positive")
             logarithmic(axes.yaxis, "positive")
         diagonal(axes, x, y)
