@@ -106,7 +106,10 @@ def test_reconstructions_say_how_good_they_are():
     means = x.copy()
     means[:, 0] = x[:, 0].mean()
     means[:30, 4] = (x[:30, 4] + 1) % 3
-    said = words(entry_plots.column_reconstructions(x, means, COLUMNS))
+    figure = entry_plots.column_reconstructions(x, means, COLUMNS)
+    confusion, of_rome = figure.axes[4].images[0].get_array(), x[:, 4] == 1
+    assert confusion[2, 1] == pytest.approx((means[of_rome, 4] == 2).mean()) and confusion[0, 1] == 0
+    said = words(figure)
     assert {"age (years)\nR² 0.00", "visits\nR² 1.00", "city\n50% right", "severity\n100% right"} <= said
     assert {"Oslo", "Rome", "Wien", "medium", "100%"} <= said
     with pytest.raises(ValueError, match="means must have the 60 rows"):
