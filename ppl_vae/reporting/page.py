@@ -19,7 +19,7 @@ from .embed import embed
 class Section:
     """A part of a page: what is shown, in plain words, and figures, each with words that stand for it.
 
-    Where ``legend`` is true the figures need the legend of the page.
+    Where ``legend`` is true the figures need the legend of the page; where ``stacked`` is, each has a row of its own.
     """
 
     id: str
@@ -27,6 +27,7 @@ class Section:
     text: str
     figures: Sequence[tuple[Figure, str]] = ()
     legend: bool = False
+    stacked: bool = False
 
 
 def page(package: str, **values: Any) -> bytes:

@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike
 
 from ..evaluation.figures import FIGURES
 from . import drawing
-from .drawing import INK, LEGEND, PALETTE, PAPER, as_array, as_examples, left_out, one_axes, panels, save
+from .drawing import INK, LEGEND, MUTED, PALETTE, PAPER, as_array, as_examples, left_out, one_axes, panels, save
 
 __all__ = [
     "image_grid",
@@ -127,13 +127,14 @@ def manifold(images: ArrayLike) -> Figure:
     return image_grid(images.reshape(-1, *images.shape[2:]), columns=images.shape[1])
 
 
-def latent_scatter(codes: ArrayLike, labels: ArrayLike | None = None) -> Figure:
+def latent_scatter(codes: ArrayLike, labels: ArrayLike | None = None, name: str = "label") -> Figure:
     """Codes in the plane, coloured by label.
 
     Args:
         codes: (N, 2).
         labels: (N,) numbers or names. Up to ten distinct ones are colours with a legend, and short names stand at their
             medians; more are a colour scale.
+        name: what the labels are, for the colour scale.
 
     Example:
         >>> figure = latent_scatter(np.random.randn(9, 2), labels=[0, 1, 2] * 3)
@@ -155,8 +156,10 @@ def latent_scatter(codes: ArrayLike, labels: ArrayLike | None = None) -> Figure:
     kinds = np.unique(labels)
     if len(kinds) > len(PALETTE):
         numbers = labels if np.issubdtype(labels.dtype, np.number) else np.searchsorted(kinds, labels)
-        bar = figure.colorbar(axes.scatter(*codes.T, c=numbers, cmap="viridis", **dots), label="label")
+        bar = figure.colorbar(axes.scatter(*codes.T, c=numbers, cmap="viridis", **dots), label=name)
         bar.outline.set_visible(False)
+        bar.ax.tick_params(colors=MUTED, labelsize=9, length=0)
+        bar.ax.yaxis.label.set(color=INK, size=9.5)
         return figure
     names = [f"{kind:g}" if isinstance(kind, np.number) else str(kind).replace("$", r"\$") for kind in kinds]
     for kind, name, colour in zip(kinds, names, PALETTE, strict=False):

@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,11 +23,11 @@ from ..evaluation.verdict import collapsed, verdict
 from ..files import write_atomically
 from ..models import VAE, Codec, Latent
 from ..models.protocols import is_pair
-from . import plots, trust
+from . import code_sections, plots, table_sections, trust
 from .headline import command, counted, facts, numbers, title
 from .page import Section, page
 
-CODES, PAIRS, TRAVERSED, DRAWN = 2000, 20, 8, 400
+CODES, PAIRS, TRAVERSED, ENTRIES, DRAWN = 2000, 20, 8, 4, 400
 
 
 def write(
@@ -79,16 +78,21 @@ def _sections(
         yield from _curves(stage, [row for row in rows if row.get("stage", "") == stage])
     x, y = _examples(model, data, ("test", "valid", "train"))
     known, labels = _examples(model, data, ("train",))
+    table = table_sections.table_of(model, data, x, y, known)
     if isinstance(model, Codec):
         if x is not None:
-            yield _reconstructions(model, x, y)
+            yield _reconstructions(model, x, y) if table is None else table_sections.reconstructions(table)
         drawable = isinstance(model, Latent) or (known is not None and len(known) > 1)
         if drawable and (model.condition is None or labels is not None):
             clean = data is not None and known is not None and data.train.resolve(model.support).noise is None
-            yield _samples(model, known, labels, x if clean else None, y, alike)
+            made = _samples(model, known, labels, x if clean else None, y, alike, drawn=table is None)
+            yield from [made] if table is None else table_sections.against_draws(table, made)
+        if table is not None:
+            yield table_sections.imputation(table)
         if x is not None:
-            yield from _walks(model, x, y)
-            yield from _codes(model, x, y, data.classes if data is not None else None)
+            yield from _walks(model, x, y, table)
+            yield code_sections.codes(model, x, y, *_named(data), table)
+            yield from _codes(model, x, y)
     if x is not None and is_pair(model):
         yield trust.calibrated(model, x, y)
         if "log_likelihood" in results or trust.is_vector(results.get("khat")):
@@ -133,7 +137,13 @@ def _reconstructions(model: Codec, x: Tensor, y: Tensor | None) -> Section:
 
 
 def _samples(
-    model: Any, known: Tensor | None, labels: Tensor | None, x: Tensor | None, y: Tensor | None, alike: bool
+    model: Any,
+    known: Tensor | None,
+    labels: Tensor | None,
+    x: Tensor | None,
+    y: Tensor | None,
+    alike: bool,
+    drawn: bool = True,
 ) -> Section:
     """Pictures of random codes, with the labels of training examples, and how well they pass for data.
 
@@ -145,7 +155,7 @@ def _samples(
     if latent:
         name = "Prior samples"
         text = "Codes drawn from the prior and decoded: none of these exists in the data."
-        text += " Shown is the likelihood's mean." * isinstance(model, VAE)
+        text += " Shown is the likelihood's mean." * (drawn and isinstance(model, VAE))
         text += " Each has the label of a training example." * conditional
     else:
         name = "Samples from random codes"
@@ -164,14 +174,16 @@ def _samples(
             jump = evaluation.continuity(model, x[:half], x[half : 2 * half], y=y, y1=y1).median().item()
             text += " In 50 steps from one test example's code to another's the largest change is "
             text += f"{jump:.2g} times the mean."
+    if not drawn:
+        return Section("samples", name, text)
     means = _drawable(model, draws[: _count(model, 60, 12)])
     figure = plots.image_grid(means, None if means.ndim == 2 else 10)
     return Section("samples", name, text, [(figure, "Examples generated from random codes")])
 
 
-def _walks(model: Any, x: Tensor, y: Tensor | None) -> Iterator[Section]:
+def _walks(model: Any, x: Tensor, y: Tensor | None, table: table_sections.Table | None) -> Iterator[Section]:
     rows = min(5, len(x) // 2)
-    if rows:
+    if rows and table is None:
         y0, y1 = (None, None) if y is None else (y[:rows], y[rows : 2 * rows])
         lines = evaluation.interpolate(model, x[:rows], x[rows : 2 * rows], y=y0, y1=y1, steps=10)
         text = "A straight line between the codes of two test examples, decoded step by step."
@@ -184,6 +196,9 @@ def _walks(model: Any, x: Tensor, y: Tensor | None) -> Iterator[Section]:
     else:
         carried = evaluation.codes(model, x, y).var(0, correction=0)
     order = carried.argsort(descending=True)[:TRAVERSED].tolist()
+    if table is not None:
+        yield from table_sections.walks(table, order[:ENTRIES])
+        return
     shown = _drawable(model, evaluation.traverse(model, x, y, dims=order))
     text = (
         "One entry of a test example's code is changed from low to high while the others stay. "
@@ -198,19 +213,16 @@ def _walks(model: Any, x: Tensor, y: Tensor | None) -> Iterator[Section]:
         yield Section("manifold", "Latent manifold", text, [(plots.manifold(grid), "The latent plane, decoded")])
 
 
-def _codes(model: Codec, x: Tensor, y: Tensor | None, names: Sequence[str] | None) -> Iterator[Section]:
-    points, dim = evaluation.project(evaluation.codes(model, x, y)), math.prod(model.code_shape)
-    labels: Any = y if y is not None and y.shape == (len(x),) else None
-    told = not all(name.startswith(str(i)) for i, name in enumerate(names or ()))  # "7 - seven" tells no more
-    if labels is not None and names and told and not labels.is_floating_point() and labels.max() < len(names):
-        labels = np.array(names)[labels.cpu().numpy()]
-    how = "" if dim <= 2 else f", seen along the first two principal components of {dim} dimensions"
-    text = f"The codes of {len(x):,} test examples{how}.{' Coloured by label.' * (labels is not None)}"
-    yield Section(
-        "codes", "Codes", text, [(plots.latent_scatter(points, labels), "Scatter of the codes of test examples")]
-    )
+def _named(data: Data | None) -> tuple[Sequence[str] | None, str | None]:
+    """Names of the classes, and what the labels are called."""
+    called = None if data is None else data.config.get("labels")
+    return None if data is None else data.classes, None if str(called).endswith(".npy") else called
+
+
+def _codes(model: Codec, x: Tensor, y: Tensor | None) -> Iterator[Section]:
     if isinstance(model, VAE):
         kl, active = evaluation.kl_by_dimension(model, x, y), evaluation.active_units(model, x, y)
+        dim = math.prod(model.code_shape)
         text = (
             f"KL of each latent dimension in nats. {int(active.sum())} of {dim} are active: their "
             "posterior mean varies over the data with a variance above 0.01. The others equal the prior."

@@ -243,7 +243,9 @@ def test_vectors_without_labels(tmp_path):
 def test_data_of_any_shape_is_drawn(tmp_path, shape):
     split = data.as_split(torch.randn(30, *shape))
     _, page = write(tmp_path, make_vae(shape, 2, likelihoods.Normal), held_out(split))
-    assert {"reconstructions", "samples", "interpolation", "traversals", "manifold"} <= set(page.sections)
+    assert {"reconstructions", "samples", "traversals", "manifold"} <= set(page.sections)
+    table = shape == (40,)  # its columns are drawn one by one
+    assert ("interpolation" in page.sections) == (not table) and ("correlations" in page.sections) == table
 
 
 def test_labels_carry_the_names_of_their_classes(tmp_path, digits):
