@@ -220,6 +220,17 @@ def moments(found: Iterable[Tensor]) -> tuple[Tensor, Tensor, Tensor]:
     return mean, (square - mean.square()).clamp(min=0).sqrt(), count
 
 
+def ends(found: Iterable[Tensor]) -> tuple[Tensor, Tensor]:
+    """Minimum and maximum of the entries of blocks (B, ...) that are not NaN: (...); 0 where all are."""
+    low, high = torch.tensor(torch.inf), torch.tensor(-torch.inf)
+    for block in found:
+        x, missing = block.cpu(), block.cpu().isnan()
+        low = torch.minimum(low, x.masked_fill(missing, torch.inf).amin(0))
+        high = torch.maximum(high, x.masked_fill(missing, -torch.inf).amax(0))
+    never = low > high
+    return low.masked_fill(never, 0.0), high.masked_fill(never, 0.0)
+
+
 def positions(which: int | slice | Sequence[int] | np.ndarray | Tensor, count: int) -> np.ndarray:
     """Row numbers in 0..count-1 as (B,) int64, from any index."""
     if isinstance(which, slice):

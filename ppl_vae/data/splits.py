@@ -25,7 +25,7 @@ from .files import RowNames
 from .labels import Labels, ReadLabels
 from .noise import PARTS, Noise
 from .origin import Origin
-from .rows import BLOCK, Rows, blocks, filled, moments, positions
+from .rows import BLOCK, Rows, blocks, ends, filled, moments, positions
 
 MODES = ("auto", "none", "static", "dynamic")
 _MEAN_ROWS = 20_000  # evenly spaced rows for the mean of a streamed split
@@ -221,13 +221,7 @@ class Split:
         """
         if len(self) == 0:
             raise ValueError(f"{self.where} is empty")
-        low, high = torch.tensor(torch.inf), torch.tensor(-torch.inf)
-        for _, block in blocks(self.x):
-            x, missing = block.cpu(), block.cpu().isnan()
-            low = torch.minimum(low, x.masked_fill(missing, torch.inf).amin(0))
-            high = torch.maximum(high, x.masked_fill(missing, -torch.inf).amax(0))
-        never = low > high
-        return low.masked_fill(never, 0.0), high.masked_fill(never, 0.0)
+        return ends(block for _, block in blocks(self.x))
 
     def _moments(self) -> list[Tensor]:
         if len(self) == 0:

@@ -52,7 +52,8 @@ class Scaled(Likelihood):
         if not isinstance(likelihood, Likelihood):
             raise TypeError(f"likelihood must be one of ppl_vae.likelihoods, not a {type(likelihood).__name__}")
         self.likelihood, self.units = likelihood, Units(likelihood.shape, by)
-        self.shape, self.by, self.entrywise = likelihood.shape, by, likelihood.entrywise
+        self.shape, self.entrywise = likelihood.shape, likelihood.entrywise
+        self.by: Literal["standard", "unit"] = by
         _check(likelihood, by)
 
     @property

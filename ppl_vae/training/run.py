@@ -27,7 +27,7 @@ from .loop import Loop
 from .processes import Processes
 from .progress import Log
 from .settings import Settings
-from .stages import alone, check_same_stages, stage_words, stages_of
+from .stages import alone, check_again, check_same_stages, stage_words, stages_of
 
 
 class Run:
@@ -189,7 +189,8 @@ class Run:
                 self.random = None
             else:
                 self._change(loop.stage.begin)
-                self._check_valid()
+                if self.valid_batches is not None:
+                    check_again(self.valid_batches.split, self.objective, self.supported)
                 if self.index:
                     self._save()
             loop.train(log, interrupted)
@@ -212,13 +213,6 @@ class Run:
             hook(self.train_split)
         for module in (self.whole, loop.module):
             self.processes.same_everywhere(module)
-
-    def _check_valid(self) -> None:
-        """Check the validation rows again if the start has narrowed the support, as units of training rows do."""
-        support, condition = self.objective.support, self.objective.condition
-        if self.valid_batches is not None and supports.of(support) != self.supported:
-            check_labels = None if condition is None else condition.check
-            self.valid_batches.split.check(support, self.objective.needs_labels, check_labels=check_labels)
 
     def _close_epoch(self, row: dict[str, Any], log: Log) -> str:
         asked, error = self.callbacks.epoch(row, self.objective.model)

@@ -11,7 +11,8 @@ import pyro
 import torch
 from torch import Tensor, nn
 
-from .. import randomness
+from .. import randomness, supports
+from ..data import Split
 from ..objectives import Objective, Stage
 from ..trials import trial
 
@@ -62,6 +63,13 @@ def alone(whole: nn.Module, part: nn.Module) -> Iterator[None]:
     finally:
         for p, trained in flags:
             p.requires_grad_(trained)
+
+
+def check_again(split: Split, objective: Objective, before: supports.Space) -> None:
+    """Check rows anew where the begin of a stage has changed the support, as units of the training rows do."""
+    if supports.of(objective.support) != before:
+        check_labels = None if objective.condition is None else objective.condition.check
+        split.check(objective.support, objective.needs_labels, check_labels=check_labels)
 
 
 def try_once(part: nn.Module, batch: Sequence[Tensor], whole: nn.Module) -> None:
