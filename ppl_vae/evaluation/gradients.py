@@ -60,9 +60,8 @@ class Gradients:
     parameters: dict[str, tuple[str, ...]]
 
     def __repr__(self) -> str:
-        said = (f"{group} {', '.join(f'{v:.3g}' for v in snr.value)}" for group, snr in self.snr.items())
-        shown = "; of ".join(said)
-        return f"Gradients(K={list(self.num_particles)}: signal-to-noise ratio of {shown}; {self.repeats} repeats)"
+        said = "; of ".join(f"{group} {', '.join(f'{v:.3g}' for v in snr.value)}" for group, snr in self.snr.items())
+        return f"Gradients(K={list(self.num_particles)}: signal-to-noise ratio of {said}; {self.repeats} repeats)"
 
     @property
     def snr(self) -> dict[str, Estimate]:

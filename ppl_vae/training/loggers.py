@@ -106,8 +106,6 @@ class MLflow(Callback):
             run = mlflow.start_run(run_id=before) if before else mlflow.start_run(run_name=name)
             if known is not None:
                 known.write_text(run.info.run_id + "\n")
-        if before:
-            return  # MLflow refuses a parameter that has changed, as the epochs may
         told = [(_name(k), str(v)[:6000]) for k, v in flat(context.config, ".").items()]
         for i in range(0, len(told), TOLD):
             mlflow.log_params(dict(told[i : i + TOLD]))
