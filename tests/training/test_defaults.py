@@ -9,6 +9,7 @@ import torch
 from torch import nn
 from training.fixtures import Adversarial
 
+import ppl_vae
 from ppl_vae import SVI, VAE, fit, handlers, likelihoods, networks, priors
 from ppl_vae.cli import main
 from ppl_vae.cli.settings import settings
@@ -234,3 +235,13 @@ def test_epochs_that_are_given_are_what_they_were(tmp_path):
     config = RunFolder(tmp_path / "run").config()
     assert (config["objective"]["beta"], config["training"]["keep"]) == (1.0, "last")
     assert [row["beta"] for row in RunFolder(tmp_path / "run").metrics()] == [1.0, 1.0]
+
+
+def test_cells_of_a_comparison_have_the_default_length(short, tmp_path):
+    x = (torch.rand(60, 6, generator=torch.Generator().manual_seed(4)) < 0.5).float()
+    given = {"seeds": [0], "limit": 5, "num_particles": 2, "batch_size": 20, "progress": False}
+    table = ppl_vae.compare({"vae": lambda: SVI(vae())}, (x[:40], x[40:50], x[50:]), out=tmp_path / "out", **given)
+    assert not table.failed
+    assert table.rows[0]["epochs"] == 6  # of 2 steps each
+    config = RunFolder(next((tmp_path / "out" / "cells").iterdir())).config()["training"]
+    assert (config["epochs"], config["keep"]) == (6, "best")
