@@ -323,6 +323,7 @@ def test_a_pt2_file_holds_json_and_plain_bytes(tmp_path):
         members = {name: archive.read(name) for name in archive.namelist()}
     assert not [name for name, held in members.items() if held[:2] in (b"\x80\x02", b"PK") or b"ctorch" in held]
     assert not [name for name, held in members.items() if b".py" in held]
+    assert not [name for name, held in members.items() if b"_assert_async" in held]  # checks of arguments
     extra = {export_formats.METADATA: ""}
     program = torch.export.load(made.path, extra_files=extra)
     about = json.loads(extra[export_formats.METADATA])
