@@ -221,9 +221,9 @@ def test_models(case, part, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", every("priors"), ids=str)
+@pytest.mark.parametrize("case", [case for case in every("priors") if case != ("Uniform", 1)], ids=str)
 def test_priors(case, tmp_path):
-    """Decoders bring codes onto the prior's support."""
+    """Decoders bring codes onto the prior's support. No posterior lives on the interval of the Uniform left out."""
     prior = instance("priors", case)
     model = vae(prior.dim, prior=prior, posterior=posteriors.natural(prior)(MLP(SHAPE, [5]), prior.dim))
     check_export(model, "decoder", draw(5, prior.dim), tmp_path)
