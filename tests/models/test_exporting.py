@@ -221,9 +221,9 @@ def test_models(case, part, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("case", every("priors"), ids=str)
+@pytest.mark.parametrize("case", [case for case in every("priors") if case != ("Uniform", 1)], ids=str)
 def test_priors(case, tmp_path):
-    """Decoders bring codes onto the prior's support."""
+    """Decoders bring codes onto the prior's support. No posterior lives on the interval of the Uniform left out."""
     prior = instance("priors", case)
     model = vae(prior.dim, prior=prior, posterior=posteriors.natural(prior)(MLP(SHAPE, [5]), prior.dim))
     check_export(model, "decoder", draw(5, prior.dim), tmp_path)
@@ -323,6 +323,7 @@ def test_a_pt2_file_holds_json_and_plain_bytes(tmp_path):
         members = {name: archive.read(name) for name in archive.namelist()}
     assert not [name for name, held in members.items() if held[:2] in (b"\x80\x02", b"PK") or b"ctorch" in held]
     assert not [name for name, held in members.items() if b".py" in held]
+    assert not [name for name, held in members.items() if b"_assert_async" in held]  # checks of arguments
     extra = {export_formats.METADATA: ""}
     program = torch.export.load(made.path, extra_files=extra)
     about = json.loads(extra[export_formats.METADATA])
