@@ -4,8 +4,7 @@
 
 Every source is written to a temporary folder as a newcomer has it: a named data set, a folder of 1,200 PNGs made of
 MNIST (left out where its files are not under --data-root), and tables as CSV files. The plain command names the data
-and nothing else; for counts it says that the columns are counts, and until tables have it by themselves, that a table
-has columns. The tuned run is the best on validation of the settings in ``TUNED``; it is what the plain one is held to.
+and nothing else. The tuned run is the best on validation of the settings in ``TUNED``; it is what the plain one is held to.
 
 Columns of the table, all on the test rows, in nats per row:
 
@@ -38,7 +37,6 @@ from ppl_vae.cli.build import load_data
 from ppl_vae.cli.settings import settings
 from ppl_vae.training import RunFolder
 
-TABLE = ["--likelihood", "columns"]
 PARTICLES = 1000
 STEPS = 10_000
 
@@ -84,7 +82,7 @@ def table(name: str) -> Callable[[Path, Path], list[str]]:
 
         scaled = {"scaled": False} if name == "diabetes" else {}
         found = getattr(datasets, f"load_{name}")(**scaled)
-        return ["--data", csv(folder / f"{name}.csv", found.data, found.feature_names), *TABLE]
+        return ["--data", csv(folder / f"{name}.csv", found.data, found.feature_names)]
 
     return write
 
@@ -96,8 +94,7 @@ def counts(folder: Path, root: Path) -> list[str]:
     mean = np.exp(logs.clip(max=5))
     x = rng.negative_binomial(2, 2 / (2 + mean))
     names = [f"gene{i}" for i in range(300)]
-    kinds = ",".join(f"{name}=count" for name in names)
-    return ["--data", csv(folder / "counts.csv", x, names), *TABLE, "--likelihood.kinds", kinds]
+    return ["--data", csv(folder / "counts.csv", x, names)]
 
 
 def csv(path: Path, x: np.ndarray, names: list[str]) -> str:
