@@ -4,7 +4,7 @@
 
 Every source is written to a temporary folder as a newcomer has it: a named data set, a folder of 1,200 PNGs made of
 MNIST (left out where its files are not under --data-root), and tables as CSV files. The plain command names the data
-and nothing else. The tuned run is the best on validation of the settings in ``TUNED``; it is what the plain one is held to.
+and nothing else. The tuned run is the best on validation of the settings in ``TUNED``; the plain one is held to it.
 
 Columns of the table, all on the test rows, in nats per row:
 

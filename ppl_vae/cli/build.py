@@ -211,7 +211,7 @@ def _scale(settings: Settings, train: data_module.Split, likelihood: str | None,
             raise ValueError(f"--scale {chosen} and --model.scale {options['scale']} differ; give one of them")
         return None
     if chosen == "auto":
-        real = options["output"] == "identity" if likelihood is None else _on_the_reals(likelihood)
+        real = options["output"] == "identity" if likelihood is None else _on_the_reals(settings, likelihood)
         scale = "standard" if real and len(train.shape) == 1 else None
     else:
         scale = None if chosen == "none" else chosen
@@ -220,9 +220,12 @@ def _scale(settings: Settings, train: data_module.Split, likelihood: str | None,
     return scale
 
 
-def _on_the_reals(likelihood: str) -> bool:
-    """Whether a likelihood of the catalogue lives on the reals, whatever its options."""
-    classes = catalog.parts("likelihood")[likelihood].load().__mro__
+def _on_the_reals(settings: Settings, likelihood: str) -> bool:
+    """Whether a likelihood lives on the reals, whatever its options."""
+    entry = settings.entry("likelihood") if settings["likelihood"] else catalog.parts("likelihood")[likelihood]
+    if isinstance(entry, catalog.Of):
+        return supports.of(entry.distribution.support) == supports.REALS
+    classes = entry.load().__mro__
     found = next((vars(cls)["support"] for cls in classes if "support" in vars(cls)), None)
     return supports.of(found) == supports.REALS
 
