@@ -12,7 +12,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from ..distributions.negative_binomial import NegativeBinomial as Distribution
-from .counts import Counts
+from .counts import Counts, concentration_for
 from .spread import Spread
 
 
@@ -56,6 +56,5 @@ class NegativeBinomial(Counts, Spread):
         return self.counts(Distribution, parts[0], self.spread_of(parts))
 
     def spread_for(self, mean: Tensor, std: Tensor) -> Tensor:
-        """r = mean^2 / (variance - mean) over all entries, clamped to [0.1, 100]."""
-        excess = (std.square() - mean).mean().clamp(min=1e-6)
-        return (mean.square().mean() / excess).clamp(0.1, 100.0)
+        """r = mean^2 / (variance - mean) over all entries, clamped to [1, 100]."""
+        return concentration_for(mean, std)

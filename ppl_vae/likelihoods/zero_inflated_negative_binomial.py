@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from ..distributions.negative_binomial import NegativeBinomial
 from ..distributions.zero_inflated import ZeroInflated
-from .counts import Counts
+from .counts import Counts, concentration_for
 from .spread import Spread
 from .zero_inflated_poisson import GATE
 
@@ -69,9 +69,8 @@ class ZeroInflatedNegativeBinomial(Counts, Spread):
         return super().unconstrain(mean / (1 - torch.sigmoid(mean.new_tensor(GATE))))
 
     def spread_for(self, mean: Tensor, std: Tensor) -> Tensor:
-        """r = mean^2 / (variance - mean) over all entries, clamped to [0.1, 100]."""
-        excess = (std.square() - mean).mean().clamp(min=1e-6)
-        return (mean.square().mean() / excess).clamp(0.1, 100.0)
+        """r = mean^2 / (variance - mean) over all entries, clamped to [1, 100]."""
+        return concentration_for(mean, std)
 
 
 def _inflated(mean: Tensor, concentration: Tensor, gate: Tensor) -> ZeroInflated:
