@@ -61,7 +61,7 @@ def test_arrays_have_no_columns_to_name():
 def counts(path, rows=200):
     """Counts whose second half doubles with the dose."""
     rng = np.random.default_rng(4)
-    dose, age = rng.integers(0, 2, rows), rng.normal(size=rows).round(2)
+    dose, age = rng.integers(0, 2, rows), rng.uniform(20, 80, rows).round(1)
     x = rng.poisson(np.exp(1.5 + 1.2 * dose[:, None] * [0, 0, 1, 1] + 0.2 * rng.normal(size=(rows, 1))))
     frame = pd.DataFrame({"age": age, **{f"g{i}": x[:, i] for i in range(4)}, "dose": dose})
     frame.to_csv(path, index=False)
@@ -72,10 +72,13 @@ def counts(path, rows=200):
 def test_a_table_of_counts_given_covariates_from_the_shell(tmp_path, words, capsys):
     frame, run = counts(tmp_path / "counts.csv"), tmp_path / "run"
     line = ["train", "--data", str(tmp_path / "counts.csv"), "--data.labels", "dose", "age", "--condition", "vector"]
+    line += ["--condition.scale", "standard"]
     line += ["--likelihood", *words, "--latent-dim", "2", "--hidden", "16", "--epochs", "40", "--lr", "0.01"]
     assert main([*line, "--out", str(run), "--no-report", "--no-progress"]) == 0, capsys.readouterr().err
     trained = ppl_vae.open_run(run)
     assert trained.coding.names == ("g0", "g1", "g2", "g3") and repr(trained.model.condition) == "Vector(2)"
+    dose, age = (frame.iloc[trained.data().train.index][name] for name in ("dose", "age"))
+    assert trained.model.condition.units.shift.tolist() == pytest.approx([dose.mean(), age.mean()], rel=1e-4)
     shuffled = frame.iloc[:20][["g3", "dose", "g0", "age", "g2", "g1"]]
     codes = trained.encode(shuffled)
     assert [*codes.columns] == ["z0", "z1"] and len(codes) == 20
@@ -83,6 +86,6 @@ def test_a_table_of_counts_given_covariates_from_the_shell(tmp_path, words, caps
     assert (codes - other).abs().to_numpy().max() > 1e-4  # y is found among the rows
     assert np.allclose(trained.encode(shuffled, y=shuffled[["dose", "age"]].to_numpy(np.float32)), codes, atol=1e-5)
     assert trained.log_likelihood(shuffled, num_particles=8).value.isfinite().all()
-    high, low = (trained.sample(400, y=torch.tensor([[dose, 0.0]]).expand(400, 2)) for dose in (1.0, 0.0))
+    high, low = (trained.sample(400, y=torch.tensor([[dose, 50.0]]).expand(400, 2)) for dose in (1.0, 0.0))
     ratio = high[["g2", "g3"]].to_numpy().sum() / high.to_numpy().sum()
     assert ratio > low[["g2", "g3"]].to_numpy().sum() / low.to_numpy().sum() + 0.1  # 0.77 against 0.5
