@@ -160,3 +160,11 @@ def test_captured_is_eager(name):
     loss = captured((x,))
     torch.manual_seed(7)
     assert torch.equal(torch.as_tensor(loss.value), objective(x).value)
+
+
+@pytest.mark.parametrize("name", ["NegativeBinomial", "ZeroInflatedNegativeBinomial"])
+def test_concentrations_start_at_one_at_least(name):
+    mean = torch.full((4,), 5.0)
+    for excess, r in ((0.2, 5.0), (8.0, 1.0)):
+        likelihood = made(name, None).start_at(mean, (mean + excess * mean.square()).sqrt())
+        assert torch.allclose(torch.nn.functional.softplus(likelihood.raw_scale) + 1e-3, torch.tensor(r), rtol=1e-3)
