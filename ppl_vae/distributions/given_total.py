@@ -106,8 +106,7 @@ class CountsOfTotal(GivenTotal):
 
     def entries(self, totals: Tensor) -> Any:
         """The distribution of single counts of rows with these totals (...), of event dimension 0."""
-        floor = totals.new_tensor(LOWEST).exp().to(self.logits)
-        log_total = totals.to(self.logits).clamp(min=floor).log()[..., None]
+        log_total = totals.to(self.logits).log()[..., None]  # -inf of an empty row, which is clamped
         flat = (log_total + self._log_shares()).clamp(min=LOWEST).exp()
         return self.family(flat.unflatten(-1, self.event_shape), *self.parameters)
 
