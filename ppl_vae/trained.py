@@ -5,8 +5,10 @@ Nothing of the training data is needed: the folder holds the weights, the units 
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
@@ -17,6 +19,7 @@ from .data import ArrayCoding, Coding, Data, Origin, Split, TableCoding, reload
 from .data.frames import is_frame, to_frame
 from .data.labels import to_labels
 from .models import VAE, Codec
+from .models.exporting import Exported
 from .training import RunFolder, load
 
 
@@ -147,6 +150,49 @@ class Trained:
     def anomaly_scores(self, rows: Any, y: Any = None, **options: Any) -> Tensor:
         """Scores (N,) of rows, higher for stranger ones, as ``evaluation.anomaly_scores``."""
         return evaluation.anomaly_scores(self.model, *self.rows(rows, y).take(slice(None)), **options)
+
+    def export(
+        self,
+        path: str | Path,
+        part: Literal["encoder", "decoder"] = "encoder",
+        rows: Any = None,
+        y: Any = None,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        tolerance: float = 1e-5,
+    ) -> Exported:
+        """Write the encoder or the decoder to a file, as ``models.Codec.export``, with the coding in its metadata.
+
+        The entry "coding" of the metadata is JSON: columns in order, words, dates and origins of a table, or shape and
+        grey levels. The file itself takes and gives coded rows.
+
+        Args:
+            path: the file to write, ending in ``.onnx`` or ``.pt2``.
+            part: which half of the model.
+            rows: raw rows on which the file is compared with the model, of which the first 256 are used; made up if
+                not given.
+            y: their labels, for a conditional model, where the rows hold none.
+            metadata: further strings to keep in the file.
+            tolerance: largest difference from the model, relative to the output's scale.
+
+        Raises:
+            TypeError: a model without an encoder and a decoder.
+            ValueError: as of ``models.Codec.export``, and rows that cannot be coded.
+
+        Example:
+            >>> import tempfile
+            >>> from ppl_vae import models, networks
+            >>> run = Trained(models.Autoencoder(networks.MLP(2, [8]), networks.MLP(1, [8]), 1, 2, "identity"))
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     run.export(f"{folder}/decoder.pt2", "decoder", torch.ones(3, 2)).output
+            'x'
+        """
+        if not isinstance(self.model, Codec):
+            raise TypeError(f"{type(self.model).__name__} has no encoder and decoder, so it cannot be exported")
+        about = {"coding": json.dumps(self.coding.json), **(metadata or {})}
+        x, *labels = (None,) if rows is None else self.rows(rows, y).take(slice(None))
+        given = labels[0] if labels else None
+        return self.model.export(path, part, x=x, y=given, metadata=about, tolerance=tolerance)
 
     @property
     def table(self) -> bool:
