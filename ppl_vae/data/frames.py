@@ -12,7 +12,10 @@ import numpy as np
 from torch import Tensor
 
 from .files import RowNames
+from .labels import to_labels
 from .tables import Cells, is_missing, not_a_number
+
+LABELS = "y"  # column of the labels of an array
 
 
 class FrameTable:
@@ -118,6 +121,21 @@ def as_table(value: Any, where: str, names: Sequence[str] | None = None) -> Fram
         array = array.astype(object)
         return FrameTable({n: array[:, i].tolist() for i, n in enumerate(names or map(str, range(width)))}, where)
     return FrameTable({n: array[:, i] for i, n in enumerate(names or map(str, range(width)))}, where, plain=True)
+
+
+def labelled(x: Any, y: Any, where: str, names: Sequence[str] | None = None) -> FrameTable:
+    """An array (N, D) as a table, with its labels (N,), if there are any, as a further column ``y`` beside it.
+
+    Raises:
+        ValueError: as of ``as_table``, and labels of another shape.
+    """
+    table = as_table(x, where, names)
+    if y is not None:
+        y = to_labels(y).numpy()
+        if y.shape != x.shape[:1]:
+            raise ValueError(f"{where} has {len(x)} rows and y of shape {y.shape}: a table takes one label a row")
+        table.aside = {LABELS: y}
+    return table
 
 
 def _values(column: Any) -> Any:
