@@ -156,9 +156,10 @@ def _series(series: Any) -> Any:
 def _index(frame: Any) -> RowNames | None:
     """The index of a pandas frame, unless it just counts."""
     index = nw.maybe_get_index(nw.from_native(frame, eager_only=True))
-    if index is None or type(index).__name__ == "RangeIndex":
+    values = None if index is None else index.tolist()
+    if index is None or (index.name is None and values == [*range(len(index))]):
         return None
-    return RowNames(str(index.name or "row"), index.tolist())
+    return RowNames(str(index.name or "row"), values)
 
 
 def to_frame(columns: Mapping[str, Any], like: Any = None, names: tuple[str, list[Any]] | None = None) -> Any:
