@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -21,7 +21,9 @@ from torch import Tensor
 from ..checks import listed
 from ..parts import Abstract
 from .files import RowNames, Source, from_array, open_arrays, open_folder
+from .frames import FrameTable
 from .held import held
+from .items import Items
 from .rows import Rows
 
 
@@ -114,6 +116,15 @@ class ArrayCoding(Coding):
         """The source, what its numbers are divided by, and what it is called."""
         if not isinstance(rows, str | os.PathLike):
             rows = held(rows, where)
+            if isinstance(rows, FrameTable):
+                raise TypeError(
+                    f"{where} is a table, but the run was trained on arrays, whose columns have no names; give an "
+                    "array, as frame.to_numpy() makes"
+                )
+            if isinstance(rows, Sized) and not isinstance(rows, tuple | list | Tensor | np.ndarray):
+                items = Items(rows)
+                y = None if items.labels is None else items.read(np.arange(len(items)))[1]
+                return Source((items, y)), None, where
             x, *y = rows if isinstance(rows, tuple | list) and len(rows) == 2 and not np.isscalar(rows[0]) else (rows,)
             x = x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
             return from_array(x, None if not y or y[0] is None else np.asarray(y[0]), where), self._top(x, where), where

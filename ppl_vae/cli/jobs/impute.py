@@ -112,9 +112,13 @@ def _masked(x: Tensor, rate: float, seed: int) -> Tensor:
 
 
 def _start(run: Examples) -> Tensor | float:
-    """What missing entries hold at first: 0 where masking did that in training, else the mean of the training data."""
+    """What missing entries hold at first: 0 where masking did that in training, else the mean of the training data.
+
+    Without the training data, the zero of the encoder's units.
+    """
     masked = isinstance(run.model, Autoencoder) and isinstance(run.model.corruption, Masking)
-    return 0.0 if masked or not run.record else run.splits.train.mean()
+    train = None if masked or not run.record else run.training_rows()
+    return 0.0 if masked else run.trained.middle if train is None else train.mean()
 
 
 def _error(model: Any, true: Tensor, done: evaluation.Imputation, start: Tensor | float) -> str:
