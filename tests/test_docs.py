@@ -20,12 +20,10 @@ def test_examples_run(block):
 
 
 def test_encode_decode_runs(tmp_path, monkeypatch):
-    """docs/encode_decode.md: one example after the other, in an empty folder."""
+    """docs/encode_decode.md: its examples and its shell lines, one after the other, in an empty folder."""
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "encode_decode.md").read_text()
-    space = {"__name__": "example"}
-    for number, block in enumerate(re.findall(r"```python\n(.*?)```", page, re.S)):
-        exec(compile(block, f"docs/encode_decode.md, example {number}", "exec"), space)
+    run_page(page, "docs/encode_decode.md")
     assert {path.name for path in tmp_path.iterdir()} >= {"encoder.onnx", "decoder.onnx", "encoder.pt2", "z.npy"}
 
 
