@@ -287,6 +287,7 @@ def _codes(codes: Any) -> tuple[Tensor, tuple[str, list[Any]] | None]:
     if is_frame(codes):
         table = as_table(codes, "codes")
         names = [name for name in table.names if name[:1] == "z" and name[1:].isdigit()]
+        names.sort(key=lambda name: int(name[1:]))
         values = torch.from_numpy(table.cells(names, [False] * len(names)).values).float()
         return values, None if table.rows is None else (table.rows.title, [*table.rows.values])
     return torch.from_numpy(np.asarray(codes, dtype=np.float32)), None
