@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import difflib
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
+
+LONG = 60  # choices that an error lists; of more, such as the columns of a wide table, it lists a few
 
 
 def nearest(name: str, choices: Iterable[str]) -> str:
@@ -16,7 +18,18 @@ def nearest(name: str, choices: Iterable[str]) -> str:
         'choose from bernoulli, normal (did you mean bernoulli?)'
     """
     choices = sorted(choices)
-    return f"choose from {', '.join(choices)}{did_you_mean(name, choices)}"
+    return f"choose from {listed(choices, LONG)}{did_you_mean(name, choices)}"
+
+
+def listed(names: Sequence[str], most: int = 8) -> str:
+    """Names in a sentence: all, or where there are more than ``most`` the first eight and how many more.
+
+    Example:
+        >>> listed(["a", "b"]), listed([*"abcdefghij"])
+        ('a, b', 'a, b, c, d, e, f, g, h and 2 more')
+    """
+    more = len(names) - 8 if len(names) > max(most, 8) else 0
+    return ", ".join(names[:8] if more else names) + (f" and {more} more" if more else "")
 
 
 def did_you_mean(word: str, choices: Iterable[str]) -> str:

@@ -63,3 +63,17 @@ def plain(value: Any, words: bool = False) -> Any:
     if not isinstance(value, float) or math.isfinite(value):
         return value
     return str(value) if words and math.isinf(value) else None
+
+
+def flat(nested: Mapping[str, Any], join: str = "_") -> dict[str, Any]:
+    """A dict of dicts as one dict.
+
+    Example:
+        >>> flat({"epoch": 3, "valid": {"elbo": -90.0}}, "/")
+        {'epoch': 3, 'valid/elbo': -90.0}
+    """
+    out: dict[str, Any] = {}
+    for name, value in nested.items():
+        inner = isinstance(value, Mapping)
+        out |= {f"{name}{join}{k}": v for k, v in flat(value, join).items()} if inner else {name: value}
+    return out

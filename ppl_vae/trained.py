@@ -5,18 +5,23 @@ Nothing of the training data is needed: the folder holds the weights, the units 
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from . import evaluation
+from . import evaluation, supports
+from .checks import listed
 from .data import ArrayCoding, Coding, Data, Origin, Split, TableCoding, reload
-from .data.frames import is_frame, to_frame
+from .data.frames import as_table, is_frame, to_frame
 from .data.labels import to_labels
-from .models import VAE, Codec
+from .models import VAE, Codec, Latent
+from .models.exporting import Exported
+from .networks import Units, units_of
 from .training import RunFolder, load
 
 
@@ -84,7 +89,7 @@ class Trained:
 
     def _labels(self, y: Any, n: int) -> Tensor:
         one = isinstance(y, str | int | float)
-        listed = [y] * n if one else y
+        listed = [y] * n if one else y.tolist() if isinstance(y, np.ndarray) and y.dtype.kind in "OU" else y
         names = self.coding.classes
         if not isinstance(listed, Tensor | np.ndarray) and any(isinstance(label, str) for label in listed):
             unknown = next((label for label in listed if label not in (names or ())), None)
@@ -104,25 +109,72 @@ class Trained:
             ['z0']
         """
         split = self.rows(rows, y)
-        z = evaluation.codes(self.model, *split.take(slice(None)))
-        return self._framed({f"z{j}": z[:, j].numpy() for j in range(z.shape[1])}, rows, split) if self.table else z
+        x, *y = split.take(slice(None))
+        z = evaluation.codes(self.model, x, *y)
+        self._check_known(z, x, split, "code")
+        return (
+            self._framed({f"z{j}": z[:, j].numpy() for j in range(z.shape[1])}, rows, split.named())
+            if self.table
+            else z
+        )
 
     def decode(self, codes: Any, y: Any = None) -> Any:
         """Rows of codes (N, *code_shape), a frame or a tensor: means of p(x | z, y), in the source's units."""
-        z = _codes(codes)
+        z, names = _codes(codes)
         x = evaluation.decode(self.model, z, None if y is None else self._labels(y, len(z)))
-        return self._uncoded(x, codes)
+        return self._uncoded(x, codes, names)
 
     def reconstruct(self, rows: Any, y: Any = None) -> Any:
         """Reconstructions of rows, as ``evaluation.reconstruct``, in the source's units and words."""
         split = self.rows(rows, y)
-        return self._uncoded(evaluation.reconstruct(self.model, *split.take(slice(None))), rows, split)
+        x, *y = split.take(slice(None))
+        made = evaluation.reconstruct(self.model, x, *y)
+        self._check_known(made, x, split, "reconstruction")
+        return self._uncoded(made, rows, split.named())
 
     def impute(self, rows: Any, y: Any = None, *, num_samples: int = 100, seed: int = 0) -> Any:
-        """Rows with their missing entries filled in, as ``evaluation.impute``; what is there comes back as it is."""
-        split = self.rows(rows, y)
-        done = evaluation.impute(self.model, *split.take(slice(None)), num_samples=num_samples, seed=seed)
-        return self._uncoded(done.x, rows, split)
+        """Rows with their missing entries filled in; what is there comes back as it is.
+
+        Args:
+            rows: raw rows, of which entries are missing.
+            y: as for ``rows``.
+            num_samples: draws, of ``evaluation.impute``, or steps of ``evaluation.inpaint`` where the model was trained
+                on whole data.
+            seed: of the draws.
+        """
+        split, options = self.rows(rows, y), {"num_samples": num_samples, "seed": seed}
+        batch = split.take(slice(None))
+        if isinstance(self.model, VAE) and supports.allows_missing(self.model.support):
+            done = evaluation.impute(self.model, *batch, **options)
+        else:
+            done = evaluation.inpaint(self.model, *batch, start=self.middle, **options)
+        return self._uncoded(done.x, rows, split.named())
+
+    @property
+    def middle(self) -> Tensor | float:
+        """A row to start at where entries are missing: the zero of the model's units, or 0 where it has none."""
+        shape = torch.Size(self.coding.shape)
+        units = units_of(self.model, shape)
+        if units is not None:
+            return units[1](torch.zeros(shape))
+        found = next((part for part in self.model.modules() if isinstance(part, Units)), None)
+        return 0.0 if found is None else found.of(shape)[0].expand(shape)
+
+    def _check_known(self, found: Tensor, x: Tensor, split: Split, what: str) -> None:
+        """ValueError for a row that missing or infinite entries leave without a code or reconstruction."""
+        bad = (~found.flatten(1).isfinite().all(1) & ~x.flatten(1).isfinite().all(1)).nonzero()
+        if len(bad):
+            row = int(bad[0])
+            entries = (~x[row].isfinite()).flatten().nonzero().flatten().tolist()
+            named = (
+                [f"column {self.coding.names[i]!r}" for i in entries] if isinstance(self.coding, TableCoding) else []
+            )
+            where = listed(named) or f"{len(entries)} of its entries"
+            title, names = split.named()
+            raise ValueError(
+                f"{title} {names[row]} has no {what}: {where} is missing or infinite, which the model does not take; "
+                "fill in such rows with impute first, or train with a likelihood that takes missing entries, as columns"
+            )
 
     def sample(self, n: int, y: Any = None, *, seed: int = 0, draw: bool | None = None) -> Any:
         """New rows: n draws of the prior and of p(x | z, y).
@@ -134,6 +186,8 @@ class Trained:
             draw: whether to draw from p(x | z, y) rather than to take its mean; None draws for tables, and takes the
                 mean for pictures.
         """
+        if not isinstance(self.model, Latent):
+            raise TypeError(f"{type(self.model).__name__} has no prior to draw codes from; decode codes of your own")
         labels = None if y is None else self._labels(y, n)
         draws = (self.table and isinstance(self.model, VAE)) if draw is None else draw
         make = evaluation.sample_draws if draws else evaluation.sample_means
@@ -148,19 +202,62 @@ class Trained:
         """Scores (N,) of rows, higher for stranger ones, as ``evaluation.anomaly_scores``."""
         return evaluation.anomaly_scores(self.model, *self.rows(rows, y).take(slice(None)), **options)
 
+    def export(
+        self,
+        path: str | Path,
+        part: Literal["encoder", "decoder"] = "encoder",
+        rows: Any = None,
+        y: Any = None,
+        *,
+        metadata: Mapping[str, str] | None = None,
+        tolerance: float = 1e-5,
+    ) -> Exported:
+        """Write the encoder or the decoder to a file, as ``models.Codec.export``, with the coding in its metadata.
+
+        The entry "coding" of the metadata is JSON: columns in order, words, dates and origins of a table, or shape and
+        grey levels. The file itself takes and gives coded rows.
+
+        Args:
+            path: the file to write, ending in ``.onnx`` or ``.pt2``.
+            part: which half of the model.
+            rows: raw rows on which the file is compared with the model, of which the first 256 are used; made up if
+                not given.
+            y: their labels, for a conditional model, where the rows hold none.
+            metadata: further strings to keep in the file.
+            tolerance: largest difference from the model, relative to the output's scale.
+
+        Raises:
+            TypeError: a model without an encoder and a decoder.
+            ValueError: as of ``models.Codec.export``, and rows that cannot be coded.
+
+        Example:
+            >>> import tempfile
+            >>> from ppl_vae import models, networks
+            >>> run = Trained(models.Autoencoder(networks.MLP(2, [8]), networks.MLP(1, [8]), 1, 2, "identity"))
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     run.export(f"{folder}/decoder.pt2", "decoder", torch.ones(3, 2)).output
+            'x'
+        """
+        if not isinstance(self.model, Codec):
+            raise TypeError(f"{type(self.model).__name__} has no encoder and decoder, so it cannot be exported")
+        about = {"coding": json.dumps(self.coding.json), **(metadata or {})}
+        x, *labels = (None,) if rows is None else self.rows(rows, y).take(slice(None))
+        given = labels[0] if labels else None
+        return self.model.export(path, part, x=x, y=given, metadata=about, tolerance=tolerance)
+
     @property
     def table(self) -> bool:
         """Whether rows are those of a table."""
         return isinstance(self.coding, TableCoding)
 
-    def _uncoded(self, x: Tensor, like: Any = None, split: Split | None = None) -> Any:
-        return self._framed(self.coding.uncode(x), like, split) if self.table else x
+    def _uncoded(self, x: Tensor, like: Any = None, names: Any = None) -> Any:
+        return self._framed(self.coding.uncode(x), like, names) if self.table else x
 
-    def _framed(self, columns: dict[str, Any], like: Any, split: Split | None = None) -> Any:
+    def _framed(self, columns: dict[str, Any], like: Any, names: tuple[str, list[Any]] | None = None) -> Any:
         """Columns as a data frame, with the names of the rows, or as a mapping where rows were one."""
         if isinstance(like, dict):
             return columns
-        return to_frame(columns, like if is_frame(like) else None, None if split is None else split.named())
+        return to_frame(columns, like if is_frame(like) else None, names)
 
     def data(self, root: str | None = None) -> Data:
         """The data that the run was trained on, cut as it was cut.
@@ -183,17 +280,17 @@ class Trained:
         return data.resolve(self.model.support if isinstance(self.model, Codec) else None)
 
 
-def _codes(codes: Any) -> Tensor:
-    """Codes of a frame, an array or a tensor, as a float tensor."""
+def _codes(codes: Any) -> tuple[Tensor, tuple[str, list[Any]] | None]:
+    """Codes of a frame, an array or a tensor, as a float tensor, and what the rows of a frame are called."""
     if isinstance(codes, Tensor):
-        return codes
+        return codes, None
     if is_frame(codes):
-        from .data.frames import as_table
-
         table = as_table(codes, "codes")
         names = [name for name in table.names if name[:1] == "z" and name[1:].isdigit()]
-        return torch.from_numpy(table.cells(names, [False] * len(names)).values).float()
-    return torch.from_numpy(np.asarray(codes, dtype=np.float32))
+        names.sort(key=lambda name: int(name[1:]))
+        values = torch.from_numpy(table.cells(names, [False] * len(names)).values).float()
+        return values, None if table.rows is None else (table.rows.title, [*table.rows.values])
+    return torch.from_numpy(np.asarray(codes, dtype=np.float32)), None
 
 
 def open_run(run: str | Path, model: nn.Module | None = None, parts: Any = None) -> Trained:

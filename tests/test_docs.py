@@ -2,9 +2,12 @@
 
 import importlib
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+
+from ppl_vae.cli import main
 
 ROOT = Path(__file__).parent.parent
 TEXT = (ROOT / "docs" / "design.md").read_text()
@@ -17,12 +20,10 @@ def test_examples_run(block):
 
 
 def test_encode_decode_runs(tmp_path, monkeypatch):
-    """docs/encode_decode.md: one example after the other, in an empty folder."""
+    """docs/encode_decode.md: its examples and its shell lines, one after the other, in an empty folder."""
     monkeypatch.chdir(tmp_path)
     page = (ROOT / "docs" / "encode_decode.md").read_text()
-    space = {"__name__": "example"}
-    for number, block in enumerate(re.findall(r"```python\n(.*?)```", page, re.S)):
-        exec(compile(block, f"docs/encode_decode.md, example {number}", "exec"), space)
+    run_page(page, "docs/encode_decode.md")
     assert {path.name for path in tmp_path.iterdir()} >= {"encoder.onnx", "decoder.onnx", "encoder.pt2", "z.npy"}
 
 
@@ -42,3 +43,25 @@ def test_files_and_modules_are_there():
         if (ROOT / "ppl_vae" / name[0]).is_dir() and name[1] != "py":
             module = importlib.import_module(f"ppl_vae.{name[0]}")
             assert hasattr(module, name[1]) or importlib.import_module(f"ppl_vae.{'.'.join(name)}"), name
+
+
+def test_data_runs(tmp_path, monkeypatch):
+    """docs/data.md: its examples and its shell lines, one after the other, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    page = (ROOT / "docs" / "data.md").read_text()
+    run_page(page, "docs/data.md")
+    assert {path.name for path in (tmp_path / "runs").iterdir()} == {"mine", "patients"}
+    assert (tmp_path / "codes.csv").read_text().startswith("id,age,visits,smokes,ward,pain,since,z0,")
+    assert len(page.splitlines()) <= 120 + 30  # and the table of the six data sets
+
+
+def run_page(page, name):
+    """The python examples and the lines that start with ppl-vae, in order; training is short."""
+    space = {"__name__": "example"}
+    for block, line in re.findall(r"```python\n(.*?)```|^    (ppl-vae [^\n]*)$", page, re.S | re.M):
+        if block:
+            exec(compile(block, name, "exec"), space)
+        else:
+            words = shlex.split(line, comments=True)[1:]
+            short = ["--epochs", "2", "--hidden", "16", "--no-report", "--quiet"] if words[0] == "train" else []
+            assert main([*words, *short]) == 0, line

@@ -169,7 +169,8 @@ def _prior_and_posterior(
     known["posterior"] = posterior.build(around, settings.options("posterior"))
     if made_of:
         options = settings.options("prior")
-        unit = scale == "unit" or (scale is None and _holds(train.resolve(None), constraints.unit_interval))
+        raw = scale is None and networks.units_of(encoder, train.shape) is None
+        unit = scale == "unit" or (raw and _holds(train.resolve(None), constraints.unit_interval))
         if "prior.inputs" not in settings.given and not unit:
             options["inputs"] = "real"  # pseudo-inputs live where the data does
         with randomness.unchanged():

@@ -29,6 +29,14 @@ def target(out: str | None, kinds: tuple[str, ...] = (".png", ".npy")) -> Path:
     return path
 
 
+def beside(own: Mapping[str, Sequence[Any]], found: Mapping[str, Sequence[Any]]) -> dict[str, Sequence[Any]]:
+    """The rows' own columns and what was found of them; a UsageError where both have a column."""
+    both = next((name for name in found if name in own), None)
+    if both is not None:
+        raise UsageError(f"the table has a column {both!r} of its own, as what is written here; leave out --keep")
+    return {**own, **found}
+
+
 def write_array(path: Path, array: Tensor, plot: Callable[[Tensor], Any] | None = None) -> None:
     """Write an array to a .npy, or what ``plot`` makes of it to a .png, and say where."""
     if plot is not None and path.suffix.lower() == ".png":

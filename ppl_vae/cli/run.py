@@ -158,12 +158,12 @@ class Examples(Run):
         title, names = self.rows().named()
         if not keep:
             return {title: names}
-        source = self.path or self.record["name"]
+        source = self.path or self.splits.config["name"]
         own, index = self.trained.coding.own(source), self.rows().index
         if not own:
             raise UsageError(f"--keep is for tables, whose rows have columns of their own, not for {source}")
         taken = {name: column if index is None else [column[i] for i in index] for name, column in own.items()}
-        return taken if title in taken else {title: names, **taken}
+        return {title: names, **{name: column for name, column in taken.items() if name}}
 
     def told(self) -> Split:
         """The chosen split with the labels that the model is given."""

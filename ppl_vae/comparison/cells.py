@@ -5,12 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Callable, Container, Iterator, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..files import read_json
+from ..files import flat, read_json
 
 if TYPE_CHECKING:
     from torch import nn
@@ -103,7 +103,7 @@ def identity(record: Mapping[str, Any]) -> str:
 
 def difference(before: Mapping[str, Any], now: Mapping[str, Any]) -> str | None:
     """The first entry in which two records differ, as "prior.dim was 2 and is now 3"; None if they are the same."""
-    old, new = (dict(_flat(json.loads(identity(record)))) for record in (before, now))
+    old, new = (flat(json.loads(identity(record)), ".") for record in (before, now))
     name = next((name for name in sorted(old.keys() | new.keys()) if old.get(name) != new.get(name)), None)
     return name and f"{name} was {shown(old.get(name))} and is now {shown(new.get(name))}"
 
@@ -123,11 +123,3 @@ def folder_name(pieces: Sequence[str], text: str, taken: Container[str]) -> str:
     digests = [hashlib.sha256(words.encode()).hexdigest()[:8] for words in (name, text)]
     name = name if len(name) <= 120 else f"{name[:100]}_{digests[0]}"
     return f"{name}_{digests[1]}" if name in taken else name
-
-
-def _flat(value: Any, prefix: str = "") -> Iterator[tuple[str, Any]]:
-    if not isinstance(value, dict):
-        yield prefix, value
-        return
-    for key, item in value.items():
-        yield from _flat(item, f"{prefix}.{key}" if prefix else str(key))

@@ -7,6 +7,7 @@ import importlib
 import inspect
 import math
 import os
+import sys
 import time
 import weakref
 from collections.abc import Callable, Mapping, Sequence
@@ -77,7 +78,7 @@ def compare(
         limit: test examples, and as many validation examples, that the figures are of.
         jobs: processes that train at the same time; each takes its share of the cores.
         backend: "loky" for processes of this machine; "dask" or "ray" for those of a cluster that share ``out``.
-        progress: show a bar.
+        progress: show a line for each cell that is finished, and in a terminal a bar.
         **fit_arguments: further arguments of ``fit``, the same for all cells, such as ``lr`` and ``batch_size``.
 
     Returns:
@@ -154,7 +155,8 @@ def run(
             drawn, took = time.monotonic(), time.monotonic() - began
         return made
 
-    bar = tqdm(total=len(cells), initial=len(found), unit="cell", disable=not (progress and left), dynamic_ncols=True)
+    hidden = not (progress and left and sys.stderr.isatty())  # a log file gets a line a cell and no bar
+    bar = tqdm(total=len(cells), initial=len(found), unit="cell", disable=hidden, dynamic_ncols=True)
     try:
         with bar:
             attempt = functools.partial(work.attempt, asked=asked)

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from abc import abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Sized
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
@@ -18,9 +18,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..checks import listed
 from ..parts import Abstract
 from .files import RowNames, Source, from_array, open_arrays, open_folder
+from .frames import FrameTable
 from .held import held
+from .items import Items
 from .rows import Rows
 
 
@@ -113,6 +116,15 @@ class ArrayCoding(Coding):
         """The source, what its numbers are divided by, and what it is called."""
         if not isinstance(rows, str | os.PathLike):
             rows = held(rows, where)
+            if isinstance(rows, FrameTable):
+                raise TypeError(
+                    f"{where} is a table, but the run was trained on arrays, whose columns have no names; give an "
+                    "array, as frame.to_numpy() makes"
+                )
+            if isinstance(rows, Sized) and not isinstance(rows, tuple | list | Tensor | np.ndarray):
+                items = Items(rows)
+                y = None if items.labels is None else items.read(np.arange(len(items)))[1]
+                return Source((items, y)), None, where
             x, *y = rows if isinstance(rows, tuple | list) and len(rows) == 2 and not np.isscalar(rows[0]) else (rows,)
             x = x.detach().cpu().numpy() if isinstance(x, Tensor) else np.asarray(x)
             return from_array(x, None if not y or y[0] is None else np.asarray(y[0]), where), self._top(x, where), where
@@ -165,3 +177,38 @@ def coding_of(record: Mapping[str, Any]) -> Coding:
         raise ValueError(f"the run's data have a coding of kind {record.get('kind')!r}, which this version lacks")
     given = {name: tuple(v) if isinstance(v, list) else v for name, v in record.items() if name != "kind"}
     return kinds[record["kind"]](**given)
+
+
+def difference_of_codings(old: Mapping[str, Any] | None, new: Mapping[str, Any] | None) -> str | None:
+    """How a coding's JSON differs from another, in words; None if rows are coded alike, or if it is not known.
+
+    Origins are left out: they follow from the rows.
+
+    Example:
+        >>> old = {"kind": "table", "names": ["a", "b"], "kinds": {"a": "real", "b": "count"}}
+        >>> difference_of_codings(old, old | {"kinds": {"a": "real", "b": "real"}})
+        "column 'b' was 'count' and is now 'real'"
+        >>> difference_of_codings(old, old | {"names": ["b"]})
+        "column 'a' was there and is not now"
+    """
+    if not old or not new:
+        return None
+    before, after = old.get("names") or [], new.get("names") or []
+    for one, other, words in ((before, after, "was there and is not now"), (after, before, "is new")):
+        odd = next((name for name in one if name not in other), None)
+        if odd is not None:
+            return f"column {odd!r} {words}"
+    for key in [key for key in (*old, *new) if key != "origins" and old.get(key) != new.get(key)]:
+        was, now = old.get(key), new.get(key)
+        if isinstance(was, dict) and isinstance(now, dict):
+            name = next(name for name in (*was, *now) if was.get(name) != now.get(name))
+            return f"column {name!r} was {_kind(was.get(name))} and is now {_kind(now.get(name))}"
+        return f"{key} was {_kind(was)} and is now {_kind(now)}"
+    return None
+
+
+def _kind(value: Any) -> str:
+    """A value of a coding in a sentence."""
+    if value is None:
+        return "not given"
+    return f"({listed([str(item) for item in value])})" if isinstance(value, list) else repr(value)

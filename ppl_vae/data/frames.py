@@ -12,7 +12,10 @@ import numpy as np
 from torch import Tensor
 
 from .files import RowNames
+from .labels import to_labels
 from .tables import Cells, is_missing, not_a_number
+
+LABELS = "y"  # column of the labels of an array
 
 
 class FrameTable:
@@ -120,6 +123,21 @@ def as_table(value: Any, where: str, names: Sequence[str] | None = None) -> Fram
     return FrameTable({n: array[:, i] for i, n in enumerate(names or map(str, range(width)))}, where, plain=True)
 
 
+def labelled(x: Any, y: Any, where: str, names: Sequence[str] | None = None) -> FrameTable:
+    """An array (N, D) as a table, with its labels (N,), if there are any, as a further column ``y`` beside it.
+
+    Raises:
+        ValueError: as of ``as_table``, and labels of another shape.
+    """
+    table = as_table(x, where, names)
+    if y is not None:
+        y = to_labels(y).numpy()
+        if y.shape != x.shape[:1]:
+            raise ValueError(f"{where} has {len(x)} rows and y of shape {y.shape}: a table takes one label a row")
+        table.aside = {LABELS: y}
+    return table
+
+
 def _values(column: Any) -> Any:
     array = column.detach().cpu().numpy() if isinstance(column, Tensor) else np.asarray(column)
     return array if array.dtype.kind in "fiub" else list(column)
@@ -138,9 +156,10 @@ def _series(series: Any) -> Any:
 def _index(frame: Any) -> RowNames | None:
     """The index of a pandas frame, unless it just counts."""
     index = nw.maybe_get_index(nw.from_native(frame, eager_only=True))
-    if index is None or type(index).__name__ == "RangeIndex":
+    values = None if index is None else index.tolist()
+    if index is None or (index.name is None and values == [*range(len(index))]):
         return None
-    return RowNames(str(index.name or "row"), index.tolist())
+    return RowNames(str(index.name or "row"), values)
 
 
 def to_frame(columns: Mapping[str, Any], like: Any = None, names: tuple[str, list[Any]] | None = None) -> Any:

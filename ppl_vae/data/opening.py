@@ -15,14 +15,14 @@ from ..checks import check_size, nearest
 from ..randomness import seed_of
 from .coding import ArrayCoding, Coding
 from .files import Source, from_array, open_arrays, open_folder
-from .frames import FrameTable, as_table
+from .frames import LABELS, FrameTable, labelled
 from .held import held
 from .items import Items
 from .named import NAMES, SIZES, open_named
 from .noise import PARTS
 from .origin import fingerprint_of, fingerprint_of_file
 from .table_coding import find_table
-from .tables import CSVTable
+from .tables import CSVTable, Table
 
 Part = tuple[Any, Tensor | None, np.ndarray]
 """Reader, labels and row numbers of a part, which are in the drawn order."""
@@ -48,9 +48,10 @@ def open_source(
     for argument, value in (("labels", labels), ("size", size), ("kinds", kinds), ("index", index), ("drop", drop)):
         if value and argument not in takes:
             raise ValueError(f"{argument}={value!r} is for {owners.get(argument, tables)}, not for {_said(name)}")
-    table = _table(name, path, kinds, index, drop)
+    table = _table(name, path, labels, kinds, index, drop)
     if table is not None:
-        coding, source = find_table(table, labels, kinds, index, drop)
+        column = LABELS if LABELS in table.aside else labels
+        coding, source = find_table(table, column, kinds, index, drop)
     else:
         if not isinstance(labels, str | None):
             raise ValueError(f"labels={[*labels]!r} names several columns of a table, which {_said(name)} is not")
@@ -62,7 +63,9 @@ def open_source(
     return source, coding, fingerprint_of(part for part in (source.train, source.valid, source.test) if part)
 
 
-def _table(name: Any, path: Path | None, kinds: Any, index: str | None, drop: list[str]) -> Any:
+def _table(
+    name: Any, path: Path | None, labels: str | None, kinds: Any, index: str | None, drop: list[str]
+) -> Table | None:
     """The table that a source is; None for arrays and pictures."""
     if path is not None and path.suffix == ".csv":
         return CSVTable(path)
@@ -70,13 +73,15 @@ def _table(name: Any, path: Path | None, kinds: Any, index: str | None, drop: li
         return name
     if kinds is None and index is None and not drop:
         return None
-    array = open_arrays(path, None).train[0].array if path is not None else name
-    if isinstance(array, tuple):
-        raise ValueError("kinds are for a table without labels; give a data frame, and labels= the column that holds y")
-    array = np.asarray(array.detach().cpu() if isinstance(array, Tensor) else array)
+    if path is not None:
+        source = open_arrays(path, labels)
+        array, y = source.train[0].array, source.train[1]
+    else:
+        array, y = name if isinstance(name, tuple) and len(name) == 2 else (name, None)
+        array = np.asarray(array.detach().cpu() if isinstance(array, Tensor) else array)
     if array.ndim != 2:
         raise ValueError(f"kinds are for tables, whose rows have one dimension, not for x of shape {array.shape}")
-    return as_table(array, "x" if path is None else str(path))
+    return labelled(array, y, "x" if path is None else str(path))
 
 
 def _said(name: Any) -> str:

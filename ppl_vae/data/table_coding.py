@@ -18,21 +18,21 @@ import torch
 from torch import Tensor
 
 from .. import kinds as kinds_module
-from ..checks import did_you_mean, nearest
+from ..checks import did_you_mean, listed, nearest
 from ..kinds import Column, complete, mapping_of, parse_kinds
 from .coding import Coded, Coding
-from .files import RowNames, Source
-from .frames import as_table
+from .files import RowNames, Source, open_arrays
+from .frames import as_table, labelled
 from .held import held
 from .rows import Array
-from .table_labels import Names, check_label_columns, coded_labels, found_labels, listed
+from .table_labels import Names, check_label_columns, coded_labels, found_labels, label_names
 from .tables import Cells, CSVTable, Table
 from .words import are_dates, date_of, days_of, number_words, renumbered
 
 _COUNTING = 20  # rows from which on a column 0, 1, 2, ... is thought to number them
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class TableCoding(Coding):
     """The coding of a table: a .csv file, a data frame, or an array of as many columns.
 
@@ -64,6 +64,11 @@ class TableCoding(Coding):
     dates: Mapping[str, str] = field(default_factory=dict)
     origins: Mapping[str, float] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        aside = {"labels": self.labels, "index": self.index, "drop": listed(self.drop)}
+        said = "".join(f", {name}={value!r}" for name, value in aside.items() if value)
+        return f"TableCoding({len(self.names)} column{'s'[: len(self.names) != 1]}: {listed(self.names)}{said})"
+
     @property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]
         """Event shape of x, (D,)."""
@@ -90,8 +95,8 @@ class TableCoding(Coding):
         absent = [name for name in self.names if name not in table.names]
         if absent:
             close = did_you_mean(absent[0], table.names)
-            raise ValueError(f"{table.where} has no column {absent[0]!r}{close}; the run takes {', '.join(self.names)}")
-        texts = [name for name in (*listed(self.labels), self.index) if name in (*table.names, *table.aside)]
+            raise ValueError(f"{table.where} has no column {absent[0]!r}{close}; the run takes {listed(self.names)}")
+        texts = [name for name in (*label_names(self.labels), self.index) if name in (*table.names, *table.aside)]
         worded = [column.levelled or column.name in self.dates for column in self.columns]
         cells = table.cells(self.names, worded, texts)
         x = np.array(cells.values)
@@ -142,7 +147,7 @@ def find_table(
 ) -> tuple[TableCoding, Source]:
     """The coding that fits a table, and its source; arguments as of ``data.load``."""
     labels = check_label_columns(labels)
-    for argument, names in (("labels", listed(labels)), ("index", [index]), ("drop", drop)):
+    for argument, names in (("labels", label_names(labels)), ("index", [index]), ("drop", drop)):
         for name in names:
             if name is not None and name not in (*table.names, *table.aside):
                 raise ValueError(f"{table.where} has no column {name!r}, which {argument} names; {_near(name, table)}")
@@ -152,13 +157,13 @@ def find_table(
     aside = {index, *drop} - {None}
     named = {str(key) for key in declared}
     labels = labels or next((n for n in ("label", "y") if n in table.names and n not in named | aside), None)
-    names = tuple(name for name in table.names if name not in aside | {*listed(labels)})
+    names = tuple(name for name in table.names if name not in aside | {*label_names(labels)})
     if not names:
         raise ValueError(f"{table.where} is empty: no columns are left for x")
     every = {column.name: column for column in parse_kinds(declared, table.names)}
     columns = [every[name] for name in names]
     said = {name for name in names if declared.get(name) == kinds_module.DATE}
-    texts = [name for name in (*listed(labels), index) if name is not None]
+    texts = [name for name in (*label_names(labels), index) if name is not None]
     cells = table.cells(names, [auto or c.levelled or c.name in said for c in columns], texts)
     if not cells.values.size:
         raise ValueError(f"{table.where} is empty: no rows of numbers")
@@ -187,14 +192,13 @@ def _table(rows: Any, where: str, names: Sequence[str]) -> Table:
             if not table.header and len(table.names) == len(names):
                 table.names = [*names]
             return table
-        return as_table(_read_array(path), str(path), names)
-    return as_table(held(rows, where), where, names)
-
-
-def _read_array(path: Path) -> np.ndarray:
-    from .files import open_arrays
-
-    return open_arrays(path, None).train[0].array
+        reader, y = open_arrays(path, None).train
+        return labelled(reader.array, y, str(path), names)
+    rows = held(rows, where)
+    if isinstance(rows, tuple) and len(rows) == 2 and np.ndim(rows[0]) == 2:
+        x = rows[0].detach().cpu() if isinstance(rows[0], Tensor) else rows[0]
+        return labelled(np.asarray(x), rows[1], where, names)
+    return as_table(rows, where, names)
 
 
 def _numbered(

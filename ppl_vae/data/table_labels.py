@@ -16,7 +16,7 @@ Names = str | tuple[str, ...] | None
 """The column of y, (N,), or the columns of y, (N, k); None without labels."""
 
 
-def listed(labels: Names) -> list[str]:
+def label_names(labels: Names) -> list[str]:
     """The columns of the labels."""
     return [] if labels is None else [labels] if isinstance(labels, str) else [*labels]
 
@@ -54,11 +54,13 @@ def coded_labels(
     texts: Mapping[str, list[str]], labels: Names, classes: Sequence[str] | None, where: str
 ) -> Tensor | None:
     """Labels of new rows; None where they have none of the columns."""
-    absent = [name for name in listed(labels) if name not in texts]
-    if labels is None or len(absent) == len(listed(labels)):
+    absent = [name for name in label_names(labels) if name not in texts]
+    if labels is None or len(absent) == len(label_names(labels)):
         return None
     if absent:
-        raise ValueError(f"{where} has no column {absent[0]!r}, one of the run's labels y: {', '.join(listed(labels))}")
+        raise ValueError(
+            f"{where} has no column {absent[0]!r}, one of the run's labels y: {', '.join(label_names(labels))}"
+        )
     if not isinstance(labels, str):
         return _covariates(texts, labels, where)
     marks = texts[labels]

@@ -135,7 +135,10 @@ def plain(word: str) -> str:
 
 
 def filled_csv(path: Path, columns: Sequence[Column], values: Any) -> bytes:
-    """The contents of a .csv file with the missing cells of D columns, found by name, filled from values (rows, D)."""
+    """The contents of a .csv file with the missing cells of D columns filled from values (rows, D), numbers or text.
+
+    Columns are found by name; those of a file without a header are in order.
+    """
     content = path.read_bytes()
     mark = codecs.BOM_UTF8 if content.startswith(codecs.BOM_UTF8) else b""
     out: list[str] = []
@@ -144,6 +147,8 @@ def filled_csv(path: Path, columns: Sequence[Column], values: Any) -> bytes:
     for text, row in _records(content[len(mark) :].decode("utf-8")):
         if row and not at:
             header, names = column_names(row)
+            if not header and len(names) == len(columns):
+                names = [column.name for column in columns]
             at = [names.index(column.name) for column in columns]
             row = [] if header else row
         if row:
@@ -178,10 +183,13 @@ def _filled(text: str, row: list[str], gaps: dict[int, str]) -> str:
 
 
 def _cell(column: Column, value: Any) -> str:
-    """A value as a cell: a word, a whole number, or six digits."""
+    """A value as a cell: text, a word, a whole number, or six digits, but all of those before the point."""
+    if isinstance(value, str):
+        return _quoted(value)
     if column.words is not None:
         return _quoted(column.words[int(value)])
-    return f"{float(value):.0f}" if column.levels or column.kind == "count" else f"{float(value):.6g}"
+    whole = column.levels or column.kind == "count" or abs(value) >= 1e6
+    return f"{float(value):.0f}" if whole else f"{float(value):.6g}"
 
 
 def _quoted(cell: str) -> str:

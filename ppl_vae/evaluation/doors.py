@@ -21,7 +21,7 @@ from ..data.checks import check_event, check_values
 from ..data.labels import to_labels
 from ..data.rows import to_float
 from ..handlers import LocalParameters
-from ..models import Codec
+from ..models import Codec, Pair
 
 PIECE = 1000  # examples at a time
 
@@ -42,6 +42,15 @@ def check_data(
         missing = supports.allows_missing(model.support)
         check_values(x, np.arange(len(x)), "x", model.support, missing, ours=True)
     return x, check_labels(model, y, len(x))
+
+
+def check_density(model: Any, function: str) -> None:
+    """A TypeError for an autoencoder, which has no density."""
+    if isinstance(model, Codec) and not isinstance(model, Pair):
+        raise TypeError(
+            f"{function} needs a density p(x), which {type(model).__name__} does not have; use a VAE, or "
+            "evaluation.reconstruction_error and anomaly_scores, which take any models.Codec"
+        )
 
 
 def check_labels(model: Any, y: Any, n: int, *, third: str | None = None) -> Tensor | None:

@@ -29,7 +29,7 @@ from ..estimators.program_layout import ProgramLayout, check_whole, program_layo
 from ..estimators.tracing import sites
 from ..models import Pair
 from ..statistics.weights import LogLikelihood, summarize
-from .doors import batches, check_data, evaluating
+from .doors import batches, check_data, check_density, evaluating
 
 FEW = 100_000  # log-weights that never repay a compiler
 TRIED = 64  # particles of the run whose work is counted
@@ -58,7 +58,7 @@ def log_likelihood(
         memory: bytes that the intermediate tensors of one piece may take; data and particles are cut to fit.
 
     Raises:
-        TypeError: a number in the place of y.
+        TypeError: a number in the place of y, or an autoencoder.
         ValueError: no data, K below 1, data outside the likelihood's support, labels that do not fit, or a guide whose
             draws inside the data plate have no density of their own.
 
@@ -71,6 +71,7 @@ def log_likelihood(
         torch.Size([5])
     """
     check_size("num_particles", num_particles)
+    check_density(model, "log_likelihood")
     x, y = check_data(model, x, y)
     with evaluating(model, seed) as device:
         found = program_layout(model, x, y, device)

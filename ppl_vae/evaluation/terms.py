@@ -29,7 +29,7 @@ from ..statistics.finite import check_codes
 from . import doors
 from .baseline import Baseline, gain
 from .coding import codes, error_at
-from .doors import batches, check_data, evaluating, in_pieces
+from .doors import batches, check_data, check_density, evaluating, in_pieces
 from .importance import log_likelihood
 from .spreads import spreads
 
@@ -80,6 +80,7 @@ def elbo(model: Pair, x: Tensor, y: Tensor | None = None, *, num_particles: int 
         >>> torch.allclose(terms.elbo, terms.reconstruction - terms.kl)
         True
     """
+    check_density(model, "elbo")
     x, y = check_data(model, x, y)
     with evaluating(model, seed) as device:
         found = program_layout(model, x, y, device)

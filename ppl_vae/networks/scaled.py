@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from typing import Literal, Self
 
 import torch
@@ -10,7 +11,10 @@ from torch import Tensor, nn
 
 from .base import Network, event_shape, fold, stated
 from .conditioned import Conditioned
+from .table_encoder import TableEncoder
 from .units import Units
+
+Map = Callable[[Tensor], Tensor]
 
 
 class Scaled(Network):
@@ -79,7 +83,27 @@ class Scaled(Network):
         return fold(self.layers, self.units(self._checked(x)), len(self.in_shape))
 
 
-def units_of(module: nn.Module, shape: Sequence[int]) -> tuple[Tensor, Tensor] | None:
-    """Shift and unit of data of an event shape, in which a network inside a module sees them; None for their own."""
-    found = next((part.units for part in module.modules() if isinstance(part, Scaled)), None)
-    return None if found is None else found.of(torch.Size(shape))
+def units_of(module: nn.Module, shape: Sequence[int]) -> tuple[Map, Map] | None:
+    """Data of an event shape in the units in which a network inside a module sees them, and back; None for their own.
+
+    Example:
+        >>> from ppl_vae import networks
+        >>> network = networks.TableEncoder(2, [8], kinds={1: "positive"})
+        >>> in_units, back = units_of(network, (2,))
+        >>> in_units(torch.ones(2)), back(torch.zeros(2))
+        (tensor([1., 0.]), tensor([0., 1.]))
+    """
+    for part in module.modules():
+        if isinstance(part, TableEncoder):
+            return part.in_units, part.back
+        if isinstance(part, Scaled):
+            return partial(_in, *part.units.of(torch.Size(shape))), partial(_back, *part.units.of(torch.Size(shape)))
+    return None
+
+
+def _in(shift: Tensor, unit: Tensor, x: Tensor) -> Tensor:
+    return (x - shift) / unit
+
+
+def _back(shift: Tensor, unit: Tensor, u: Tensor) -> Tensor:
+    return shift + unit * u

@@ -116,9 +116,24 @@ class TableEncoder(Network):
             raise ValueError(f"TableEncoder was built for rows of shape {self.in_shape}, not a tensor {tuple(x.shape)}")
         seen = ~x.isnan()
         x = torch.where(seen, x, 1.0)
-        x = torch.where(self._positive, x.clamp(min=1e-30).log(), x)  # the features are finite for any x
-        x = torch.where(self._count, x.clamp(min=0).log1p(), x)
         here = seen.to(x.dtype)
-        scaled = ((x - self.zero) / self.unit * here).index_select(-1, self._plain)
+        scaled = (self.in_units(x) * here).index_select(-1, self._plain)
         hot = (x.index_select(-1, self._column) == self._code).to(x.dtype) * here.index_select(-1, self._column)
         return fold(self.layers, torch.cat([scaled, hot, *([here] if self.mask else [])], -1), 1)
+
+    def in_units(self, x: Tensor) -> Tensor:
+        """The first d columns (..., d) in units: logarithms where positive or counts, then (x - zero) / unit.
+
+        The numbers of categories stay as they are.
+        """
+        d = x.shape[-1]
+        x = torch.where(self._positive[:d], x.clamp(min=1e-30).log(), x)  # the features are finite for any x
+        x = torch.where(self._count[:d], x.clamp(min=0).log1p(), x)
+        return (x - self.zero[:d]) / self.unit[:d]
+
+    def back(self, u: Tensor) -> Tensor:
+        """The first d columns (..., d) of what ``in_units`` gives."""
+        d = u.shape[-1]
+        x = self.zero[:d] + self.unit[:d] * u
+        logs = torch.where(self._positive[:d] | self._count[:d], x, 0.0)  # other columns would overflow
+        return torch.where(self._positive[:d], logs.exp(), torch.where(self._count[:d], logs.expm1(), x))

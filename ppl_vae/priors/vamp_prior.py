@@ -37,8 +37,8 @@ class VampPrior(Prior):
     """Mixture, with equal weights, of a posterior at ``components`` learned pseudo-inputs; any support.
 
     Pass the same module that the VAE gets as its posterior. For a posterior with batch normalisation the pseudo-inputs
-    are one more batch. If the posterior's network is ``networks.Scaled``, pseudo-inputs are learned in its units, which
-    ``inputs`` is then about.
+    are one more batch. If the posterior's network is ``networks.Scaled`` or a ``networks.TableEncoder``, pseudo-inputs
+    are learned in its units, which ``inputs`` is then about; the categories of a table stay those they start at.
 
     Args:
         posterior: q(z | x), shared with the VAE.
@@ -85,12 +85,8 @@ class VampPrior(Prior):
     @property
     def pseudo_inputs(self) -> Tensor:
         """u, (components, *shape), in the data's own units."""
-        u, units = transform_to(_LIVE_ON[self.inputs])(self.raw), self._units
-        return u if units is None else units[0] + units[1] * u
-
-    @property
-    def _units(self) -> tuple[Tensor, Tensor] | None:
-        return units_of(self.posterior, self.shape)
+        u, units = transform_to(_LIVE_ON[self.inputs])(self.raw), units_of(self.posterior, self.shape)
+        return u if units is None else units[1](u)
 
     def forward(self, y: Tensor | None = None) -> Any:
         """The mixture, event shape (dim,); batch shape (B,) where the posterior is conditional on y (B, ...)."""
@@ -136,8 +132,8 @@ class VampPrior(Prior):
         return self
 
     def _in_units(self, x: Tensor) -> Tensor:
-        units = self._units
-        return x if units is None else (x.to(self.raw) - units[0]) / units[1]
+        units = units_of(self.posterior, self.shape)
+        return x if units is None else units[0](x.to(self.raw))
 
     def _holds(self, rows: Tensor) -> bool:
         """Whether all rows are in the range of the pseudo-inputs, ends included."""

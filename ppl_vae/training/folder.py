@@ -18,8 +18,9 @@ import torch
 from torch import nn
 
 from ..data import Coding, Data, coding_of
+from ..data.coding import difference_of_codings
 from ..data.origin import difference
-from ..files import plain, write_atomically
+from ..files import flat, plain, write_atomically
 from ..models import Pair
 from ..own import classes
 from ..parts import build
@@ -98,6 +99,12 @@ class RunFolder:
 
     def _check_same(self, old: dict[str, Any], new: dict[str, Any]) -> None:
         new = json.loads(json.dumps(new))
+        other = difference_of_codings(old.get("coding"), new.get("coding"))
+        if other is not None:
+            raise ValueError(
+                f"rows are not coded as in the run in {self.path}: {other}; give the same to resume it, or name a new "
+                "folder"
+            )
         changed = difference(old.get("fingerprint"), new.get("fingerprint"))
         if changed is not None:
             raise ValueError(
@@ -105,7 +112,7 @@ class RunFolder:
                 "name a new folder"
             )
         for section in ("model", "objective", "data", "training"):
-            before, after = _flat(old.get(section)), _flat(new.get(section))
+            before, after = (flat(config.get(section) or {}, ".") for config in (old, new))
             for key in sorted(before.keys() | after.keys()):
                 if key in FREE_TO_CHANGE and section == "training":
                     if key != "epochs" or after.get("schedule") == "constant":
@@ -198,15 +205,6 @@ def _row(row: dict[str, Any]) -> dict[str, Any]:
     means = {part: row[part] for part in ("train", "valid") if part in row}
     read = {part: {k: math.nan if v is None else v for k, v in terms.items()} for part, terms in means.items()}
     return {"stage": "", **row, **read}
-
-
-def _flat(value: Any, prefix: str = "") -> dict[str, Any]:
-    if not isinstance(value, dict):
-        return {prefix: value}
-    out: dict[str, Any] = {}
-    for key, item in value.items():
-        out.update(_flat(item, f"{prefix}.{key}" if prefix else str(key)))
-    return out
 
 
 def load(run: str | Path, model: nn.Module | None = None, parts: Any = None) -> nn.Module:

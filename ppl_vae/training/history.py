@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import html
 import io
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
+
+from ..files import flat
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -141,20 +142,6 @@ def _figure(size: tuple[float, float]) -> Figure:
             return buffer.getvalue()
 
     return Shown(size, layout="constrained")
-
-
-def flat(nested: Mapping[str, Any], join: str = "_") -> dict[str, Any]:
-    """A dict of dicts as one dict.
-
-    Example:
-        >>> flat({"epoch": 3, "valid": {"elbo": -90.0}}, "/")
-        {'epoch': 3, 'valid/elbo': -90.0}
-    """
-    out: dict[str, Any] = {}
-    for name, value in nested.items():
-        inner = isinstance(value, Mapping)
-        out |= {f"{name}{join}{k}": v for k, v in flat(value, join).items()} if inner else {name: value}
-    return out
 
 
 def _short(value: Any) -> str:

@@ -12,9 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from ..checks import check_size
+from ..files import flat
 from ..models import Codec, Latent
 from .callbacks import Callback, Context, Row
-from .history import History, flat
+from .history import History
 
 COUNTED = ("stage", "epoch", "step")
 TOLD = 100  # parameters that MLflow takes at a time

@@ -217,3 +217,12 @@ def test_mistakes_are_one_sentence_before_anything_is_done(cells, more, error, w
         compare(cells, tmp_path / "out", **more)
     assert words in str(caught.value) and "\n" not in str(caught.value)
     assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("terminal", [False, True])
+def test_a_log_file_gets_a_line_a_cell_and_no_bar(tmp_path, capsys, monkeypatch, terminal):
+    monkeypatch.setattr("sys.stderr.isatty", lambda: terminal, raising=False)
+    compare({"broken": broken}, tmp_path / "out", seeds=[0, 1], progress=True)
+    out, err = capsys.readouterr()
+    assert out.count("broken, seed ") == 2 and ("cell/s" in err or "s/cell" in err) == terminal
+    assert terminal or err == ""

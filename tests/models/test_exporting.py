@@ -206,6 +206,18 @@ def test_posteriors(case, tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("case", [c for c in every("networks") if c[0] in ("Scaled", "TableEncoder")], ids=str)
+def test_networks_in_units(case, tmp_path):
+    """Encoders that have units inside, which are not the initial ones."""
+    network = instance("networks", case)
+    x = draw(40, *network.in_shape).abs().mul(3).floor()
+    network.start(as_split(x))
+    assert any(b.ne(0).any() and b.ne(1).any() for b in network.buffers())
+    model = Half(posteriors.Normal(network, instances.DIM), likelihoods.Normal(MLP(instances.DIM, [5]), x.shape[1:]))
+    check_export(model, "encoder", x[:5], tmp_path)
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("case", every("likelihoods"), ids=str)
 def test_likelihoods(case, tmp_path):
     check_export(Half(p=instance("likelihoods", case)), "decoder", draw(5, instances.DIM), tmp_path)

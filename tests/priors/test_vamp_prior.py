@@ -10,7 +10,8 @@ from contracts import within
 from instances import SHAPE, vae
 from torch import nn
 
-from ppl_vae import SVI, evaluation, fit, likelihoods, networks, parts, posteriors, priors, training
+from ppl_vae import SVI, VAE, evaluation, fit, likelihoods, networks, parts, posteriors, priors, training
+from ppl_vae.data import as_split
 
 X = torch.rand(40, *SHAPE, generator=torch.Generator().manual_seed(1)).bernoulli()
 
@@ -182,3 +183,41 @@ def test_a_vamp_prior_fits_better_than_the_normal():
             optimizer.step()
         bounds.append(evaluation.elbo(m, x).elbo.mean().item())
     assert bounds[1] > bounds[0] + 0.5
+
+
+KINDS = {0: "real", 1: "positive", 2: "count", 3: "binary", 4: "categorical(3)", 5: "ordinal(4)"}
+
+
+def table_rows(n=60):
+    rng = torch.Generator().manual_seed(11)
+    u = torch.randn(n, 6, generator=rng)
+    columns = [5e4 + 2e3 * u[:, 0], (u[:, 1] - 6).exp(), (9 * u[:, 2].abs()).floor(), (u[:, 3] > 0).float()]
+    return torch.stack([*columns, torch.arange(n) % 3, (u[:, 5].abs() * 2).floor().clamp(max=3)], 1)
+
+
+def table_vae(components=5):
+    torch.manual_seed(0)
+    encoder = networks.TableEncoder(6, [8], "tanh", KINDS)
+    posterior = posteriors.Normal(encoder, 2)
+    likelihood = likelihoods.Columns(networks.MLP(2, [8]), 6, KINDS)
+    return VAE(priors.VampPrior(posterior, components, inputs="real"), posterior, likelihood)
+
+
+def test_pseudo_inputs_of_a_table_are_learned_in_the_units_of_its_encoder():
+    x, model = table_rows(), table_vae()
+    fit(SVI(model), x, epochs=20, batch_size=30, lr=1e-3, progress=False)
+    in_units, back = networks.units_of(model.posterior, (6,))
+    assert torch.allclose(back(in_units(x)), x, rtol=1e-4, atol=1e-4) and torch.equal(back(in_units(x))[:, 4], x[:, 4])
+    assert in_units(x)[:, :3].abs().max() < 6  # the raw numbers lie at 50,000 and at 0.002
+    u = model.prior.pseudo_inputs
+    moved = (in_units(u) - in_units(x[:5])).abs().amax(0)
+    assert (moved[[0, 1, 2, 3, 5]] > 1e-3).all() and moved.max() < 0.1  # 40 steps of 0.001
+    assert (u[:, 1] > 0).all() and torch.equal(u[:, 4], x[:5, 4])
+
+
+def test_gradients_of_pseudo_inputs_are_finite_at_any_units():
+    """exp of a column of 50,000 is infinite, but is only used for columns in logarithms."""
+    x, model = table_rows(), table_vae()
+    model.start(as_split(x))
+    (gradient,) = torch.autograd.grad(model.prior().log_prob(torch.zeros(2)), model.prior.raw)
+    assert gradient.isfinite().all() and (gradient != 0).any(0).tolist() == [True, True, True, True, False, True]

@@ -14,7 +14,7 @@ from ...checks import check_size
 from ...files import write_atomically
 from ...statistics.scores import check_scores
 from ..arguments import UsageError
-from ..files import TABLES, print_json, target, write_table
+from ..files import TABLES, beside, print_json, target, write_table
 from ..run import Batch, Examples
 
 
@@ -65,8 +65,8 @@ def anomaly(
             raise UsageError(f"--label needs labels, which the data of {run.name} do not have")
         result["auroc"] = evaluation.auroc(scores, torch.isin(batch.labels, torch.tensor(label)))
     if path is not None:
-        columns = run.named(keep) | {"score": scores.tolist()}
-        write_table(path, columns if flags is None else columns | {"anomalous": flags.tolist()}, scores)
+        found = {"score": scores.tolist()} | ({} if flags is None else {"anomalous": flags.tolist()})
+        write_table(path, beside(run.named(keep), found), scores)
     if json:
         print_json(result)
         return

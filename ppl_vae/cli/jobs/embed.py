@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ... import evaluation
-from ..files import TABLES, target, write_table
+from ..files import TABLES, beside, target, write_table
 from ..run import Examples
 
 
@@ -21,7 +21,7 @@ def embed(run: Examples, out: str | None = None, keep: bool = False, seed: int =
     path = target(out, TABLES)
     x, y, labels = run.take()
     codes = evaluation.codes(run.model, x, y, seed=seed)
-    columns = run.named(keep) | {f"z{j}": codes[:, j].tolist() for j in range(codes.shape[1])}
+    columns = beside(run.named(keep), {f"z{j}": codes[:, j].tolist() for j in range(codes.shape[1])})
     if labels is not None and labels.dim() == 1 and "label" not in columns:
         columns["label"] = [_number(label) for label in labels.tolist()]
     write_table(path, columns, codes)

@@ -88,7 +88,11 @@ def _table(run: Examples, data: str, out: str | None, **options: Any) -> None:
     y = coded.y if run.y is None and run.condition is not None and coded.y is not None else run.labels(run.y, len(x))
     done = evaluation.impute(run.model, x, y, **options)
     origins = torch.tensor([coding.origins.get(name, 0.0) for name in coding.names], dtype=torch.float64)
-    write_atomically(path, filled_csv(Path(data), coding.columns, (done.x.double() + origins).tolist()))
+    values, written = (done.x.double() + origins).tolist(), coding.uncode(done.x)
+    for name in coding.dates:
+        for row, date in zip(values, written[name], strict=True):
+            row[coding.names.index(name)] = date
+    write_atomically(path, filled_csv(Path(data), coding.columns, values))
     print(f"{path}: {int(done.missing.sum())} cells of {len(x)} rows filled in")
 
 
@@ -112,9 +116,13 @@ def _masked(x: Tensor, rate: float, seed: int) -> Tensor:
 
 
 def _start(run: Examples) -> Tensor | float:
-    """What missing entries hold at first: 0 where masking did that in training, else the mean of the training data."""
+    """What missing entries hold at first: 0 where masking did that in training, else the mean of the training data.
+
+    Without the training data, the zero of the encoder's units.
+    """
     masked = isinstance(run.model, Autoencoder) and isinstance(run.model.corruption, Masking)
-    return 0.0 if masked or not run.record else run.splits.train.mean()
+    train = None if masked or not run.record else run.training_rows()
+    return 0.0 if masked else run.trained.middle if train is None else train.mean()
 
 
 def _error(model: Any, true: Tensor, done: evaluation.Imputation, start: Tensor | float) -> str:
