@@ -84,7 +84,7 @@ class RunFolder:
         """The run's configuration.
 
         Raises:
-            ValueError: the folder is not a run's, or its configuration does not read.
+            ValueError: the folder is not a run's, its configuration does not read, or the run is too old.
         """
         if not self.config_file.exists():
             raise ValueError(f"{self.path} is not a run folder: it has no config.json")
@@ -94,6 +94,11 @@ class RunFolder:
             raise ValueError(f"{self.config_file} is not valid JSON ({error})") from None
         if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
             raise ValueError(f"{self.config_file} is not the configuration of a run: it records no model")
+        if (config.get("data") or {}).get("scale") in ("standard", "unit"):
+            raise ValueError(
+                f"the run in {self.path} was made by an earlier ppl_vae, which scaled the data outside of the model, "
+                "so that the model takes no raw rows; train it anew in a new folder"
+            )
         return config
 
     def _check_same(self, old: dict[str, Any], new: dict[str, Any]) -> None:

@@ -5,6 +5,7 @@ import math
 
 import pytest
 
+from ppl_vae import load, open_run
 from ppl_vae.training import RunFolder
 
 
@@ -28,3 +29,12 @@ def test_a_file_that_does_not_read_is_replaced(tmp_path, content):
     assert folder.evaluations() == {}
     folder.keep_evaluation("test", {"n": 4})
     assert folder.evaluations() == {"test": {"n": 4}}
+
+
+@pytest.mark.parametrize("opened", [lambda run: RunFolder(run).open({}, True), load, open_run])
+def test_a_run_whose_data_were_scaled_outside_of_the_model_is_refused(tmp_path, opened):
+    """Its model would take raw rows for scaled ones, without a word."""
+    config = {"ppl_vae": "0.1.0", "model": {"class": "models.VAE"}, "data": {"name": "t.csv", "scale": "standard"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match="made by an earlier ppl_vae, which scaled the data outside of the model"):
+        opened(tmp_path)
