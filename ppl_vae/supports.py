@@ -260,6 +260,6 @@ def check_stated(name: str, part: Any) -> None:
     if not hasattr(part, "support"):
         raise TypeError(
             f"{name} {type(part).__name__} states no support; write one in its class, such as "
-            "support = constraints.independent(constraints.real, 1) for codes, or support = constraints.real for entries "
-            "of x"
+            "support = constraints.independent(constraints.real, 1) for codes, or support = constraints.real for an "
+            "entry of x"
         )

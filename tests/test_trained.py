@@ -284,4 +284,4 @@ def test_a_table_for_a_run_without_columns_is_refused_in_words(tmp_path):
     (tmp_path / "t.csv").write_text("a,b\n1,2\n")
     vae = VAE(priors.Normal(2), likelihood=likelihoods.Normal(networks.MLP(2, [3]), 2))
     with pytest.raises(ValueError, match=r"t.csv is a table, but the run knows no columns .* as .npy"):
-        Trained(vae).encode(tmp_path / "t.csv")
+        ppl_vae.trained.Trained(vae).encode(tmp_path / "t.csv")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -78,6 +79,13 @@ class RunFolder:
     def _keep(self, files: dict[str, str]) -> None:
         for name, text in files.items():
             self.parts.mkdir(exist_ok=True)
+            kept = self.parts / name
+            if kept.exists() and kept.read_text(encoding="utf-8") != text:
+                warnings.warn(
+                    f"{name} has changed since the run in {self.path} was started; it goes on with the file as it is "
+                    "now, so its epochs are not all of one program",
+                    stacklevel=2,
+                )
             write_atomically(self.parts / name, text.encode())
 
     def config(self) -> dict[str, Any]:
@@ -126,8 +134,12 @@ class RunFolder:
                     )
 
     def keep_split(self, index: Mapping[str, np.ndarray]) -> None:
-        """Write the row numbers of each part, unless they are there."""
-        if index and not self.split_file.exists():
+        """Write the row numbers of each part, unless they are there and can be read."""
+        try:
+            there = self.split() is not None
+        except ValueError:
+            there = False
+        if index and not there:
             parts = {part: np.ascontiguousarray(rows, dtype=np.int64) for part, rows in index.items()}
             write_atomically(self.split_file, safetensors.numpy.save(parts))
 

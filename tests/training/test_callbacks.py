@@ -341,4 +341,4 @@ def test_what_a_row_cannot_hold_is_refused_and_the_run_goes_on(tmp_path, value):
     with pytest.raises(TypeError, match=r"row\['mine'\] is a .*, which metrics.jsonl cannot hold") as caught:
         run([Adds()], epochs=2, out=tmp_path / "run")
     assert "Adds" in caught.value.__notes__[-1]
-    assert len(run(epochs=2, out=tmp_path / "run", resume=True)[0].rows) == 2
+    assert len(run(epochs=2, out=tmp_path / "run", resume=True)[1].rows) == 2
