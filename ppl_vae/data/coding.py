@@ -121,7 +121,7 @@ class ArrayCoding(Coding):
             raise ValueError(f"no such file or folder: {path}")
         if path.suffix == ".csv":
             raise ValueError(
-                f"{path} is a table, but the run knows no columns (it was trained on arrays, or by an earlier ppl_vae); "
+                f"{path} is a table, but the run knows no columns (it is of arrays, or of an earlier ppl_vae); "
                 f"give rows of shape {self.shape} as .npy"
             )
         if not path.is_dir():

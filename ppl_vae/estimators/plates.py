@@ -131,7 +131,7 @@ def _batch_shape(site: Site) -> torch.Size:
     """Batch shape of a site's log-density."""
     if not isinstance(site["fn"], TorchDistributionMixin):
         raise ValueError(
-            f"site {site['name']} has a {type(site['fn']).__name__} where a distribution of pyro.distributions is needed"
+            f"site {site['name']} has a {type(site['fn']).__name__} where a distribution of pyro.distributions belongs"
         )
     value, event = site["value"], len(site["fn"].event_shape)
     given = value.shape[: value.dim() - event] if isinstance(value, Tensor) else ()

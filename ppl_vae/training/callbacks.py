@@ -220,8 +220,8 @@ def _check_row(row: Row) -> None:
             json.dumps(plain(value))
         except (TypeError, ValueError):
             raise TypeError(
-                f"row[{name!r}] is a {type(value).__name__}, which metrics.jsonl cannot hold; add numbers, text, None "
-                "or lists of them, such as float(value)"
+                f"row[{name!r}] is a {type(value).__name__}, which metrics.jsonl cannot hold; add numbers, text, "
+                "None or lists of them, such as float(value)"
             ) from None
 
 

@@ -82,8 +82,8 @@ class RunFolder:
             kept = self.parts / name
             if kept.exists() and kept.read_text(encoding="utf-8") != text:
                 warnings.warn(
-                    f"{name} has changed since the run in {self.path} was started; it goes on with the file as it is "
-                    "now, so its epochs are not all of one program",
+                    f"{name} has changed since the run in {self.path} was started; it goes on with the file as "
+                    "it is now, so its epochs are not all of one program",
                     stacklevel=2,
                 )
             write_atomically(self.parts / name, text.encode())

@@ -464,7 +464,7 @@ class BareToo(likelihoods.Likelihood):
         ("--network {}:Deep", "Deep was built for events of shape .* .at late.py:22 in Deep.forward."),
         ("--network {}:Torn", "TypeError: .* .at late.py:26 in Torn.forward."),
         ("--estimator {}:Bound", "NameError: name 'undefined' is not defined .at late.py:30 in Bound.terms."),
-        ("--prior {}:Tensor", "site z has a Tensor where a distribution of pyro.distributions is needed"),
+        ("--prior {}:Tensor", "site z has a Tensor where a distribution of pyro.distributions belongs"),
         ("--posterior {}:Torch", "posterior Torch gave a torch.distributions.Normal; its forward must return"),
         ("--prior {}:Bare", "prior Bare states no support; write one in its class"),
         ("--likelihood {}:BareToo", "likelihood BareToo states no support; write one in its class"),
