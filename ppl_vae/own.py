@@ -13,7 +13,7 @@ from types import ModuleType
 from typing import Any
 
 from . import randomness
-from .failing import sentence
+from .failing import OWN, sentence
 from .parts import Recorded
 
 
@@ -29,7 +29,7 @@ def import_file(path: str | Path) -> ModuleType:
     if not path.is_file():
         raise ValueError(f"there is no file {path}")
     text, place = path.read_bytes(), path.resolve()
-    name = f"ppl_vae_own_{hashlib.sha256(str(place).encode() + text).hexdigest()[:16]}"
+    name = f"{OWN}{hashlib.sha256(str(place).encode() + text).hexdigest()[:16]}"
     if name in sys.modules:
         return sys.modules[name]
     module = sys.modules[name] = ModuleType(name)

@@ -253,3 +253,13 @@ def onto(support: Any, z: Tensor) -> Tensor:
     if space == ONE_HOT:
         return torch.nn.functional.one_hot(z.argmax(-1), z.shape[-1]).to(z)
     return z.round() if space == BINARY else z
+
+
+def check_stated(name: str, part: Any) -> None:
+    """TypeError unless a part states its support; ``name`` is what it is called."""
+    if not hasattr(part, "support"):
+        raise TypeError(
+            f"{name} {type(part).__name__} states no support; write one in its class, such as "
+            "support = constraints.independent(constraints.real, 1) for codes, or support = constraints.real for an "
+            "entry of x"
+        )

@@ -278,3 +278,10 @@ def test_a_fresh_process_needs_nothing_but_the_folder(moved, tmp_path):
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout
     here = ppl_vae.open_run(moved / "moved").encode(wine().set_index("id")).iloc[3, 0]
     assert float(said) == pytest.approx(here, rel=1e-6)
+
+
+def test_a_table_for_a_run_without_columns_is_refused_in_words(tmp_path):
+    (tmp_path / "t.csv").write_text("a,b\n1,2\n")
+    vae = VAE(priors.Normal(2), likelihood=likelihoods.Normal(networks.MLP(2, [3]), 2))
+    with pytest.raises(ValueError, match=r"t.csv is a table, but the run knows no columns .* as .npy"):
+        ppl_vae.trained.Trained(vae).encode(tmp_path / "t.csv")

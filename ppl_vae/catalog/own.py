@@ -57,7 +57,10 @@ class Given(Entry):
         """An instance; what the constructor raises is told in one sentence."""
         failing, cls = importlib.import_module("ppl_vae.failing"), self.load()
         try:
-            return cls(**{name: known[name] for name in self.takes & known.keys()}, **options)
+            made = cls(**{name: known[name] for name in self.takes & known.keys()}, **options)
+            if self.role in ("prior", "posterior", "likelihood"):
+                importlib.import_module("ppl_vae.supports").check_stated(self.role, made)
+            return made
         except Exception as error:
             if failing.is_ours(error):
                 raise

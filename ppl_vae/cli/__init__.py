@@ -1,7 +1,8 @@
 """The shell: ``ppl-vae train``, ``ppl-vae evaluate`` and every other file of ``jobs``.
 
 A job is a function whose signature is its flags, a part is read off its folder's ``__all__``; nothing is listed twice.
-An error of the user prints one line on standard error and gives exit code 2; a bug of ours shows its traceback.
+An error of the user, or in the user's own file, prints one line on standard error and gives exit code 2; a bug of ours
+shows its traceback.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections.abc import Sequence
 
 from .. import __version__
 from ..checks import did_you_mean
-from ..failing import is_ours, sentence
+from ..failing import in_own_file, is_ours, sentence
 from .arguments import UsageError, read_all, top_help, words
 from .flags import commands, flags_of
 from .settings import Settings, Words, settled, with_file
@@ -58,9 +59,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except OSError as error:
         return _complain(sentence(error))
     except Exception as error:
-        if not is_ours(error):
+        if not (is_ours(error) or in_own_file(error)):
             raise
-        return _complain(str(error))
+        return _complain(sentence(error))
     finally:
         warnings.formatwarning = before
 

@@ -131,6 +131,11 @@ class ArrayCoding(Coding):
         path = Path(rows).expanduser()
         if not path.exists():
             raise ValueError(f"no such file or folder: {path}")
+        if path.suffix == ".csv":
+            raise ValueError(
+                f"{path} is a table, but the run knows no columns (it is of arrays, or of an earlier ppl_vae); "
+                f"give rows of shape {self.shape} as .npy"
+            )
         if not path.is_dir():
             source = open_arrays(path, None)
             return source, self._top(source.train[0].array, str(path)), str(path)

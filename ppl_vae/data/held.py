@@ -11,7 +11,15 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, IterableDataset
+from torch.utils.data import (
+    BatchSampler,
+    DataLoader,
+    IterableDataset,
+    RandomSampler,
+    SequentialSampler,
+    default_collate,
+    default_convert,
+)
 
 from .files import RowNames
 from .frames import FrameTable, as_table, is_frame
@@ -25,6 +33,7 @@ def held(value: Any, where: str = "the data") -> Any:
 
     Raises:
         TypeError: a stream without a length, or a mapping or items without x.
+        ValueError: a DataLoader with a choice or a collation of its own, which would not be used.
 
     Example:
         >>> held({"a": [1.0, 2.0]}).names
@@ -34,7 +43,7 @@ def held(value: Any, where: str = "the data") -> Any:
         torch.Size([3, 1, 2, 2])
     """
     if isinstance(value, DataLoader):
-        value = value.dataset
+        value = _dataset(value, where)
     if isinstance(value, IterableDataset):
         raise TypeError(f"{where} is a stream without a length ({type(value).__name__}); give a Dataset with a length")
     if _is_anndata(value):
@@ -48,6 +57,24 @@ def held(value: Any, where: str = "the data") -> Any:
         label = next((value[n] for n in Y_NAMES if n in value), None)
         return value[name] if label is None else (value[name], label)
     return as_table(value, where) if is_frame(value) else value
+
+
+def _dataset(loader: DataLoader[Any], where: str) -> Any:
+    """What a loader loads, if it loads all of it as it is: batches and their order are made elsewhere."""
+    sampler, batches = loader.sampler, loader.batch_sampler
+    some = isinstance(sampler, RandomSampler) and (sampler.replacement or sampler.num_samples != len(loader.dataset))
+    unlike = not isinstance(sampler, RandomSampler | SequentialSampler) or some
+    if not isinstance(loader.dataset, IterableDataset) and (unlike or type(batches) not in (BatchSampler, type(None))):
+        raise ValueError(
+            f"{where} is a DataLoader with a {type(sampler if unlike else batches).__name__}, which would not be used, "
+            "since batches are drawn anew from all rows; give the rows it chooses, as torch.utils.data.Subset"
+        )
+    if loader.collate_fn not in (default_collate, default_convert):
+        raise ValueError(
+            f"{where} is a DataLoader with a collate_fn, which would not be used, since batches are made of single "
+            "items; give a Dataset whose items are as it makes them"
+        )
+    return loader.dataset
 
 
 def item_of(item: Any) -> tuple[Any, Any]:

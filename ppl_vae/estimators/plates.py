@@ -11,6 +11,7 @@ from itertools import zip_longest
 from typing import Any
 
 import torch
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from torch import Tensor
 
 from .site import Site, frames_of, particles_of
@@ -128,6 +129,10 @@ def _sized(frame: Any, sizes: Mapping[str, int]) -> Any:
 
 def _batch_shape(site: Site) -> torch.Size:
     """Batch shape of a site's log-density."""
+    if not isinstance(site["fn"], TorchDistributionMixin):
+        raise ValueError(
+            f"site {site['name']} has a {type(site['fn']).__name__} where a distribution of pyro.distributions belongs"
+        )
     value, event = site["value"], len(site["fn"].event_shape)
     given = value.shape[: value.dim() - event] if isinstance(value, Tensor) else ()
     try:

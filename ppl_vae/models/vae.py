@@ -14,6 +14,7 @@ from typing import Any
 
 import pyro
 import torch
+from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.infer.util import is_validation_enabled
 from torch import Tensor
 from torch.distributions import constraints
@@ -179,6 +180,8 @@ class VAE(Part, Codec, Latent, Pair):
     def _check_parts(self) -> None:
         for name, needs in (("prior", "dim"), ("posterior", "dim"), ("likelihood", "shape")):
             part = getattr(self, name)
+            if isinstance(part, Part):
+                supports.check_stated(name, part)
             if not (isinstance(part, torch.nn.Module) and hasattr(part, needs) and hasattr(part, "support")):
                 plural = "likelihoods" if name == "likelihood" else f"{name}s"
                 raise TypeError(f"{name} must be one of ppl_vae.{plural}, such as {plural}.Normal(...), not {part!r}")
@@ -224,6 +227,11 @@ class VAE(Part, Codec, Latent, Pair):
         for module, mode in modes:
             module.training = mode
         for name, part, expected in tried:
+            if not isinstance(part, TorchDistributionMixin):
+                raise TypeError(
+                    f"{name} {type(getattr(self, name)).__name__} gave a {_class(part)}; its forward must return a "
+                    "distribution of pyro.distributions"
+                )
             if part.batch_shape != (2,) or part.event_shape != tuple(expected):
                 raise ValueError(
                     f"{name} gave batch shape {tuple(part.batch_shape)} and event shape {tuple(part.event_shape)} for "
@@ -249,6 +257,10 @@ def _check_takes_y(name: str, part: torch.nn.Module, first: list[str]) -> None:
     except TypeError:
         needed = ", ".join(["self", *first, "y=None"])
         raise TypeError(f"{name} {type(part).__name__} must take y, used or not: def forward({needed})") from None
+
+
+def _class(value: object) -> str:
+    return ".".join([*type(value).__module__.split(".")[:2], type(value).__qualname__])
 
 
 def _natural(prior: Prior, likelihood: Likelihood) -> Posterior:

@@ -17,6 +17,7 @@ from ..estimators import Estimator, MeanFieldELBO
 from ..estimators.compatibility import check_estimator, check_programs
 from ..estimators.plates import codes_of_single_data
 from ..estimators.tracing import sites
+from ..failing import in_own_file
 from ..handlers import Beta, LocalParameters, check_beta, scale_latents
 from ..models.protocols import Pair, is_pair
 from ..parts import Recorded
@@ -130,6 +131,8 @@ class SVI(Recorded, Objective):
         except (RuntimeError, IndexError, ValueError) as error:
             # Pyro's own words of shapes go over many lines.
             if isinstance(error, NotImplementedError) or (isinstance(error, ValueError) and "\n" not in str(error)):
+                raise
+            if in_own_file(error):  # which says more than our guess
                 raise
             said = str(error).strip().split("\n")[0]
             raise ValueError(

@@ -35,6 +35,7 @@ def natural(prior: Any = None) -> type[Any]:
     posteriors = importlib.import_module("ppl_vae.posteriors")
     if prior is None:
         return posteriors.Normal
+    supports.check_stated("prior", prior)
     space, own = supports.of(prior.support), type(prior.prior if isinstance(prior, Given) else prior).__name__
     name = own if space != supports.REALS and own in posteriors.__all__ and own != "Of" else BY_SUPPORT.get(space)
     if name is None:

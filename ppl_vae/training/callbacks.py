@@ -7,6 +7,7 @@ evaluating it. Only the main process calls them; what they decide reaches all.
 from __future__ import annotations
 
 import inspect
+import json
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,7 @@ from torch import nn
 
 from .. import randomness
 from ..data import Split
+from ..files import plain
 from .history import History
 from .processes import Processes
 from .stages import in_eval_mode
@@ -79,7 +81,7 @@ class Callback:
         """Called after each epoch of each stage, when its row is complete and before it is saved.
 
         Args:
-            row: as in ``History.rows``; what is added to it is saved with it.
+            row: as in ``History.rows``; what is added to it is saved with it: numbers, text, None, lists or dicts.
             model: the model as training left it, in eval mode.
 
         Raises:
@@ -160,6 +162,7 @@ class Callbacks:
                     callback.epoch(row, model)
                 except Stop as stop:
                     said.append(f"{_name(callback)}: {str(stop) or 'asked to stop'}")
+                _check_row(row)
             if error := failed():
                 break
         try:
@@ -208,6 +211,18 @@ def as_callbacks(given: Any) -> list[Callback]:
         if not (isinstance(one, Callback) or callable(one)):
             raise TypeError(f"callbacks[{i}] must be a training.Callback or a function of a row, not {one!r}")
     return [one if isinstance(one, Callback) else _Each(one) for one in given]
+
+
+def _check_row(row: Row) -> None:
+    """TypeError unless metrics.jsonl can hold the row."""
+    for name, value in row.items():
+        try:
+            json.dumps(plain(value))
+        except (TypeError, ValueError):
+            raise TypeError(
+                f"row[{name!r}] is a {type(value).__name__}, which metrics.jsonl cannot hold; add numbers, text, "
+                "None or lists of them, such as float(value)"
+            ) from None
 
 
 def _name(callback: Callback) -> str:

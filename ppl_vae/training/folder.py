@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import math
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -79,13 +80,20 @@ class RunFolder:
     def _keep(self, files: dict[str, str]) -> None:
         for name, text in files.items():
             self.parts.mkdir(exist_ok=True)
+            kept = self.parts / name
+            if kept.exists() and kept.read_text(encoding="utf-8") != text:
+                warnings.warn(
+                    f"{name} has changed since the run in {self.path} was started; it goes on with the file as "
+                    "it is now, so its epochs are not all of one program",
+                    stacklevel=2,
+                )
             write_atomically(self.parts / name, text.encode())
 
     def config(self) -> dict[str, Any]:
         """The run's configuration.
 
         Raises:
-            ValueError: the folder is not a run's, or its configuration does not read.
+            ValueError: the folder is not a run's, its configuration does not read, or the run is too old.
         """
         if not self.config_file.exists():
             raise ValueError(f"{self.path} is not a run folder: it has no config.json")
@@ -95,6 +103,11 @@ class RunFolder:
             raise ValueError(f"{self.config_file} is not valid JSON ({error})") from None
         if not isinstance(config, dict) or not isinstance(config.get("model"), dict):
             raise ValueError(f"{self.config_file} is not the configuration of a run: it records no model")
+        if (config.get("data") or {}).get("scale") in ("standard", "unit"):
+            raise ValueError(
+                f"the run in {self.path} was made by an earlier ppl_vae, which scaled the data outside of the model, "
+                "so that the model takes no raw rows; train it anew in a new folder"
+            )
         return config
 
     def _check_same(self, old: dict[str, Any], new: dict[str, Any]) -> None:
@@ -128,8 +141,12 @@ class RunFolder:
                     )
 
     def keep_split(self, index: Mapping[str, np.ndarray]) -> None:
-        """Write the row numbers of each part, unless they are there."""
-        if index and not self.split_file.exists():
+        """Write the row numbers of each part, unless they are there and can be read."""
+        try:
+            there = self.split() is not None
+        except ValueError:
+            there = False
+        if index and not there:
             parts = {part: np.ascontiguousarray(rows, dtype=np.int64) for part, rows in index.items()}
             write_atomically(self.split_file, safetensors.numpy.save(parts))
 

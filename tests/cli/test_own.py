@@ -1,6 +1,7 @@
 """Parts of the user's own in the shell: FILE.py:CLASS and of:weibull by the words of every role, and --parts."""
 
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -398,3 +399,88 @@ def test_the_examples_are_files_for_the_shell(role, cls, options, tmp_path, caps
     assert len((EXAMPLES / f"own_{role}.py").read_text().splitlines()) < 50
     how = [] if role == "estimator" else ["--parts", str(tmp_path / "run" / "parts" / f"own_{role}.py")]
     assert main(["evaluate", str(tmp_path / "run"), "--limit", "10", "--num-particles", "5", *how]) == 0
+
+
+# Errors that come later than building
+
+
+LATE = """
+import torch
+import pyro.distributions as dist
+from torch.distributions import constraints
+from ppl_vae import estimators, likelihoods, networks, posteriors, priors
+
+real = constraints.independent(constraints.real, 1)
+
+class Unequal(priors.Prior):
+    support = real
+    def forward(self, y=None):
+        return dist.Normal(torch.zeros(self.dim) @ torch.zeros(3, 3), 1.0).to_event(1)  # line 12
+
+class Late(priors.Normal):
+    calls = 0
+    def forward(self, y=None):
+        Late.calls += 1
+        return super().forward({}["late"] if Late.calls > 8 else y)  # line 18
+
+class Deep(networks.MLP):
+    def forward(self, x):
+        return super().forward(x[..., :5])  # line 22
+
+class Torn(networks.MLP):
+    def forward(self, x):
+        return torch.nn.functional.multi_head_attention_forward(x)  # line 26: what fails is inside torch
+
+class Bound(estimators.Estimator):
+    def terms(self, model, guide, *batch):
+        return undefined  # line 30
+
+class Tensor(priors.Prior):
+    support = real
+    def forward(self, y=None):
+        return torch.zeros(self.dim)
+
+class Torch(posteriors.Normal):
+    def forward(self, x, y=None):
+        return torch.distributions.Normal(torch.zeros(len(x), self.dim), 1.0)
+
+class Bare(priors.Prior):
+    def forward(self, y=None):
+        return dist.Normal(torch.zeros(self.dim), 1.0).to_event(1)
+
+class BareToo(likelihoods.Likelihood):
+    def __init__(self, network, shape):
+        super().__init__(network, shape, 1)
+    def forward(self, z, y=None):
+        return dist.Bernoulli(logits=self.parameters_of(z, y)[0]).to_event(3)
+"""
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("--prior {}:Unequal", "RuntimeError: mm: mat1 .* cannot be multiplied .* .at late.py:12 in Unequal.forward."),
+        ("--prior {}:Late --no-report", "KeyError: 'late' .at late.py:18 in Late.forward."),
+        ("--network {}:Deep", "Deep was built for events of shape .* .at late.py:22 in Deep.forward."),
+        ("--network {}:Torn", "TypeError: .* .at late.py:26 in Torn.forward."),
+        ("--estimator {}:Bound", "NameError: name 'undefined' is not defined .at late.py:30 in Bound.terms."),
+        ("--prior {}:Tensor", "site z has a Tensor where a distribution of pyro.distributions belongs"),
+        ("--posterior {}:Torch", "posterior Torch gave a torch.distributions.Normal; its forward must return"),
+        ("--prior {}:Bare", "prior Bare states no support; write one in its class"),
+        ("--likelihood {}:BareToo", "likelihood BareToo states no support; write one in its class"),
+    ],
+)
+def test_what_fails_in_a_user_s_file_is_one_sentence_with_its_place(line, said, capsys, tmp_path):
+    file = tmp_path / "late.py"
+    file.write_text(LATE)
+    words = line.format(file).split()
+    assert re.search(said, error_of(capsys, "train", "--data", "digits", *words, *SMALL, "--out", tmp_path / "run"))
+
+
+def test_a_bug_of_ours_keeps_its_traceback_beside_a_user_s_file(run, mine, monkeypatch):
+    def broken(*_, **__):
+        raise RuntimeError("no such thing")
+
+    monkeypatch.setattr("ppl_vae.evaluation.evaluate", broken)
+    with pytest.raises(RuntimeError, match="no such thing"):
+        main(["evaluate", str(run), "--parts", str(mine)])

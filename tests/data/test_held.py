@@ -107,3 +107,28 @@ def test_what_cannot_be_rows_is_refused():
             as_split(value)
     with pytest.raises(ValueError, match="column 'a', row 0 holds 'u', which is not a number.*kinds='auto'"):
         as_split(pd.DataFrame({"a": ["u", "v"]}))
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (
+            {"sampler": torch.utils.data.SubsetRandomSampler([0, 1])},
+            "with a SubsetRandomSampler, which would not be used",
+        ),
+        ({"sampler": torch.utils.data.WeightedRandomSampler([1.0] * 5, 5)}, "with a WeightedRandomSampler"),
+        ({"sampler": torch.utils.data.RandomSampler(range(5), num_samples=2)}, "with a RandomSampler, which"),
+        ({"batch_sampler": [[0, 1], [2]]}, "with a list, which would not be used"),
+        (
+            {"collate_fn": lambda items: 0 * torch.stack([x for (x,) in items])},
+            "with a collate_fn, which would not be used",
+        ),
+    ],
+)
+def test_a_loader_that_chooses_or_changes_rows_is_refused(options, said):
+    """Its rows would be trained on as they are, all of them: with a subset, also those held out."""
+    rows = torch.utils.data.TensorDataset(torch.rand(5, 3))
+    with pytest.raises(ValueError, match=said):
+        as_split(torch.utils.data.DataLoader(rows, **options))
+    for plain in ({"shuffle": True, "batch_size": 2}, {"batch_size": None}, {"drop_last": True, "batch_size": 2}):
+        assert len(as_split(torch.utils.data.DataLoader(rows, **plain))) == 5

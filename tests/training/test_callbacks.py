@@ -328,3 +328,17 @@ def test_history_is_what_fit_returns():
 
     _, history = run([End()], epochs=1)
     assert isinstance(found[0], History) and found[0] == history
+
+
+@pytest.mark.parametrize("value", [torch.ones(3), object(), {1, 2}])
+def test_what_a_row_cannot_hold_is_refused_and_the_run_goes_on(tmp_path, value):
+    """It went into the checkpoint, and metrics.jsonl could not be written."""
+
+    class Adds(Callback):
+        def epoch(self, row, model):
+            row["mine"] = value
+
+    with pytest.raises(TypeError, match=r"row\['mine'\] is a .*, which metrics.jsonl cannot hold") as caught:
+        run([Adds()], epochs=2, out=tmp_path / "run")
+    assert "Adds" in caught.value.__notes__[-1]
+    assert len(run(epochs=2, out=tmp_path / "run", resume=True)[1].rows) == 2
