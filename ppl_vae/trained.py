@@ -122,7 +122,12 @@ class Trained:
         """Rows with their missing entries filled in, as ``evaluation.impute``; what is there comes back as it is."""
         split = self.rows(rows, y)
         done = evaluation.impute(self.model, *split.take(slice(None)), num_samples=num_samples, seed=seed)
-        return self._uncoded(done.x, rows, split)
+        if not isinstance(self.coding, TableCoding):
+            return done.x
+        columns = self.coding.uncode(done.x)
+        for name, given in self.coding.numbers(rows).items():  # x is rounded to float32
+            columns[name] = np.where(np.isnan(given), columns[name], given)
+        return self._framed(columns, rows, split)
 
     def sample(self, n: int, y: Any = None, *, seed: int = 0, draw: bool | None = None) -> Any:
         """New rows: n draws of the prior and of p(x | z, y).

@@ -57,6 +57,12 @@ class CSVTable:
     def __init__(self, path: Path) -> None:
         self.path, self.where, self.rows, self.aside = path, str(path), None, ()
         first = next(self._lines(), (0, []))[1]
+        mark = next((mark for mark in ";\t|" if len(first) == 1 and mark in first[0]), None)
+        if mark is not None:
+            raise ValueError(
+                f"{path} has one column, {first[0]!r}, whose name holds {mark!r}; if that separates columns, save the "
+                f"table with commas, or give the data frame of pandas.read_csv({str(path)!r}, sep={mark!r})"
+            )
         self.header, self.names = column_names(first)
         double = next((name for name in self.names if self.names.count(name) > 1), None)
         if double is not None:
@@ -90,7 +96,9 @@ class CSVTable:
             reader = csv.reader(file)
             try:
                 yield from ((reader.line_num, row) for row in reader if row)
-            except (UnicodeDecodeError, csv.Error) as error:
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{self.path} is not text in UTF-8 ({error}); save it as UTF-8") from None
+            except csv.Error as error:
                 raise ValueError(f"{self.path} is not a readable .csv file: {error}") from None
 
 
@@ -135,7 +143,10 @@ def plain(word: str) -> str:
 
 
 def filled_csv(path: Path, columns: Sequence[Column], values: Any) -> bytes:
-    """The contents of a .csv file with the missing cells of D columns, found by name, filled from values (rows, D)."""
+    """The contents of a .csv file with the missing cells of D columns, found by name, filled from values (rows, D).
+
+    A value is a number, or text as it is written: a word, a date.
+    """
     content = path.read_bytes()
     mark = codecs.BOM_UTF8 if content.startswith(codecs.BOM_UTF8) else b""
     out: list[str] = []
@@ -178,10 +189,13 @@ def _filled(text: str, row: list[str], gaps: dict[int, str]) -> str:
 
 
 def _cell(column: Column, value: Any) -> str:
-    """A value as a cell: a word, a whole number, or six digits."""
+    """A value as a cell: a word, a date, a whole number, or six digits and all before the point."""
+    if isinstance(value, str):
+        return _quoted(value)
     if column.words is not None:
         return _quoted(column.words[int(value)])
-    return f"{float(value):.0f}" if column.levels or column.kind == "count" else f"{float(value):.6g}"
+    whole = column.levels or column.kind == "count" or 1e6 <= abs(value) < 1e15
+    return f"{float(value):.0f}" if whole else f"{float(value):.6g}"
 
 
 def _quoted(cell: str) -> str:

@@ -18,6 +18,7 @@ from ..kinds import Column
 from .tables import is_number, plain
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?")
+_MISSING = {"na", "n/a", "null", "none", "missing", "unknown", "?", "-", "--", "."}  # where all others are numbers
 _EPOCH = datetime.datetime(1970, 1, 1)
 _DAY = datetime.timedelta(days=1)
 
@@ -69,6 +70,12 @@ def number_words(column: Column, words: Sequence[str], auto: bool, table: str, r
         return replace(column, words=tuple(str(k + 1) for k in range(column.levels))), [v - 1 for v in values]
     if numbers and (auto or column.kind == "binary" or column.levels):
         return column, values
+    marks = [word for word in words if word.lower() in _MISSING]
+    if auto and marks and len(marks) < len(words) and all(is_number(word) for word in words if word not in marks):
+        raise ValueError(
+            f"{where} holds numbers and {marks[0]!r}; leave the cell empty if that means missing, or declare the "
+            "column categorical (kinds)"
+        )
     if not numbers and column.kind == "ordinal":
         raise ValueError(f"{where} holds words in unknown order: declare it, as in ordinal(low<middle<high)")
     levels = sorted(set(names), key=float if numbers else None)

@@ -87,8 +87,8 @@ def _table(run: Examples, data: str, out: str | None, **options: Any) -> None:
     x = torch.as_tensor(coded.x)
     y = coded.y if run.y is None and run.condition is not None and coded.y is not None else run.labels(run.y, len(x))
     done = evaluation.impute(run.model, x, y, **options)
-    origins = torch.tensor([coding.origins.get(name, 0.0) for name in coding.names], dtype=torch.float64)
-    write_atomically(path, filled_csv(Path(data), coding.columns, (done.x.double() + origins).tolist()))
+    rows = zip(*coding.uncode(done.x).values(), strict=True)
+    write_atomically(path, filled_csv(Path(data), coding.columns, rows))
     print(f"{path}: {int(done.missing.sum())} cells of {len(x)} rows filled in")
 
 
