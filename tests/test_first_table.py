@@ -163,3 +163,25 @@ def test_a_run_whose_data_are_gone_says_where_to_name_them(visits, tmp_path, cap
     finally:
         (tmp_path / "t.csv").rename(visits / "t.csv")
     assert "t.csv, where the run found its data; give the folder in which they lie now as root (--data-root)" in error
+
+
+def test_new_rows_are_numbered_as_the_training_rows_were(tmp_path):
+    x = np.arange(40) / 7
+    numbers = data.load(
+        pd.DataFrame({"sex": [0, 1] * 20, "site": [0, 1, 2, 1] * 10, "x": x}),
+        kinds={"sex": "binary", "site": "categorical"},
+    ).coding
+    rows = {"sex": [1, 0], "site": [2, 1], "x": [0.5, 1.5]}
+    assert numbers.code(rows).x.tolist() == [[1, 2, 0.5], [0, 1, 1.5]]
+    assert numbers.code(rows | {"sex": [True, True]}).x[:, 0].tolist() == [1, 1]
+    for name, column, words in (
+        ("sex", ["m", "f"], "'sex' holds 'm', but the column was trained on numbers"),
+        ("site", ["a", "b"], "'site' holds 'a', but the column was trained on numbers"),
+        ("site", [1, 3], "3 in column 'site'"),
+    ):
+        with pytest.raises(ValueError, match=words):
+            numbers.code(rows | {name: column})
+    (tmp_path / "t.csv").write_text("a,b\n" + "".join(f"{['FALSE', 'TRUE'][i % 2]},{i / 7}\n" for i in range(40)))
+    coding = data.load(tmp_path / "t.csv", kinds="auto").coding
+    assert coding.code(pd.read_csv(tmp_path / "t.csv")).x[:2, 0].tolist() == [0, 1]
+    assert coding.code(tmp_path / "t.csv").x[:2, 0].tolist() == [0, 1]

@@ -27,7 +27,7 @@ from .held import held
 from .labels import to_labels
 from .rows import Array
 from .tables import Cells, CSVTable, Table, is_number
-from .words import are_dates, date_of, days_of, number_words, renumbered
+from .words import are_dates, date_of, days_of, number_words, numbers_of, renumbered
 
 TABLES = (".csv", ".parquet")
 """Files that hold tables."""
@@ -112,7 +112,7 @@ class TableCoding(Coding):
         if column.name in self.dates:
             numbers = [days_of(word, f"{table}, column {column.name!r}") for word in words]
         else:
-            numbers = number_words(column, words, False, table, len(x))[1]
+            numbers = numbers_of(column, words, table)
         return renumbered(x, numbers)
 
     def _float32(self, x: np.ndarray) -> Tensor:

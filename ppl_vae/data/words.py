@@ -56,6 +56,25 @@ def date_of(days: float, written: str) -> str:
     return moment.isoformat(sep=" ", timespec="seconds")
 
 
+def numbers_of(column: Column, words: Sequence[str], table: str) -> list[float]:
+    """The numbers of words in new rows, by the levels that the column has; True is also TRUE, true or 1.
+
+    Example:
+        >>> numbers_of(Column("smoker", "binary", 2, ("FALSE", "TRUE")), ["True", "False"], "rows")
+        [1.0, 0.0]
+    """
+    if column.words is not None:
+        truth = {word.lower(): word for word in column.words}
+        truth = truth if {*truth} == {"true", "false"} and len(column.words) == 2 else {}
+        return number_words(column, [truth.get(word.lower(), word) for word in words], False, table, len(words))[1]
+    known = {"true": 1.0, "false": 0.0} if column.kind == "binary" else {}
+    odd = next((word for word in words if word.lower() not in known and not is_number(word)), None)
+    if odd is not None:
+        said = f"{table}, column {column.name!r} holds {odd!r}"
+        raise ValueError(f"{said}, but the column was trained on numbers without words: {column.takes}")
+    return [known[word.lower()] if word.lower() in known else float(word) for word in words]
+
+
 def number_words(column: Column, words: Sequence[str], auto: bool, table: str, rows: int) -> tuple[Column, list[float]]:
     """The column with the words of its levels, and the number of each word in the file."""
     where = f"{table}, column {column.name!r}"
