@@ -145,7 +145,8 @@ def runs(words: list[str], source: Source, folder: Path) -> dict:
         own = measure(model, found) | {name: torch.tensor([float(value)]) for name, value in said.items()}
         if source.table and "count" not in (found.kinds or {}).values():
             own["ppca"] = torch.tensor([probabilistic_pca(found)])
-            own["imputed"], own["iterative"] = imputation(model, found).unbind()
+            errors = imputation(model, found)
+            own["imputed"], own["iterative"] = (torch.tensor([error]) for error in errors)
         each.append(own)
     joined = {name: torch.cat([torch.atleast_1d(own[name]) for own in each]) for name in each[0]}
     out = {name: values.mean().item() for name, values in joined.items()}
@@ -201,7 +202,7 @@ def probabilistic_pca(found: data.Data) -> float:
     return best.score((test - mean) / std) - np.log(std).sum()
 
 
-def imputation(model: torch.nn.Module, found: data.Data) -> torch.Tensor:
+def imputation(model: torch.nn.Module, found: data.Data) -> tuple[float, ...]:
     """Errors of ours and of IterativeImputer at hidden test cells, in standard deviations of the columns."""
     from sklearn.experimental import enable_iterative_imputer  # noqa: F401
     from sklearn.impute import IterativeImputer
