@@ -148,7 +148,12 @@ class Trained:
             done = evaluation.impute(self.model, *batch, **options)
         else:
             done = evaluation.inpaint(self.model, *batch, start=self.middle, **options)
-        return self._uncoded(done.x, rows, split.named())
+        if not isinstance(self.coding, TableCoding):
+            return done.x
+        columns = self.coding.uncode(done.x)
+        for name, given in self.coding.numbers(rows).items():  # x is rounded to float32
+            columns[name] = np.where(np.isnan(given), columns[name], given)
+        return self._framed(columns, rows, split.named())
 
     @property
     def middle(self) -> Tensor | float:

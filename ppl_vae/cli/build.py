@@ -18,6 +18,7 @@ from torch.distributions import constraints
 from .. import catalog, likelihoods, networks, priors, randomness, supports
 from .. import data as data_module
 from ..checks import check_size
+from ..data.table_coding import TABLES
 from ..posteriors import natural
 from .flags import FIT_BUILT, LOAD_FLAGS
 from .settings import Settings
@@ -67,7 +68,7 @@ def _columns_fit(settings: Settings) -> bool:
     if not free or settings["binarize"] not in ("auto", "none") or settings["dequantize"]:
         return False
     path = Path(settings["data"]).expanduser()
-    if path.suffix == ".csv":
+    if path.suffix.lower() in TABLES:
         return path.is_file()
     if path.suffix != ".npy" or not path.is_file() or settings["data.labels"] is not None:
         return False

@@ -68,10 +68,12 @@ def write_table(path: Path, columns: Mapping[str, Sequence[Any]], array: Tensor)
 
 
 def _cell(value: Any) -> str:
-    """A value as text: nine digits of a number, a real one with its point or as an integer."""
+    """A value as text: nine digits of a number, and all before its point, as of seconds since 1970."""
     if value is None or value != value:
         return ""
-    return f"{value:.9g}" if isinstance(value, float | np.floating) else str(value)
+    if not isinstance(value, float | np.floating):
+        return str(value)
+    return f"{value:.0f}" if 1e9 <= abs(value) < 1e15 else f"{value:.9g}"
 
 
 def _parquet(columns: Mapping[str, Sequence[Any]]) -> bytes:

@@ -89,7 +89,13 @@ def settings_flags() -> dict[str, Option]:
     activations = tuple(catalog.constant("networks", "ACTIVATIONS"))
     between = f"between the layers: {', '.join(activations)}"
     rows = [
-        Option("data", WORD, "a name from the list below, or a .npy, .npz or .csv file, or a folder", "digits", "data"),
+        Option(
+            "data",
+            WORD,
+            "a name from the list below, or a .npy, .npz, .csv or .parquet file, or a folder",
+            "digits",
+            "data",
+        ),
         replace(load["root"], argument="data_root", kind=WORD, group="data"),
         *(replace(load[name], group="data") for name in LOAD_FLAGS),
         *(Option(role, WORD, text, defaults.get(role), "model") for role, text in roles.items()),

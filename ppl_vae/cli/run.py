@@ -14,6 +14,7 @@ from torch import Tensor
 from .. import reporting
 from ..checks import nearest
 from ..data import Data, Split
+from ..data.tables import is_number
 from ..evaluation import Verdict, verdict
 from ..models import Codec
 from ..networks import Label
@@ -79,7 +80,7 @@ class Run:
         if words is None:
             raise UsageError(f"--y is needed: {self.name} is a model of x given y, {self.condition!r}")
         like, said = self.condition.example(1, torch.zeros(1)), " ".join(words)
-        numbers = torch.tensor([self._number(word) for word in words])
+        numbers = torch.tensor([self.number(word) for word in words])
         y = numbers.to(like.dtype)
         if not like.is_floating_point() and not torch.equal(y.float(), numbers):
             raise UsageError(f"--y {said} is no whole number, which {self.condition!r} takes")
@@ -90,16 +91,15 @@ class Run:
         self.condition.check(y, n)
         return y
 
-    def _number(self, word: str) -> float:
-        """The number of a label that may be the name of a class."""
-        try:
+    def number(self, word: str, flag: str = "--y") -> float:
+        """The number of a label that may be the name of a class; a number is a name where classes have such names."""
+        names = self.trained.coding.classes or ()
+        if word in names:
+            return names.index(word)
+        if is_number(word) and not any(map(is_number, names)):
             return float(word)
-        except ValueError:
-            counted = range(self.condition.classes) if isinstance(self.condition, Label) else ()
-            names = self.trained.coding.classes or tuple(map(str, counted))
-        if word not in names:
-            raise UsageError(f"--y {word} is unknown; {nearest(word, names)}")
-        return names.index(word)
+        counted = range(self.condition.classes) if isinstance(self.condition, Label) else ()
+        raise UsageError(f"{flag} {word} is unknown; {nearest(word, names or tuple(map(str, counted)))}")
 
 
 class Examples(Run):
@@ -107,7 +107,7 @@ class Examples(Run):
 
     Args:
         split: which part of the run's data.
-        data: new rows in place of the run's data: a .csv, .npy or .npz file, or a folder of pictures.
+        data: new rows in place of the run's data: a .csv, .parquet, .npy or .npz file, or a folder of pictures.
         data_root: folder where the run's data lies now, if it is not where the run found it.
         y: labels that a conditional model is given in place of the data's own, one for all examples or one each.
         parts: files of your own classes that the model holds; no other code that the run names is executed.

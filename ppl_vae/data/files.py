@@ -21,7 +21,7 @@ from ..checks import nearest
 from .labels import to_labels
 from .rows import Array, Pictures
 
-FORMATS = (".csv", ".npy", ".npz")
+FORMATS = (".csv", ".parquet", ".npy", ".npz")
 _IMAGES = {".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp"}
 
 
@@ -61,9 +61,9 @@ class Source:
 
 def open_arrays(path: Path, labels: str | None) -> Source:
     """Source of a .npy or .npz file."""
-    if path.suffix not in FORMATS[1:]:
+    if path.suffix.lower() not in (".npy", ".npz"):
         raise ValueError(f"{path} has no known format: {nearest(path.suffix, FORMATS)}, or give a folder of images")
-    return _npy(path, labels) if path.suffix == ".npy" else _npz(path, labels)
+    return _npy(path, labels) if path.suffix.lower() == ".npy" else _npz(path, labels)
 
 
 def from_array(x: np.ndarray, y: Any, where: str, path: Path | None = None) -> Source:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import narwhals.stable.v2 as nw
@@ -107,8 +108,14 @@ def as_table(value: Any, where: str, names: Sequence[str] | None = None) -> Fram
             raise ValueError(f"{where} has columns of {' and '.join(map(str, sorted(set(lengths.values()))))} values")
         return FrameTable(columns, where)
     if nw.dependencies.is_into_dataframe(value):
-        frame = nw.from_native(value, eager_only=True)
-        columns = {str(name): _series(frame[name]) for name in frame.columns}
+        try:
+            listed = [*nw.from_native(value, eager_only=True).iter_columns()]  # names may be numbers
+        except nw.exceptions.DuplicateError as error:
+            said = " ".join(str(error).split())
+            raise ValueError(f"{where} has two columns of one name: {said}; give them different names") from None
+        columns = {str(series.name): _series(series) for series in listed}
+        if len(columns) < len(listed):
+            raise ValueError(f"{where} has two columns of one name as text, such as 1 and '1'; give them other names")
         return FrameTable(columns, where, _index(value))
     array = value.detach().cpu().numpy() if isinstance(value, Tensor) else value
     if not isinstance(array, np.ndarray | list | tuple):
@@ -160,6 +167,18 @@ def _index(frame: Any) -> RowNames | None:
     if index is None or (index.name is None and values == [*range(len(index))]):
         return None
     return RowNames(str(index.name or "row"), values)
+
+
+def open_parquet(path: Path) -> FrameTable:
+    """The table in a .parquet file, read by pandas or else by polars; ValueError where it cannot be read."""
+    library = next((name for name in ("pandas", "polars") if importlib.util.find_spec(name)), None)
+    if library is None:
+        raise ValueError(f"{path} needs pandas or polars to be read: pip install pandas pyarrow; or save it as .csv")
+    try:
+        frame = nw.read_parquet(str(path), backend=library)
+    except Exception as error:  # each library has types of its own
+        raise ValueError(f"{path} is not a readable .parquet file: {' '.join(str(error).split())[:200]}") from None
+    return as_table(nw.to_native(frame), str(path))
 
 
 def to_frame(columns: Mapping[str, Any], like: Any = None, names: tuple[str, list[Any]] | None = None) -> Any:

@@ -21,8 +21,8 @@ from .items import Items
 from .named import NAMES, SIZES, open_named
 from .noise import PARTS
 from .origin import fingerprint_of, fingerprint_of_file
-from .table_coding import find_table
-from .tables import CSVTable, Table
+from .table_coding import TABLES, find_table, open_table
+from .tables import Table
 
 Part = tuple[Any, Tensor | None, np.ndarray]
 """Reader, labels and row numbers of a part, which are in the drawn order."""
@@ -67,8 +67,8 @@ def _table(
     name: Any, path: Path | None, labels: str | None, kinds: Any, index: str | None, drop: list[str]
 ) -> Table | None:
     """The table that a source is; None for arrays and pictures."""
-    if path is not None and path.suffix == ".csv":
-        return CSVTable(path)
+    if path is not None and path.suffix.lower() in TABLES:
+        return open_table(path)
     if isinstance(name, FrameTable):
         return name
     if kinds is None and index is None and not drop:

@@ -109,8 +109,8 @@ def load(
     """A data set by name or path, or rows that you hold.
 
     Args:
-        name: a name of ``data.NAMES``, a .npy, .npz (arrays ``x``, ``y``) or .csv file, or a folder of images; a data
-            frame of pandas or polars, an array or tensor x, or a pair (x, y).
+        name: a name of ``data.NAMES``, a .npy, .npz (arrays ``x``, ``y``), .csv or .parquet file, or a folder of
+            images; a data frame of pandas or polars, an array or tensor x, or a pair (x, y).
         root: folder of the named sets, in torchvision's layout.
         seed: seed of the splits and of fixed noise.
         binarize: "dynamic" draws training rows again in each batch and the others once, "static" draws all once,
@@ -164,6 +164,11 @@ def reload(record: Mapping[str, Any], index: Mapping[str, np.ndarray] | None, ro
     if root is not None:
         arguments["root"], moved = root, Path(root).expanduser() / Path(name).name
         name = str(moved) if name not in NAMES and moved.exists() else name
+    if name not in NAMES and not Path(name).exists():
+        raise ValueError(
+            f"no such file or folder: {name}, where the run found its data; give the folder in which they lie now as "
+            "root (--data-root), or new rows (--data)"
+        )
     return _load(name, arguments, index)
 
 

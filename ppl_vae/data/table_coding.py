@@ -22,12 +22,15 @@ from ..checks import did_you_mean, listed, nearest
 from ..kinds import Column, complete, mapping_of, parse_kinds
 from .coding import Coded, Coding
 from .files import RowNames, Source, open_arrays
-from .frames import as_table, labelled
+from .frames import FrameTable, as_table, labelled, open_parquet
 from .held import held
 from .rows import Array
 from .table_labels import Names, check_label_columns, coded_labels, found_labels, label_names
 from .tables import Cells, CSVTable, Table
-from .words import are_dates, date_of, days_of, number_words, renumbered
+from .words import are_dates, date_of, days_of, number_words, numbers_of, renumbered
+
+TABLES = (".csv", ".parquet")
+"""Files that hold tables."""
 
 _COUNTING = 20  # rows from which on a column 0, 1, 2, ... is thought to number them
 
@@ -115,7 +118,7 @@ class TableCoding(Coding):
         if column.name in self.dates:
             numbers = [days_of(word, f"{table}, column {column.name!r}") for word in words]
         else:
-            numbers = number_words(column, words, False, table, len(x))[1]
+            numbers = numbers_of(column, words, table)
         return renumbered(x, numbers)
 
     def _float32(self, x: np.ndarray) -> Tensor:
@@ -131,6 +134,12 @@ class TableCoding(Coding):
         """All columns of the table as text, by name."""
         table = _table(rows, where, self.names)
         return table.cells([], [], table.names).texts
+
+    def numbers(self, rows: Any, where: str = "rows") -> dict[str, np.ndarray]:
+        """The columns of real numbers by name, in float64 as the table holds them; x is their nearest float32."""
+        names = [c.name for c in self.columns if c.kind in ("real", "positive") and c.name not in self.dates]
+        values = _table(rows, where, self.names).cells(names, [False] * len(names)).values
+        return dict(zip(names, values.T, strict=True))
 
     def _written(self, column: Column, values: np.ndarray) -> Any:
         values = values + self.origins.get(column.name, 0.0)
@@ -182,14 +191,19 @@ def find_table(
     return coding, Source((reader, y), classes=classes, columns=names, kinds=kept, names=rows)
 
 
+def open_table(path: Path) -> CSVTable | FrameTable:
+    """The table in a file whose name ends as one of ``TABLES``."""
+    return CSVTable(path) if path.suffix.lower() == ".csv" else open_parquet(path)
+
+
 def _table(rows: Any, where: str, names: Sequence[str]) -> Table:
     if isinstance(rows, str | os.PathLike):
         path = Path(rows).expanduser()
         if not path.is_file():
             raise ValueError(f"no such file: {path}")
-        if path.suffix.lower() == ".csv":
-            table = CSVTable(path)
-            if not table.header and len(table.names) == len(names):
+        if path.suffix.lower() in TABLES:
+            table = open_table(path)
+            if isinstance(table, CSVTable) and not table.header and len(table.names) == len(names):
                 table.names = [*names]
             return table
         reader, y = open_arrays(path, None).train

@@ -57,6 +57,12 @@ class CSVTable:
     def __init__(self, path: Path) -> None:
         self.path, self.where, self.rows, self.aside = path, str(path), None, ()
         first = next(self._lines(), (0, []))[1]
+        mark = next((mark for mark in ";\t|" if len(first) == 1 and mark in first[0]), None)
+        if mark is not None:
+            raise ValueError(
+                f"{path} has one column, {first[0]!r}, whose name holds {mark!r}; if that separates columns, save the "
+                f"table with commas, or give the data frame of pandas.read_csv({str(path)!r}, sep={mark!r})"
+            )
         self.header, self.names = column_names(first)
         double = next((name for name in self.names if self.names.count(name) > 1), None)
         if double is not None:
@@ -90,7 +96,9 @@ class CSVTable:
             reader = csv.reader(file)
             try:
                 yield from ((reader.line_num, row) for row in reader if row)
-            except (UnicodeDecodeError, csv.Error) as error:
+            except UnicodeDecodeError as error:
+                raise ValueError(f"{self.path} is not text in UTF-8 ({error}); save it as UTF-8") from None
+            except csv.Error as error:
                 raise ValueError(f"{self.path} is not a readable .csv file: {error}") from None
 
 
@@ -183,12 +191,12 @@ def _filled(text: str, row: list[str], gaps: dict[int, str]) -> str:
 
 
 def _cell(column: Column, value: Any) -> str:
-    """A value as a cell: text, a word, a whole number, or six digits, but all of those before the point."""
+    """A value as a cell: text such as a date, a word, a whole number, or six digits and all before the point."""
     if isinstance(value, str):
         return _quoted(value)
     if column.words is not None:
         return _quoted(column.words[int(value)])
-    whole = column.levels or column.kind == "count" or abs(value) >= 1e6
+    whole = column.levels or column.kind == "count" or 1e6 <= abs(value) < 1e15
     return f"{float(value):.0f}" if whole else f"{float(value):.6g}"
 
 

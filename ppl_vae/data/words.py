@@ -18,6 +18,7 @@ from ..kinds import Column
 from .tables import is_number, plain
 
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?)?")
+_MISSING = {"na", "n/a", "null", "none", "missing", "unknown", "?", "-", "--", "."}  # where all others are numbers
 _EPOCH = datetime.datetime(1970, 1, 1)
 _DAY = datetime.timedelta(days=1)
 
@@ -55,6 +56,25 @@ def date_of(days: float, written: str) -> str:
     return moment.isoformat(sep=" ", timespec="seconds")
 
 
+def numbers_of(column: Column, words: Sequence[str], table: str) -> list[float]:
+    """The numbers of words in new rows, by the levels that the column has; True is also TRUE, true or 1.
+
+    Example:
+        >>> numbers_of(Column("smoker", "binary", 2, ("FALSE", "TRUE")), ["True", "False"], "rows")
+        [1.0, 0.0]
+    """
+    if column.words is not None:
+        truth = {word.lower(): word for word in column.words}
+        truth = truth if {*truth} == {"true", "false"} and len(column.words) == 2 else {}
+        return number_words(column, [truth.get(word.lower(), word) for word in words], False, table, len(words))[1]
+    known = {"true": 1.0, "false": 0.0} if column.kind == "binary" else {}
+    odd = next((word for word in words if word.lower() not in known and not is_number(word)), None)
+    if odd is not None:
+        said = f"{table}, column {column.name!r} holds {odd!r}"
+        raise ValueError(f"{said}, but the column was trained on numbers without words: {column.takes}")
+    return [known[word.lower()] if word.lower() in known else float(word) for word in words]
+
+
 def number_words(column: Column, words: Sequence[str], auto: bool, table: str, rows: int) -> tuple[Column, list[float]]:
     """The column with the words of its levels, and the number of each word in the file."""
     where = f"{table}, column {column.name!r}"
@@ -69,6 +89,12 @@ def number_words(column: Column, words: Sequence[str], auto: bool, table: str, r
         return replace(column, words=tuple(str(k + 1) for k in range(column.levels))), [v - 1 for v in values]
     if numbers and (auto or column.kind == "binary" or column.levels):
         return column, values
+    marks = [word for word in words if word.lower() in _MISSING]
+    if auto and marks and len(marks) < len(words) and all(is_number(word) for word in words if word not in marks):
+        raise ValueError(
+            f"{where} holds numbers and {marks[0]!r}; leave the cell empty if that means missing, or declare the "
+            "column categorical (kinds)"
+        )
     if not numbers and column.kind == "ordinal":
         raise ValueError(f"{where} holds words in unknown order: declare it, as in ordinal(low<middle<high)")
     levels = sorted(set(names), key=float if numbers else None)

@@ -294,8 +294,8 @@ def test_nothing_is_unpickled(tmp_path):
 
 
 def test_unknown_format_and_wrong_size(tmp_path):
-    with pytest.raises(ValueError, match="choose from .csv, .npy, .npz"):
-        load(write(tmp_path / "x.parquet", "x"))
+    with pytest.raises(ValueError, match="choose from .csv, .npy, .npz, .parquet"):
+        load(write(tmp_path / "x.tsv", "x"))
     with pytest.raises(ValueError, match="size=8"):
         load(write(tmp_path / "x.csv", "1,2\n"), size=8)
 

@@ -22,7 +22,7 @@ def anomaly(
     run: Examples,
     score: Literal["auto", "reconstruction", "log-likelihood"] = "auto",
     quantile: float = 0.95,
-    label: Sequence[int] | None = None,
+    label: Sequence[str] | None = None,
     num_particles: int = 100,
     limit: int = 1000,
     out: str | None = None,
@@ -39,7 +39,7 @@ def anomaly(
         run: a run and its examples.
         score: what tells: auto, reconstruction, log-likelihood.
         quantile: share of the training data that the threshold calls normal.
-        label: labels that are anomalies, for the AUROC.
+        label: labels that are anomalies, by number or by the name of the class, for the AUROC.
         num_particles: importance samples an example, for the log-likelihood.
         limit: only so many training examples for the threshold.
         out: file to write the scores to: .csv or .parquet with the names of the rows, or .npy.
@@ -63,7 +63,9 @@ def anomaly(
     if label:
         if batch.labels is None:
             raise UsageError(f"--label needs labels, which the data of {run.name} do not have")
-        result["auroc"] = evaluation.auroc(scores, torch.isin(batch.labels, torch.tensor(label)))
+        result["auroc"] = evaluation.auroc(
+            scores, torch.isin(batch.labels, torch.tensor([run.number(word, "--label") for word in label]))
+        )
     if path is not None:
         found = {"score": scores.tolist()} | ({} if flags is None else {"anomalous": flags.tolist()})
         write_table(path, beside(run.named(keep), found), scores)
@@ -80,9 +82,10 @@ def anomaly(
 
 def _training_scores(run: Examples, scored: Callable[[], torch.Tensor], settings: str) -> torch.Tensor | None:
     """Scores of training examples, which the run keeps for when its data are not there; None if it has none."""
+    rows = run.training_rows()
     weights = hashlib.blake2b(run.folder.weights_file.read_bytes(), digest_size=8).hexdigest()
     file, key = run.folder.path / "scores.safetensors", f"{settings} {weights}"
-    if run.training_rows() is None:
+    if rows is None:
         return load_file(file).get(key) if file.exists() else None
     known = scored()
     write_atomically(file, save({key: known.contiguous()}))

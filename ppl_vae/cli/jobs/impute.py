@@ -87,12 +87,8 @@ def _table(run: Examples, data: str, out: str | None, **options: Any) -> None:
     x = torch.as_tensor(coded.x)
     y = coded.y if run.y is None and run.condition is not None and coded.y is not None else run.labels(run.y, len(x))
     done = evaluation.impute(run.model, x, y, **options)
-    origins = torch.tensor([coding.origins.get(name, 0.0) for name in coding.names], dtype=torch.float64)
-    values, written = (done.x.double() + origins).tolist(), coding.uncode(done.x)
-    for name in coding.dates:
-        for row, date in zip(values, written[name], strict=True):
-            row[coding.names.index(name)] = date
-    write_atomically(path, filled_csv(Path(data), coding.columns, values))
+    rows = zip(*coding.uncode(done.x).values(), strict=True)
+    write_atomically(path, filled_csv(Path(data), coding.columns, rows))
     print(f"{path}: {int(done.missing.sum())} cells of {len(x)} rows filled in")
 
 
