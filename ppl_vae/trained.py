@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from . import evaluation, supports
-from .checks import listed
+from .checks import shortlist
 from .data import ArrayCoding, Coding, Data, Origin, Split, TableCoding, reload
 from .data.frames import as_table, is_frame, to_frame
 from .data.labels import labels_of
@@ -156,7 +156,7 @@ class Trained:
             named = (
                 [f"column {self.coding.names[i]!r}" for i in entries] if isinstance(self.coding, TableCoding) else []
             )
-            where = listed(named) or f"{len(entries)} of its entries"
+            where = shortlist(named) or f"{len(entries)} of its entries"
             title, names = split.named()
             raise ValueError(
                 f"{title} {names[row]} has no {what}: {where} is missing or infinite, which the model does not take; "
