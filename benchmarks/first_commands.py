@@ -4,8 +4,7 @@
 
 Every source is written to a temporary folder as a newcomer has it: a named data set, a folder of 1,200 PNGs made of
 MNIST (left out where its files are not under --data-root), and tables as CSV files. The plain command names the data
-and nothing else; for counts it says that the columns are counts, and until tables have it by themselves, that a table
-has columns. The tuned run is the best on validation of the settings in ``TUNED``; it is what the plain one is held to.
+and nothing else. The tuned run is the best on validation of the settings in ``TUNED``; the plain one is held to it.
 
 Columns of the table, all on the test rows, in nats per row:
 
@@ -38,7 +37,6 @@ from ppl_vae.cli.build import load_data
 from ppl_vae.cli.settings import settings
 from ppl_vae.training import RunFolder
 
-TABLE = ["--likelihood", "columns"]
 PARTICLES = 1000
 STEPS = 10_000
 
@@ -84,7 +82,7 @@ def table(name: str) -> Callable[[Path, Path], list[str]]:
 
         scaled = {"scaled": False} if name == "diabetes" else {}
         found = getattr(datasets, f"load_{name}")(**scaled)
-        return ["--data", csv(folder / f"{name}.csv", found.data, found.feature_names), *TABLE]
+        return ["--data", csv(folder / f"{name}.csv", found.data, found.feature_names)]
 
     return write
 
@@ -96,8 +94,7 @@ def counts(folder: Path, root: Path) -> list[str]:
     mean = np.exp(logs.clip(max=5))
     x = rng.negative_binomial(2, 2 / (2 + mean))
     names = [f"gene{i}" for i in range(300)]
-    kinds = ",".join(f"{name}=count" for name in names)
-    return ["--data", csv(folder / "counts.csv", x, names), *TABLE, "--likelihood.kinds", kinds]
+    return ["--data", csv(folder / "counts.csv", x, names)]
 
 
 def csv(path: Path, x: np.ndarray, names: list[str]) -> str:
@@ -148,7 +145,8 @@ def runs(words: list[str], source: Source, folder: Path) -> dict:
         own = measure(model, found) | {name: torch.tensor([float(value)]) for name, value in said.items()}
         if source.table and "count" not in (found.kinds or {}).values():
             own["ppca"] = torch.tensor([probabilistic_pca(found)])
-            own["imputed"], own["iterative"] = imputation(model, found).unbind()
+            errors = imputation(model, found)
+            own["imputed"], own["iterative"] = (torch.tensor([error]) for error in errors)
         each.append(own)
     joined = {name: torch.cat([torch.atleast_1d(own[name]) for own in each]) for name in each[0]}
     out = {name: values.mean().item() for name, values in joined.items()}
@@ -204,7 +202,7 @@ def probabilistic_pca(found: data.Data) -> float:
     return best.score((test - mean) / std) - np.log(std).sum()
 
 
-def imputation(model: torch.nn.Module, found: data.Data) -> torch.Tensor:
+def imputation(model: torch.nn.Module, found: data.Data) -> tuple[float, ...]:
     """Errors of ours and of IterativeImputer at hidden test cells, in standard deviations of the columns."""
     from sklearn.experimental import enable_iterative_imputer  # noqa: F401
     from sklearn.impute import IterativeImputer

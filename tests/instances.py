@@ -222,6 +222,11 @@ def make(folder, name):
             cls(networks.Conv.decoder(DIM, [3], SHAPE), SHAPE),
             cls(networks.MLP(DIM, [5]), 3),
             cls(networks.MLP(DIM, [5]), 1),
+            *(
+                cls(network, shape, total="observed")
+                for network, shape in ((networks.MLP(DIM, [5]), 3), (networks.Conv.decoder(DIM, [3], SHAPE), SHAPE))
+                if "total" in inspect.signature(cls).parameters
+            ),
         ],
         "estimators": lambda: [cls(), cls(num_particles=2)],
         "penalties": lambda: [cls()],

@@ -5,7 +5,7 @@ import torch
 from instances import SHAPE
 from torch import nn
 
-from ppl_vae import networks, parts
+from ppl_vae import data, networks, parts
 from ppl_vae.networks import MLP, Conditioned, Conv, Label, Picture, Vector, condition_of
 
 Y = torch.tensor([0, 2, 1])
@@ -157,3 +157,19 @@ def test_described_and_rebuilt():
     again = parts.build(json.loads(json.dumps(parts.describe(network))))
     again.load_state_dict(network.state_dict())
     assert torch.equal(again(torch.ones(3, *SHAPE), Y), network(torch.ones(3, *SHAPE), Y))
+
+
+def test_a_vector_in_standard_deviations_is_the_vector_scaled_outside():
+    x, y = torch.randn(50, 4), 30 + 20 * torch.rand(50, 2)
+    plain, scaled = Vector(2), Vector(2, scale="standard")
+    assert torch.equal(scaled(y), plain(y))  # until it is started
+    Conditioned(MLP(6, []), scaled).start(data.as_split((x, y)))
+    expected = plain((y - y.mean(0)) / y.std(0, correction=0))
+    assert torch.allclose(scaled(y), expected, atol=1e-5)
+    scaled.start(data.as_split((x, 2 * y)))  # set already
+    assert torch.allclose(scaled(y), expected, atol=1e-5)
+    one = Vector(scale="standard")
+    one.start(data.as_split((x, y[:, 0])))
+    assert torch.allclose(one(y[:, 0]), expected[:, :1], atol=1e-5)
+    with pytest.raises(ValueError, match="scale must be None or 'standard', not 'unit'"):
+        Vector(2, scale="unit")

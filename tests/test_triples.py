@@ -27,6 +27,8 @@ def likelihood_of(name):
     network = networks.MLP(DIM, [5], "tanh")
     if name == "Columns":
         return likelihoods.Columns(network, SHAPE, {0: "real", 1: "positive", 2: "binary", 3: "categorical(3)"})
+    if name == "Scaled":
+        return likelihoods.Scaled(likelihoods.Normal(network, SHAPE))
     return getattr(likelihoods, name)(network, SHAPE)
 
 

@@ -22,7 +22,7 @@ from .entries import (
     taken,
 )
 from .kinds import Kind, word
-from .own import Given, is_own, lookup, split
+from .own import Given, Of, is_own, lookup, split
 from .source import Source, summary
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Entry",
     "Given",
     "Kind",
+    "Of",
     "Option",
     "Source",
     "constant",

@@ -6,6 +6,7 @@ model, everything else from flags. A new part needs nothing here.
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -71,7 +72,7 @@ def _columns_fit(settings: Settings) -> bool:
     if path.suffix != ".npy" or not path.is_file() or settings["data.labels"] is not None:
         return False
     array = np.load(path, mmap_mode="r", allow_pickle=False)
-    return array.ndim == 2 and array.dtype.kind in "fib"  # unsigned integers are grey levels
+    return array.ndim == 2 and array.dtype.kind in "fiub" and array.dtype != np.uint8  # of grey levels
 
 
 def _kinds(train: data_module.Split) -> Any:
@@ -145,6 +146,8 @@ def _networks(
     if likelihood == "columns":  # a table's encoder knows its columns
         kinds = _kinds(train)
         gaps = any(bool(x.isnan().any()) for x, *_ in train.resolve(None).batches(10_000))
+        if condition is not None:  # further inputs follow the columns
+            kinds = dict(enumerate((kinds or {}).values()))
         cls, own = networks.TableEncoder, {"kinds": kinds, "mask": gaps}
     if condition is None:
         return cls(shape, hidden, activation, **own), decoder
@@ -187,10 +190,29 @@ def _likelihood(
     if name == "columns":
         options["kinds"] = _kinds(train)
     entry = settings.entry("likelihood") if settings["likelihood"] else catalog.parts("likelihood")[name]
+    if entry.name == "normal":
+        _hint_at_counts(train)
     made = entry.build(known, options)
     made = made if scale is None else likelihoods.Scaled(made, scale)
     train.resolve(made.support).check(made.support)
     return made
+
+
+def _hint_at_counts(train: data_module.Split) -> None:
+    """Warn that the columns of a table under a normal likelihood are counts, if all are."""
+    if len(train.shape) != 1 or train.levels is not None:
+        return
+    binary = True
+    for x, *_ in train.resolve(None).batches(10_000):
+        if not bool(((x >= 0) & (x == x.floor())).all()):
+            return
+        binary = binary and bool((x <= 1).all())
+    if not binary:
+        warnings.warn(
+            f"--likelihood normal is a density on the reals, but {train.name} holds whole numbers from 0 on; "
+            "negative-binomial or columns would be a likelihood of counts",
+            stacklevel=2,
+        )
 
 
 def _output(settings: Settings, train: data_module.Split) -> str:
@@ -212,7 +234,7 @@ def _scale(settings: Settings, train: data_module.Split, likelihood: str | None,
             raise ValueError(f"--scale {chosen} and --model.scale {options['scale']} differ; give one of them")
         return None
     if chosen == "auto":
-        real = options["output"] == "identity" if likelihood is None else _on_the_reals(likelihood)
+        real = options["output"] == "identity" if likelihood is None else _on_the_reals(settings, likelihood)
         scale = "standard" if real and len(train.shape) == 1 else None
     else:
         scale = None if chosen == "none" else chosen
@@ -221,9 +243,12 @@ def _scale(settings: Settings, train: data_module.Split, likelihood: str | None,
     return scale
 
 
-def _on_the_reals(likelihood: str) -> bool:
-    """Whether a likelihood of the catalogue lives on the reals, whatever its options."""
-    classes = catalog.parts("likelihood")[likelihood].load().__mro__
+def _on_the_reals(settings: Settings, likelihood: str) -> bool:
+    """Whether a likelihood lives on the reals, whatever its options."""
+    entry = settings.entry("likelihood") if settings["likelihood"] else catalog.parts("likelihood")[likelihood]
+    if isinstance(entry, catalog.Of):
+        return supports.of(entry.distribution.support) == supports.REALS
+    classes = entry.load().__mro__
     found = next((vars(cls)["support"] for cls in classes if "support" in vars(cls)), None)
     return supports.of(found) == supports.REALS
 

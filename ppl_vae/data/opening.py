@@ -29,7 +29,7 @@ Part = tuple[Any, Tensor | None, np.ndarray]
 
 
 def open_source(
-    name: Any, root: Path, download: bool, labels: str | None, size: Any, kinds: Any, index: str | None, drop: list[str]
+    name: Any, root: Path, download: bool, labels: Any, size: Any, kinds: Any, index: str | None, drop: list[str]
 ) -> tuple[Source, Coding | None, dict[str, Any]]:
     """The source, its coding and its fingerprint; arguments as of ``data.load``."""
     name = name if isinstance(name, str | os.PathLike) else held(name)
@@ -53,6 +53,8 @@ def open_source(
         column = LABELS if LABELS in table.aside else labels
         coding, source = find_table(table, column, kinds, index, drop)
     else:
+        if not isinstance(labels, str | None):
+            raise ValueError(f"labels={[*labels]!r} names several columns of a table, which {_said(name)} is not")
         source = open_named(name, root, download, size) if named else _open_array(name, path, labels, size)
         coding = ArrayCoding(tuple(source.train[0].shape), source.top, source.classes)
     rows = len(source.train[0])

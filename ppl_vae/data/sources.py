@@ -98,7 +98,7 @@ def load(
     scale: str = "auto",
     download: bool = False,
     valid: int | None = None,
-    labels: str | None = None,
+    labels: str | Sequence[str] | None = None,
     size: int | tuple[int, int] | None = None,
     in_memory: bool | None = None,
     kinds: str | Mapping[Any, Any] | None = None,
@@ -123,7 +123,7 @@ def load(
         valid: number of validation rows instead of the usual.
         labels: column of a .csv (else ``label`` or ``y``), array of a .npz (else ``y``), or path of a .npy of labels.
             Integers become int64, floats float32; a column of a .csv holds integers if none of its cells has a point
-            or an exponent (1.0, 1e3) or is empty.
+            or an exponent (1.0, 1e3) or is empty. Several columns of numbers of a table make y (N, k), float32.
         size: side, or (height, width), to resize pictures to: folders, celeba (64), omniglot (28).
         in_memory: whether rows are held as float32; None holds named arrays up to a quarter of the free memory, and
             files and pictures up to 512 MiB. Otherwise they are read batch by batch.
@@ -169,7 +169,7 @@ def reload(record: Mapping[str, Any], index: Mapping[str, np.ndarray] | None, ro
 
 def _load(name: Any, given: Mapping[str, Any], cuts: Mapping[str, np.ndarray] | None = None) -> Data:
     options = {key: p.default for key, p in inspect.signature(load).parameters.items() if key != "name"} | {**given}
-    seed, binarize, scale, size = (options[key] for key in ("seed", "binarize", "scale", "size"))
+    seed, binarize, scale, size, labels = (options[key] for key in ("seed", "binarize", "scale", "size", "labels"))
     if scale in ("unit", "standard"):
         raise ValueError(
             f"scale={scale!r} belongs to the model, so that a run carries it: use networks.Scaled and "
@@ -190,7 +190,7 @@ def _load(name: Any, given: Mapping[str, Any], cuts: Mapping[str, np.ndarray] | 
     drop = [drop] if isinstance(drop, str) else [*(drop or ())]
     with unchanged():  # importing scikit-learn changes Python's random state
         source, coding, fingerprint = open_source(
-            name, place, options["download"], options["labels"], size, options["kinds"], options["index"], drop
+            name, place, options["download"], labels, size, options["kinds"], options["index"], drop
         )
     levels = source.levels if scale == "auto" else None
     if options["dequantize"] and levels is None:
@@ -209,7 +209,7 @@ def _load(name: Any, given: Mapping[str, Any], cuts: Mapping[str, np.ndarray] | 
         "name": name if named else os.path.abspath(name) if isinstance(name, str) else None,
         "root": os.path.abspath(place) if named and name != "digits" else str(options["root"]),
         "seed": seed, "binarize": binarize, "dequantize": options["dequantize"], "scale": scale,
-        "valid": options["valid"], "labels": options["labels"],
+        "valid": options["valid"], "labels": labels if isinstance(labels, str | None) else [*labels],
         "size": list(size) if isinstance(size, tuple) else size, "in_memory": options["in_memory"],
         "kinds": source.kinds, "without": without, "index": options["index"], "drop": drop or None,
     }  # fmt: skip

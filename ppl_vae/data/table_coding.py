@@ -24,9 +24,9 @@ from .coding import Coded, Coding
 from .files import RowNames, Source, open_arrays
 from .frames import as_table, labelled
 from .held import held
-from .labels import to_labels
 from .rows import Array
-from .tables import Cells, CSVTable, Table, is_number
+from .table_labels import Names, check_label_columns, coded_labels, found_labels, listed
+from .tables import Cells, CSVTable, Table
 from .words import are_dates, date_of, days_of, number_words, renumbered
 
 _COUNTING = 20  # rows from which on a column 0, 1, 2, ... is thought to number them
@@ -39,7 +39,7 @@ class TableCoding(Coding):
     Attributes:
         names: the columns of x in order.
         kinds: every column's kind by name, as ``data.load`` found them; None if all are numbers of no stated kind.
-        labels: column of the labels y.
+        labels: column of the labels y, or the columns of y (N, k).
         classes: names of the labels 0, 1, ...; None where they are numbers.
         index: column that names the rows.
         drop: columns that are left out.
@@ -57,7 +57,7 @@ class TableCoding(Coding):
     kind: ClassVar[str] = "table"
     names: tuple[str, ...]
     kinds: Mapping[str, Any] | None = None
-    labels: str | None = None
+    labels: Names = None
     classes: tuple[str, ...] | None = field(default=None, repr=False)
     index: str | None = None
     drop: tuple[str, ...] = ()
@@ -82,7 +82,8 @@ class TableCoding(Coding):
     @property
     def json(self) -> dict[str, Any]:  # noqa: D102
         lists = {name: None if value is None else [*value] for name, value in self._lists().items()}
-        kept = {"labels": self.labels, "index": self.index, "dates": {**self.dates}, "origins": {**self.origins}}
+        labels = [*self.labels] if isinstance(self.labels, tuple) else self.labels
+        kept = {"labels": labels, "index": self.index, "dates": {**self.dates}, "origins": {**self.origins}}
         return {"kind": self.kind, **lists, "kinds": None if self.kinds is None else {**self.kinds}, **kept}
 
     def _lists(self) -> dict[str, Sequence[str] | None]:
@@ -95,7 +96,7 @@ class TableCoding(Coding):
         if absent:
             close = did_you_mean(absent[0], table.names)
             raise ValueError(f"{table.where} has no column {absent[0]!r}{close}; the run takes {shortlist(self.names)}")
-        texts = [name for name in (self.labels, self.index) if name in (*table.names, *table.aside)]
+        texts = [name for name in (*listed(self.labels), self.index) if name in (*table.names, *table.aside)]
         worded = [column.levelled or column.name in self.dates for column in self.columns]
         cells = table.cells(self.names, worded, texts)
         x = np.array(cells.values)
@@ -104,8 +105,8 @@ class TableCoding(Coding):
         wrong = None if self.kinds is None else kinds_module.Table(self.columns).complaint(torch.from_numpy(x))
         if wrong is not None:
             raise ValueError(f"{table.where} has, in row {wrong[0]}, {wrong[1]}")
-        marks = cells.texts.get(self.labels or "")
-        return Coded(self._float32(x), self._y(marks, table.where), _names(self.index, cells.texts, table))
+        y = coded_labels(cells.texts, self.labels, self.classes, table.where)
+        return Coded(self._float32(x), y, _names(self.index, cells.texts, table))
 
     def _values(self, column: Column, x: np.ndarray, words: list[str] | None, table: str) -> np.ndarray:
         """Numbers of a column whose words are numbered by their appearance."""
@@ -120,17 +121,6 @@ class TableCoding(Coding):
     def _float32(self, x: np.ndarray) -> Tensor:
         origin = np.array([self.origins.get(name, 0.0) for name in self.names])
         return torch.from_numpy((x - origin).astype(np.float32))
-
-    def _y(self, marks: list[str] | None, where: str) -> Tensor | None:
-        if marks is None:
-            return None
-        if self.classes is None:
-            return _numeric_labels(marks, where)
-        odd = next((mark for mark in marks if mark not in self.classes), None)
-        if odd is not None:
-            known = nearest(odd, self.classes)
-            raise ValueError(f"{where}, column {self.labels!r} holds {odd!r}, which is none of the classes; {known}")
-        return torch.tensor([self.classes.index(mark) for mark in marks])
 
     def uncode(self, x: Tensor) -> dict[str, Any]:
         """The columns of x (N, D) by name: words where the source has words, whole numbers, dates, else float64."""
@@ -153,10 +143,11 @@ class TableCoding(Coding):
 
 
 def find_table(
-    table: Table, labels: str | None, kinds: Any, index: str | None = None, drop: Sequence[str] = ()
+    table: Table, labels: Any, kinds: Any, index: str | None = None, drop: Sequence[str] = ()
 ) -> tuple[TableCoding, Source]:
     """The coding that fits a table, and its source; arguments as of ``data.load``."""
-    for argument, names in (("labels", [labels]), ("index", [index]), ("drop", drop)):
+    labels = check_label_columns(labels)
+    for argument, names in (("labels", listed(labels)), ("index", [index]), ("drop", drop)):
         for name in names:
             if name is not None and name not in (*table.names, *table.aside):
                 raise ValueError(f"{table.where} has no column {name!r}, which {argument} names; {_near(name, table)}")
@@ -166,13 +157,13 @@ def find_table(
     aside = {index, *drop} - {None}
     named = {str(key) for key in declared}
     labels = labels or next((n for n in ("label", "y") if n in table.names and n not in named | aside), None)
-    names = tuple(name for name in table.names if name not in aside | {labels})
+    names = tuple(name for name in table.names if name not in aside | {*listed(labels)})
     if not names:
         raise ValueError(f"{table.where} is empty: no columns are left for x")
     every = {column.name: column for column in parse_kinds(declared, table.names)}
     columns = [every[name] for name in names]
     said = {name for name in names if declared.get(name) == kinds_module.DATE}
-    texts = [name for name in (labels, index) if name is not None]
+    texts = [name for name in (*listed(labels), index) if name is not None]
     cells = table.cells(names, [auto or c.levelled or c.name in said for c in columns], texts)
     if not cells.values.size:
         raise ValueError(f"{table.where} is empty: no rows of numbers")
@@ -183,7 +174,7 @@ def find_table(
     coding = TableCoding(
         names, found, labels, index=index, drop=tuple(drop), dates=dates, origins=_origins(x, columns, names)
     )
-    y, classes = _found_labels(cells.texts.get(labels or ""), table.where)
+    y, classes = found_labels(cells.texts, labels, table.where)
     coding = replace(coding, classes=classes)
     _point_out(coding, x, table.where)
     reader = Array(coding._float32(x).numpy())
@@ -255,24 +246,6 @@ def _point_out(coding: TableCoding, x: np.ndarray, where: str) -> None:
             f"{where}: {len(constant)} {what} only one value ({some}); use drop to leave what tells nothing out",
             stacklevel=4,
         )
-
-
-def _found_labels(marks: list[str] | None, where: str) -> tuple[Tensor | None, tuple[str, ...] | None]:
-    """Labels of the text of a column, and the names of the classes where it holds words."""
-    if marks is None or all(is_number(mark) for mark in marks if mark):
-        return (None if marks is None else _numeric_labels(marks, where)), None
-    if "" in marks:
-        raise ValueError(f"{where} has no label in row {marks.index('')} (counting from 0)")
-    names, y = np.unique(marks, return_inverse=True)
-    return to_labels(y), tuple(names.tolist())
-
-
-def _numeric_labels(marks: Sequence[str], where: str) -> Tensor:
-    odd = next((mark for mark in marks if mark and not is_number(mark)), None)
-    if odd is not None:
-        raise ValueError(f"{where} has the label {odd!r}, but the run's labels are numbers")
-    kind = int if all(is_number(mark, int) for mark in marks) else float
-    return to_labels(np.array([kind(mark) if mark else np.nan for mark in marks]))
 
 
 def _names(index: str | None, texts: Mapping[str, list[str]], table: Table) -> RowNames | None:

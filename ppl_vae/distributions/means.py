@@ -6,7 +6,7 @@ from typing import Any
 
 from torch import Tensor
 
-from .multinomial import Multinomial
+from .given_total import GivenTotal
 
 DRAWS = 256
 
@@ -16,14 +16,15 @@ def mean_of(p: Any, like: Tensor | None = None) -> Tensor:
 
     Args:
         p: the distribution.
-        like: data (..., *event_shape); the mean of a ``Multinomial`` uses their totals.
+        like: data (..., *event_shape); the mean of counts given their total uses that of each row.
 
     Example:
         >>> import torch
+        >>> from ppl_vae.distributions.multinomial import Multinomial
         >>> mean_of(Multinomial(torch.zeros(4)), like=torch.tensor([3.0, 5.0, 0.0, 0.0]))
         tensor([2., 2., 2., 2.])
     """
-    if like is not None and isinstance(p, Multinomial):
+    if like is not None and isinstance(p, GivenTotal):
         return p.mean_for(like)
     try:
         return p.mean

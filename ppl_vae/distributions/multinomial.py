@@ -8,12 +8,12 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from pyro.distributions import TorchDistribution
 from torch import Tensor
-from torch.distributions import constraints
+
+from .given_total import GivenTotal
 
 
-class Multinomial(TorchDistribution):
+class Multinomial(GivenTotal):
     """Counts over ``logits.shape[-event_dim:]`` categories, given their total.
 
     Args:
@@ -27,18 +27,9 @@ class Multinomial(TorchDistribution):
         ([0.0, 1.0, 2.0, 3.0, 4.0], tensor(0.2500))
     """
 
-    arg_constraints: dict[str, Any] = {}
-
-    def __init__(
-        self, logits: Tensor, total_count: int | Tensor = 1, event_dim: int = 1, validate_args: bool | None = None
-    ) -> None:
-        cut = logits.dim() - event_dim
-        self.logits, self.total_count = logits, total_count
-        super().__init__(logits.shape[:cut], logits.shape[cut:], validate_args=validate_args)
-
-    @constraints.dependent_property(is_discrete=True)
-    def support(self) -> Any:  # noqa: D102
-        return constraints.independent(constraints.nonnegative_integer, self.event_dim)
+    def at_total(self, total_count: float | Tensor) -> Multinomial:  # noqa: D102
+        whole = total_count.long() if isinstance(total_count, Tensor) else int(total_count)
+        return Multinomial(self.logits, whole, self.event_dim, validate_args=False)
 
     def expand(self, batch_shape: Any, _instance: Any = None) -> Multinomial:  # noqa: D102
         logits = self.logits.expand(*batch_shape, *self.event_shape)
@@ -47,7 +38,7 @@ class Multinomial(TorchDistribution):
     @property
     def probs(self) -> Tensor:
         """Probabilities (..., *event_shape)."""
-        return self._flat().softmax(-1).reshape(self.logits.shape)
+        return self._log_shares().exp().reshape(self.logits.shape)
 
     @property
     def mean(self) -> Tensor:
@@ -56,9 +47,7 @@ class Multinomial(TorchDistribution):
 
     def mean_for(self, x: Tensor) -> Tensor:
         """Expected counts given the totals of x (..., *event_shape)."""
-        return self.probs * x.flatten(x.dim() - self.event_dim).sum(-1).reshape(
-            *x.shape[: -self.event_dim], *[1] * self.event_dim
-        )
+        return self.probs * self.totals_of(x).reshape(*x.shape[: -self.event_dim], *[1] * self.event_dim)
 
     def log_prob(self, x: Tensor) -> Tensor:
         """Log-mass of the counts x (..., *event_shape) given their total."""
@@ -66,7 +55,7 @@ class Multinomial(TorchDistribution):
             self._validate_sample(x)
         x = x.flatten(x.dim() - self.event_dim)
         orders = torch.lgamma(x.sum(-1) + 1) - torch.lgamma(x + 1).sum(-1)
-        return orders + (x * self._flat().log_softmax(-1)).sum(-1)
+        return orders + (x * self._log_shares()).sum(-1)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
         """Sampled counts that sum to ``total_count``, in the logits' dtype."""
@@ -74,7 +63,7 @@ class Multinomial(TorchDistribution):
             lead = (*torch.Size(sample_shape), *self.batch_shape)
             totals = self._totals().expand(lead)
             most = int(totals.max()) if totals.numel() else 0
-            flat = self._flat().expand(*lead, -1)
+            flat = self._log_shares().expand(*lead, -1)
             counts = torch.zeros_like(flat, memory_format=torch.contiguous_format)
             if most:
                 draws = torch.distributions.Categorical(logits=flat, validate_args=False).sample((most,))
@@ -82,9 +71,3 @@ class Multinomial(TorchDistribution):
                 kept = torch.arange(most, device=draws.device) < totals.unsqueeze(-1)
                 counts.scatter_add_(-1, draws, kept.to(counts.dtype))
             return counts.reshape(*lead, *self.event_shape)
-
-    def _flat(self) -> Tensor:
-        return self.logits.flatten(self.logits.dim() - self.event_dim)
-
-    def _totals(self) -> Tensor:
-        return torch.as_tensor(self.total_count, device=self.logits.device).expand(self.batch_shape)

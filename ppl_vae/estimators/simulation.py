@@ -17,7 +17,7 @@ from pyro import poutine
 from pyro.poutine.messenger import Messenger
 from torch import Tensor
 
-from ..distributions.multinomial import Multinomial
+from ..distributions.given_total import GivenTotal
 from .program_layout import prepare
 from .site import PARTICLES, Site, frames_of
 from .tracing import sites
@@ -90,8 +90,8 @@ def looks(guide: Callable[..., Any], batch: tuple[Tensor, ...], other: tuple[Ten
 def simulate(model: Any, batch: tuple[Tensor, ...], where: Structure) -> tuple[dict[str, Site], tuple[Tensor, ...]]:
     """One run of the model with its observations set free: its sample sites, and the batch they make.
 
-    Entries that are missing (NaN) in the batch are missing in the data made; of a multinomial every datum keeps its
-    total. What is not observed, as labels that are given, stays as it is.
+    Entries that are missing (NaN) in the batch are missing in the data made; counts given their total are drawn at
+    that of every datum. What is not observed, as labels that are given, stays as it is.
 
     Raises:
         ValueError: an observed site whose value is not one of the batch's tensors.
@@ -121,9 +121,9 @@ class _KeepTotals(Messenger):
         self.batch, self.arguments = batch, arguments
 
     def _pyro_sample(self, msg: dict[str, Any]) -> None:
-        if msg["name"] in self.arguments and isinstance(msg["fn"], Multinomial):
+        if msg["name"] in self.arguments and isinstance(msg["fn"], GivenTotal):
             x = self.batch[self.arguments[msg["name"]] or 0]
-            msg["fn"].total_count = x.flatten(x.dim() - msg["fn"].event_dim).sum(-1).long()
+            msg["fn"] = msg["fn"].at_total(msg["fn"].totals_of(x))
 
 
 def per_datum(site: Site, where: Structure, particles: bool = False) -> Tensor:

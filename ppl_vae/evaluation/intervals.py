@@ -117,10 +117,10 @@ def imputation_intervals(
     check_share("level", level)
     check_size("parts", parts, 2)
     check_size("num_samples", num_samples)
+    x, y = check_data(vae, x, y, third="level")
     if not supports.allows_missing(vae.support):
         name = type(vae.likelihood).__name__
         raise ValueError(f"likelihood {name} takes no missing entries; use likelihoods.Columns or likelihoods.Missing")
-    x, y = check_data(vae, x, y, third="level")
     if x.dim() != 2:
         raise ValueError(f"x must be rows of a table (B, D), not of shape {tuple(x.shape)}")
     if not bool((~x.isnan()).any()):

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from .. import supports
-from ..distributions.multinomial import Multinomial
+from ..distributions.given_total import GivenTotal
 from ..kinds import Column, parse_kinds
 from ..likelihoods import Columns, Missing
 from ..models import VAE, Codec, Latent
@@ -72,7 +72,7 @@ def sample_rows(
         model: a VAE or an autoencoder.
         n: how many.
         y: labels (n, ...) to draw for, or None.
-        x: training data (N, D), for a model without a prior; its totals are those of the rows of a ``Multinomial``.
+        x: training data (N, D), for a model without a prior; rows of counts given their total get its rows' totals.
         seed: of the draws.
 
     Raises:
@@ -93,8 +93,8 @@ def sample_rows(
 
     def draw(z: Tensor, y: Tensor | None, totals: Tensor | None) -> Tensor:
         p = model.likelihood(z, y)
-        if isinstance(p, Multinomial) and totals is not None:
-            p = Multinomial(p.logits, totals.long(), p.event_dim)
+        if isinstance(p, GivenTotal) and totals is not None:
+            p = p.at_total(totals)
         return p.sample()
 
     return in_pieces(model, draw, z, y, totals, seed=seed + 1, size=PICTURES)

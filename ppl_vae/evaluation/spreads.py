@@ -40,12 +40,12 @@ def spreads(model: Any, x: Tensor, y: Tensor | None = None, *, train: Any) -> di
         >>> {name: round(value) for name, value in spreads(vae, x, train=x).items()}
         {'spread_least': 1, 'spread_most': 1}
     """
+    x, y = check_data(model, x, y, values=False, third=None)
     if not (isinstance(model, VAE) and isinstance(model.likelihood, Likelihood) and not model.likelihood.mass):
         return {}
     learned = _learned(model.likelihood)
     if not learned.any():
         return {}
-    x, y = check_data(model, x, y, values=False)
     with evaluating(model, 0) as device:
         label = None if y is None else y.to(device)
         variance = mean_and_variance(model.likelihood(model.encode(x.to(device), label), label), DRAWS)[1].cpu()

@@ -2,7 +2,7 @@
 
     real           Normal(m, s)                          m(z), s learned
     positive       LogNormal(m, s)                       m(z), s learned
-    count          NegativeBinomial, variance m + a m^2  m(z) = softplus(.), a learned
+    count          NegativeBinomial, variance m + a m^2  m(z) = softplus(.), log a learned
     binary         Bernoulli(l)                          logit l(z)
     categorical    Categorical(l_0, ..., l_{L-1})        logits l(z)
     ordinal        P(x <= k) = sigmoid(c_k - f)          f(z), cuts c_k learned
@@ -68,7 +68,7 @@ class Columns(Likelihood):
     _count_levels: Tensor
     _fill: Tensor
     count_unit: Tensor
-    raw_count: nn.Parameter
+    log_count: nn.Parameter
 
     def __init__(
         self, network: nn.Module, shape: int | Sequence[int], kinds: str | Mapping[Any, Any] | None = None
@@ -95,9 +95,13 @@ class Columns(Likelihood):
         self._of = {kind: torch.tensor(ids) for kind, ids in of.items() if ids}
         self._widths = {kind: sum(levels[kind]) if kind == "categorical" else len(of[kind]) for kind in self._of}
         self._index("order", torch.tensor([i for ids in of.values() for i in ids]).argsort())
-        for kind in ("real", "positive", "count"):
+        for kind, name, one in (
+            ("real", "raw_real", ONE),
+            ("positive", "raw_positive", ONE),
+            ("count", "log_count", 0.0),
+        ):
             if of[kind]:
-                self.register_parameter(f"raw_{kind}", nn.Parameter(torch.full((len(of[kind]),), ONE)))
+                self.register_parameter(name, nn.Parameter(torch.full((len(of[kind]),), one)))
                 self.register_buffer(f"{kind}_unit", torch.ones(len(of[kind])))
                 self.register_buffer(f"{kind}_zero", torch.zeros(len(of[kind])))
         if of["categorical"]:
@@ -137,7 +141,7 @@ class Columns(Likelihood):
 
     def _count(self, raw: Tensor) -> Any:
         mean = self.count_unit * (F.softplus(raw + ONE) + 1e-6)
-        size = 1 / (F.softplus(self.raw_count) + FLOOR).expand_as(mean)
+        size = 1 / (self.log_count.exp() + FLOOR).expand_as(mean)
         return dist.NegativeBinomial(size, logits=mean.log() - size.log())
 
     def _binary(self, raw: Tensor) -> Any:
@@ -156,7 +160,8 @@ class Columns(Likelihood):
     def start_at(self, mean: Tensor, std: Tensor | None = None) -> Columns:
         """Start at the columns' means and standard deviations (D,), which become the units of the model.
 
-        Categorical and ordinal columns start with equal probabilities.
+        Counts start at their over-dispersion, but at most at a = 1: the code explains a part of it, and from a large a
+        the steps of an optimizer do not come back. Categorical and ordinal columns start with equal probabilities.
         """
         super().start_at(mean, std)
         std = torch.ones_like(mean) if std is None else std
@@ -172,9 +177,9 @@ class Columns(Likelihood):
                 self.get_buffer(f"{kind}_unit").copy_(s)
             if kind == "count":
                 m = m.clamp(min=1e-3)
-                excess = ((s.square() - m) / m.square()).clamp(min=0.01, max=20.0)
+                excess = ((s.square() - m) / m.square()).clamp(min=0.01, max=1.0)  # the code will explain some of it
                 self.count_unit.copy_(m)
-                self.raw_count.copy_(inverse_softplus(excess - FLOOR))
+                self.log_count.copy_((excess - FLOOR).log())
         return self
 
     def unconstrain(self, mean: Tensor) -> Tensor:

@@ -10,13 +10,13 @@ from typing import Literal
 
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
-from torch.distributions import constraints
 
 from ..distributions.negative_binomial import NegativeBinomial as Distribution
-from .spread import Spread, positive, unpositive
+from .counts import Counts, concentration_for
+from .spread import Spread
 
 
-class NegativeBinomial(Spread):
+class NegativeBinomial(Counts, Spread):
     """Independent over-dispersed counts, means linear in the network's features through a softplus.
 
     Args:
@@ -24,9 +24,11 @@ class NegativeBinomial(Spread):
         shape: event shape of the data.
         concentration: r, the inverse dispersion (infinity is Poisson): a positive number; "learned", one parameter;
             "pixel", one for every entry; "network", a second output of the network.
+        total: None: the decoder gives the means. "observed": it gives every entry's share of the sum N of its row,
+            which is treated as known: m_i = N s_i(z). Figures compare only among models with the same ``total``.
 
     Raises:
-        ValueError: any other concentration.
+        ValueError: any other concentration or total, or a total of one entry.
 
     Source: Lopez et al. 2018, "Deep generative modeling for single-cell transcriptomics".
 
@@ -38,27 +40,21 @@ class NegativeBinomial(Spread):
         torch.Size([5])
     """
 
-    support = constraints.nonnegative_integer
-    mass = True
-
     def __init__(
         self,
         network: nn.Module,
         shape: int | Sequence[int],
         concentration: float | Literal["learned", "pixel", "network"] = "pixel",
+        total: Literal["observed"] | None = None,
     ) -> None:
         super().__init__(network, shape, concentration, argument="concentration")
+        self._set_total(total)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> TorchDistribution:
         """Negative binomial of batch shape (...) and event shape ``shape``."""
         parts = self.parameters_of(z, y)
-        return Distribution(positive(parts[0]), self.spread_of(parts)).to_event(len(self.shape))
-
-    def unconstrain(self, mean: Tensor) -> Tensor:
-        """Inverse softplus of the mean, clamped to at least 0.001."""
-        return unpositive(mean)
+        return self.counts(Distribution, parts[0], self.spread_of(parts))
 
     def spread_for(self, mean: Tensor, std: Tensor) -> Tensor:
-        """r = mean^2 / (variance - mean) over all entries, clamped to [0.1, 100]."""
-        excess = (std.square() - mean).mean().clamp(min=1e-6)
-        return (mean.square().mean() / excess).clamp(0.1, 100.0)
+        """r = mean^2 / (variance - mean) over all entries, clamped to [1, 100]."""
+        return concentration_for(mean, std)

@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import pyro.distributions as dist
 from torch import Tensor, nn
-from torch.distributions import constraints
 
-from .base import Likelihood
-from .spread import positive, unpositive
+from .counts import Counts
 
 
-class Poisson(Likelihood):
+class Poisson(Counts):
     """Independent counts with rates linear in the network's features through a softplus.
 
     Args:
         network: module from codes (B, dim) to features.
         shape: event shape of the data.
+        total: None: the decoder gives the means. "observed": it gives every entry's share of the sum N of its row,
+            which is treated as known: m_i = N s_i(z). Figures compare only among models with the same ``total``.
+
+    Raises:
+        ValueError: any other total, or a total of one entry.
 
     Source: McCullagh and Nelder 1989, "Generalized linear models", chapter 6.
 
@@ -29,17 +33,13 @@ class Poisson(Likelihood):
         torch.Size([5])
     """
 
-    support = constraints.nonnegative_integer
-    mass = True
-
-    def __init__(self, network: nn.Module, shape: int | Sequence[int]) -> None:
+    def __init__(
+        self, network: nn.Module, shape: int | Sequence[int], total: Literal["observed"] | None = None
+    ) -> None:
         super().__init__(network, shape, parameters=1)
+        self._set_total(total)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
         """Poisson of batch shape (...) and event shape ``shape``."""
         (raw,) = self.parameters_of(z, y)
-        return dist.Poisson(positive(raw)).to_event(len(self.shape))
-
-    def unconstrain(self, mean: Tensor) -> Tensor:
-        """Inverse softplus of the mean, clamped to at least 0.001."""
-        return unpositive(mean)
+        return self.counts(dist.Poisson, raw)

@@ -11,15 +11,15 @@ from typing import Literal
 import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
-from torch.distributions import constraints
 
 from ..distributions.negative_binomial import NegativeBinomial
 from ..distributions.zero_inflated import ZeroInflated
-from .spread import Spread, positive, unpositive
+from .counts import Counts, concentration_for
+from .spread import Spread
 from .zero_inflated_poisson import GATE
 
 
-class ZeroInflatedNegativeBinomial(Spread):
+class ZeroInflatedNegativeBinomial(Counts, Spread):
     """Independent over-dispersed counts with extra zeros, as in single-cell gene expression.
 
     Args:
@@ -27,9 +27,11 @@ class ZeroInflatedNegativeBinomial(Spread):
         shape: event shape of the data.
         concentration: r, the inverse dispersion: a positive number; "learned", one parameter; "pixel", one for every
             entry; "network", a third output of the network.
+        total: None: the decoder gives the means. "observed": it gives every entry's share of the sum N of its row,
+            which is treated as known: m_i = N s_i(z). Figures compare only among models with the same ``total``.
 
     Raises:
-        ValueError: any other concentration.
+        ValueError: any other concentration or total, or a total of one entry.
 
     Source: Lopez et al. 2018, "Deep generative modeling for single-cell transcriptomics".
 
@@ -40,22 +42,20 @@ class ZeroInflatedNegativeBinomial(Spread):
         torch.Size([5])
     """
 
-    support = constraints.nonnegative_integer
-    mass = True
-
     def __init__(
         self,
         network: nn.Module,
         shape: int | Sequence[int],
         concentration: float | Literal["learned", "pixel", "network"] = "pixel",
+        total: Literal["observed"] | None = None,
     ) -> None:
         super().__init__(network, shape, concentration, parameters=2, argument="concentration")
+        self._set_total(total)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> TorchDistribution:
         """Zero-inflated negative binomial of batch shape (...) and event shape ``shape``."""
         parts = self.parameters_of(z, y)
-        base = NegativeBinomial(positive(parts[0]), self.spread_of(parts))
-        return ZeroInflated(base, parts[1] + GATE).to_event(len(self.shape))
+        return self.counts(_inflated, parts[0], self.spread_of(parts), parts[1] + GATE)
 
     @torch.no_grad()
     def start_at(self, mean: Tensor, std: Tensor | None = None) -> ZeroInflatedNegativeBinomial:
@@ -65,10 +65,13 @@ class ZeroInflatedNegativeBinomial(Spread):
         return self
 
     def unconstrain(self, mean: Tensor) -> Tensor:
-        """Inverse softplus of the mean without the extra zeros, mean / (1 - 0.12)."""
-        return unpositive(mean / (1 - torch.sigmoid(mean.new_tensor(GATE))))
+        """Of the mean without the extra zeros, mean / (1 - 0.12)."""
+        return super().unconstrain(mean / (1 - torch.sigmoid(mean.new_tensor(GATE))))
 
     def spread_for(self, mean: Tensor, std: Tensor) -> Tensor:
-        """r = mean^2 / (variance - mean) over all entries, clamped to [0.1, 100]."""
-        excess = (std.square() - mean).mean().clamp(min=1e-6)
-        return (mean.square().mean() / excess).clamp(0.1, 100.0)
+        """r = mean^2 / (variance - mean) over all entries, clamped to [1, 100]."""
+        return concentration_for(mean, std)
+
+
+def _inflated(mean: Tensor, concentration: Tensor, gate: Tensor) -> ZeroInflated:
+    return ZeroInflated(NegativeBinomial(mean, concentration), gate)

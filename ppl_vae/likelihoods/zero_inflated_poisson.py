@@ -6,25 +6,29 @@ P(0) = g + (1 - g) e^-r,    P(x) = (1 - g) Poisson(x; r) for x > 0,    mean (1 -
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import pyro.distributions as dist
 import torch
 from torch import Tensor, nn
-from torch.distributions import constraints
 
 from ..distributions.zero_inflated import ZeroInflated
-from .base import Likelihood
-from .spread import positive, unpositive
+from .counts import Counts
 
 GATE = -2.0  # initial logit of the probability of an extra zero, 12 %
 
 
-class ZeroInflatedPoisson(Likelihood):
+class ZeroInflatedPoisson(Counts):
     """Independent counts with extra zeros; rates through a softplus and gates through a sigmoid of the features.
 
     Args:
         network: module from codes (B, dim) to features.
         shape: event shape of the data.
+        total: None: the decoder gives the means. "observed": it gives every entry's share of the sum N of its row,
+            which is treated as known: m_i = N s_i(z). Figures compare only among models with the same ``total``.
+
+    Raises:
+        ValueError: any other total, or a total of one entry.
 
     Source: Lambert 1992, "Zero-inflated Poisson regression".
 
@@ -36,17 +40,16 @@ class ZeroInflatedPoisson(Likelihood):
         tensor([0.5000, 4.0000])
     """
 
-    support = constraints.nonnegative_integer
-    mass = True
-
-    def __init__(self, network: nn.Module, shape: int | Sequence[int]) -> None:
+    def __init__(
+        self, network: nn.Module, shape: int | Sequence[int], total: Literal["observed"] | None = None
+    ) -> None:
         super().__init__(network, shape, parameters=2)
+        self._set_total(total)
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> dist.TorchDistribution:
         """Zero-inflated Poisson of batch shape (...) and event shape ``shape``."""
         raw, gate = self.parameters_of(z, y)
-        base = dist.Poisson(positive(raw))
-        return ZeroInflated(base, gate + GATE).to_event(len(self.shape))
+        return self.counts(_inflated, raw, gate + GATE)
 
     @torch.no_grad()
     def start_at(self, mean: Tensor, std: Tensor | None = None) -> ZeroInflatedPoisson:
@@ -56,5 +59,9 @@ class ZeroInflatedPoisson(Likelihood):
         return self
 
     def unconstrain(self, mean: Tensor) -> Tensor:
-        """Inverse softplus of the rate, mean / (1 - 0.12)."""
-        return unpositive(mean / (1 - torch.sigmoid(mean.new_tensor(GATE))))
+        """Of the rate, mean / (1 - 0.12)."""
+        return super().unconstrain(mean / (1 - torch.sigmoid(mean.new_tensor(GATE))))
+
+
+def _inflated(rate: Tensor, gate: Tensor) -> ZeroInflated:
+    return ZeroInflated(dist.Poisson(rate), gate)

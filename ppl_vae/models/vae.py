@@ -142,7 +142,7 @@ class VAE(Part, Codec, Latent, Pair):
         Args:
             z: codes (..., dim).
             y: labels (..., *event) for each code, for parts that use them.
-            like: data (..., *shape) whose totals the pictures get, for a Multinomial likelihood.
+            like: data (..., *shape) whose totals the pictures get, for a likelihood of counts given their total.
 
         Raises:
             ValueError: codes of another size.

@@ -216,6 +216,7 @@ def _walks(model: Any, x: Tensor, y: Tensor | None, table: table_sections.Table 
 def _named(data: Data | None) -> tuple[Sequence[str] | None, str | None]:
     """Names of the classes, and what the labels are called."""
     called = None if data is None else data.config.get("labels")
+    called = called if isinstance(called, str | None) else ", ".join(called)
     return None if data is None else data.classes, None if str(called).endswith(".npy") else called
 
 

@@ -53,7 +53,8 @@ def test_train_leaves_a_run_folder_and_says_where(tmp_path, capfd):
     assert "report.html" in first and "test ELBO -" in out and "nats" in out and "report.html" in out
     names = {path.name for path in (tmp_path / "a").iterdir()}
     assert names == {
-        *("config.json", "weights.safetensors", "checkpoint.pt", "metrics.jsonl", "evaluation.json", "report.html")
+        *("config.json", "weights.safetensors", "checkpoint.pt", "metrics.jsonl", "evaluation.json", "report.html"),
+        "split.safetensors",
     }
 
 

@@ -14,6 +14,7 @@ from ppl_vae.evaluation import figures
 from ppl_vae.reporting import plots, report
 
 SHAPE = (6,)
+PICTURE = (1, 2, 3)  # rows that are drawn as pictures, not as tables
 X6 = torch.rand(6, 6, generator=torch.Generator().manual_seed(1))
 
 
@@ -29,9 +30,9 @@ class Meanless:
         return getattr(self.base, name)
 
 
-def model_of(prior, likelihood=likelihoods.Normal, meanless=False):
+def model_of(prior, likelihood=likelihoods.Normal, meanless=False, shape=PICTURE):
     torch.manual_seed(0)
-    model = VAE(prior, likelihood=likelihood(networks.MLP(3, [8]), SHAPE))
+    model = VAE(prior, likelihood=likelihood(networks.MLP(3, [8]), shape))
     if meanless:
         model.likelihood.register_forward_hook(lambda *call: Meanless(call[2]))
     return model
@@ -43,14 +44,16 @@ MODELS = {
     "sphere": lambda: model_of(priors.Hyperspherical(3)),
     "one-hot": lambda: model_of(priors.OneHotCategorical(3)),
     "binary": lambda: model_of(priors.Bernoulli(3)),
-    "autoencoder": lambda: models.Autoencoder(networks.MLP(6, [8]), networks.MLP(3, [8]), 3, 6, output="identity"),
+    "autoencoder": lambda: models.Autoencoder(
+        networks.MLP(PICTURE, [8]), networks.MLP(3, [8]), 3, PICTURE, output="identity"
+    ),
 }
 
 
 @pytest.mark.parametrize("name", MODELS)
 def test_what_a_page_shows_is_what_the_metric_measured(name, tmp_path, monkeypatch):
     model, drawn = MODELS[name](), {}
-    x = torch.randint(1, 40, (30, 6), generator=torch.Generator().manual_seed(1)).float()
+    x = torch.randint(1, 40, (30, *PICTURE), generator=torch.Generator().manual_seed(1)).float()
     for plot in ("reconstructions", "interpolation"):
         real = getattr(plots, plot)
         monkeypatch.setattr(plots, plot, lambda *a, plot=plot, real=real: drawn.update({plot: a}) or real(*a))
@@ -58,7 +61,7 @@ def test_what_a_page_shows_is_what_the_metric_measured(name, tmp_path, monkeypat
     report.write(tmp_path, model, data.Data("", split, split, split, None, {}), [], {})
     shown, means = drawn["reconstructions"]
     error = evaluation.reconstruction_error(model, x[: len(shown)])
-    assert torch.equal((shown - means).square().sum(1), error)
+    assert torch.equal((shown - means).square().flatten(1).sum(1), error)
     assert torch.equal(evaluation.denoise(model, shown), means)
     if name != "no mean":  # whose draws depend on how many are drawn together
         (lines,) = drawn["interpolation"]
@@ -66,14 +69,14 @@ def test_what_a_page_shows_is_what_the_metric_measured(name, tmp_path, monkeypat
         found = evaluation.evaluate(model, x[: len(shown)])["reconstruction_error"]
         assert found == pytest.approx(error.mean().item(), rel=1e-5)
     if name == "multinomial":
-        assert torch.allclose(means.sum(1), shown.sum(1))
-        assert torch.allclose(evaluation.traverse(model, x).sum(-1), x[0].sum().expand(3, 9))
+        assert torch.allclose(means.flatten(1).sum(1), shown.flatten(1).sum(1))
+        assert torch.allclose(evaluation.traverse(model, x).flatten(2).sum(-1), x[0].sum().expand(3, 9))
         fine = evaluation.compress(model, x, train=x, levels=2**16)
         assert torch.allclose(fine.distortion[: len(error)], error, rtol=1e-2)
 
 
 def test_a_likelihood_without_a_mean_is_averaged_over_draws():
-    model, exact = model_of(priors.Normal(3), meanless=True), model_of(priors.Normal(3))
+    model, exact = model_of(priors.Normal(3), meanless=True, shape=SHAPE), model_of(priors.Normal(3), shape=SHAPE)
     x = torch.randn(20, 6)
     noise = exact.likelihood(torch.zeros(1, 3)).base_dist.scale.max().item() / 16
     far = evaluation.reconstruct(model, x) - evaluation.reconstruct(exact, x)
@@ -126,13 +129,14 @@ DOORS = {
     for module in (evaluation, evaluation.calibration)
     for name in module.__all__
     if inspect.isfunction(function := getattr(module, name))
+    and name != "columns_of"  # of a model without data
     and [*inspect.signature(function).parameters][:1] in (["model"], ["vae"])
 }
 PARTICLES = {"log_likelihood", "elbo", "kl_by_dimension", "gaps"}
 
 
 def test_every_function_of_a_model_takes_y_third_and_all_else_by_name():
-    assert len(DOORS) == 29
+    assert len(DOORS) == 32
     for name, function in DOORS.items():
         kinds = {p.name: p.kind for p in inspect.signature(function).parameters.values()}
         places = [n for n, kind in kinds.items() if kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
@@ -147,7 +151,7 @@ def test_a_number_in_the_place_of_y_is_refused(name):
     first = (
         5 if [*inspect.signature(DOORS[name]).parameters][1] == "n" else torch.zeros(5, 2) if name == "decode" else X
     )
-    more = {"train": X} if name == "compress" else {}
+    more = {"train": X} if name in ("compress", "spreads") else {}
     for number, said in ((1000, "1000"), (torch.tensor(7), "7"), (0.5, "0.5"), (np.int64(3), "3")):
         with pytest.raises(TypeError, match=rf"^y must be labels \(B, ...\) or None, not {said}") as caught:
             DOORS[name](vae(), first, number, **more)
@@ -184,10 +188,10 @@ def test_the_condition_checks_the_labels_at_the_door():
 def test_a_conditional_model_has_a_whole_report(tmp_path):
     model = VAE(
         priors.Normal(2),
-        posteriors.Normal(networks.Conditioned.around(networks.MLP, networks.Label(3), SHAPE), 2),
-        likelihoods.Normal(networks.Conditioned.around(networks.MLP, networks.Label(3), 2), SHAPE),
+        posteriors.Normal(networks.Conditioned.around(networks.MLP, networks.Label(3), PICTURE), 2),
+        likelihoods.Normal(networks.Conditioned.around(networks.MLP, networks.Label(3), 2), PICTURE),
     )
-    split = data.Split(torch.randn(60, 6), torch.arange(60) % 3)
+    split = data.Split(torch.randn(60, *PICTURE), torch.arange(60) % 3)
     path = report.write(tmp_path, model, data.Data("", split, split, split, None, {}), [], {})
     html = path.read_text()
     for section in (

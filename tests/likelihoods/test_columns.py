@@ -53,6 +53,28 @@ def test_start_is_at_the_data(columns):
     assert torch.allclose(p.level_probs(4)[0, 5], torch.full((4,), 0.25), atol=0.01)
 
 
+def test_counts_start_at_their_over_dispersion_but_not_far_above_what_the_code_leaves():
+    mean, excess = torch.tensor([4.0, 4.0, 4.0]), torch.tensor([0.3, 1.0, 15.0])
+    counts = Columns(networks.MLP(2, []), 3, dict.fromkeys(range(3), "count"))
+    counts.start_at(mean, (mean + excess * mean.square()).sqrt())
+    torch.nn.init.zeros_(counts.head.layer.weight)
+    p = counts(torch.zeros(1, 2)).base
+    found = ((p.variance - p.mean) / p.mean.square())[0]
+    assert torch.allclose(found, torch.tensor([0.3, 1.0, 1.0]), rtol=1e-3)
+
+
+def test_a_step_of_adam_moves_any_dispersion_by_the_same_factor():
+    """With softplus a dispersion of 15 moved by the factor 1 + lr / 15: it stayed where it started."""
+    counts = Columns(networks.MLP(2, []), 3, dict.fromkeys(range(3), "count"))
+    start = torch.tensor([0.05, 1.0, 15.0])
+    with torch.no_grad():
+        counts.log_count.copy_(start.log())
+    optimizer = torch.optim.Adam([counts.log_count], lr=1e-3)
+    (-counts(torch.zeros(200, 2)).log_prob(torch.ones(200, 3))).sum().backward()  # under-dispersed: all fall
+    optimizer.step()
+    assert torch.allclose(counts.log_count.detach().exp(), start * math.exp(-1e-3), rtol=1e-5)
+
+
 def test_a_missing_entry_is_the_product_without_that_column(columns):
     z = torch.randn(3, 2)
     x = columns(z).sample()

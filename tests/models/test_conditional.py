@@ -220,6 +220,8 @@ def test_every_likelihood_sees_y_under_particles(name):
     network = Conditioned(MLP(DIM + CLASSES, [5]), Label(CLASSES))
     if name == "Missing":
         likelihood = likelihoods.Missing(likelihoods.Bernoulli(network, 4))
+    elif name == "Scaled":
+        likelihood = likelihoods.Scaled(likelihoods.Normal(network, 4))
     else:
         likelihood = getattr(likelihoods, name)(network, 4, **special.get(name, {}))
     likelihood.eval()
