@@ -18,14 +18,14 @@ def nearest(name: str, choices: Iterable[str]) -> str:
         'choose from bernoulli, normal (did you mean bernoulli?)'
     """
     choices = sorted(choices)
-    return f"choose from {listed(choices, LONG)}{did_you_mean(name, choices)}"
+    return f"choose from {shortlist(choices, LONG)}{did_you_mean(name, choices)}"
 
 
-def listed(names: Sequence[str], most: int = 8) -> str:
+def shortlist(names: Sequence[str], most: int = 8) -> str:
     """Names in a sentence: all, or where there are more than ``most`` the first eight and how many more.
 
     Example:
-        >>> listed(["a", "b"]), listed([*"abcdefghij"])
+        >>> shortlist(["a", "b"]), shortlist([*"abcdefghij"])
         ('a, b', 'a, b, c, d, e, f, g, h and 2 more')
     """
     more = len(names) - 8 if len(names) > max(most, 8) else 0

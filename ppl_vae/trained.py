@@ -15,10 +15,10 @@ import torch
 from torch import Tensor, nn
 
 from . import evaluation, supports
-from .checks import listed
+from .checks import shortlist
 from .data import ArrayCoding, Coding, Data, Origin, Split, TableCoding, reload
 from .data.frames import as_table, is_frame, to_frame
-from .data.labels import to_labels
+from .data.labels import labels_of
 from .models import VAE, Codec, Latent
 from .models.exporting import Exported
 from .networks import Units, units_of
@@ -74,30 +74,17 @@ class Trained:
             ValueError: rows that cannot be coded; the message names column and value.
         """
         coded = self.coding.code(rows, where)
-        labels = coded.y if y is None else self._labels(y, len(coded))
+        labels = coded.y if y is None else labels_of(y, len(coded), self.coding.classes)
         levels = int(self.coding.divisor or 255) + 1 if self._dequantized else None
         origin = Origin(self.coding, {"rows": len(coded)}, names=coded.names)
         options: dict[str, Any] = {"levels": levels, "seed": self.record.get("seed") or 0, "origin": origin}
         binarize = self.record.get("binarize", "auto") if levels is None else "none"
         split = Split(coded.x, labels, part="test", binarize=binarize, name=where, **options)
-        support = self.model.support if isinstance(self.model, Codec) else None
-        return split.resolve(support)
+        return split.resolve(self.model.support if isinstance(self.model, Codec) else None)
 
     @property
     def _dequantized(self) -> bool:
         return bool(self.record.get("dequantize")) and isinstance(self.coding, ArrayCoding)
-
-    def _labels(self, y: Any, n: int) -> Tensor:
-        one = isinstance(y, str | int | float)
-        listed = [y] * n if one else y.tolist() if isinstance(y, np.ndarray) and y.dtype.kind in "OU" else y
-        names = self.coding.classes
-        if not isinstance(listed, Tensor | np.ndarray) and any(isinstance(label, str) for label in listed):
-            unknown = next((label for label in listed if label not in (names or ())), None)
-            if names is None or unknown is not None:
-                said = f"choose from {', '.join(names)}" if names else "the run's classes have no names; give numbers"
-                raise ValueError(f"y={unknown!r} is unknown; {said}")
-            listed = [names.index(label) for label in listed]
-        return listed if isinstance(listed, Tensor) else to_labels(listed)
 
     def encode(self, rows: Any, y: Any = None) -> Any:
         """Codes (N, *code_shape) of rows, as ``evaluation.codes``: columns z0, z1, ... where rows are a table.
@@ -121,7 +108,7 @@ class Trained:
     def decode(self, codes: Any, y: Any = None) -> Any:
         """Rows of codes (N, *code_shape), a frame or a tensor: means of p(x | z, y), in the source's units."""
         z, names = _codes(codes)
-        x = evaluation.decode(self.model, z, None if y is None else self._labels(y, len(z)))
+        x = evaluation.decode(self.model, z, None if y is None else labels_of(y, len(z), self.coding.classes))
         return self._uncoded(x, codes, names)
 
     def reconstruct(self, rows: Any, y: Any = None) -> Any:
@@ -174,7 +161,7 @@ class Trained:
             named = (
                 [f"column {self.coding.names[i]!r}" for i in entries] if isinstance(self.coding, TableCoding) else []
             )
-            where = listed(named) or f"{len(entries)} of its entries"
+            where = shortlist(named) or f"{len(entries)} of its entries"
             title, names = split.named()
             raise ValueError(
                 f"{title} {names[row]} has no {what}: {where} is missing or infinite, which the model does not take; "
@@ -193,7 +180,7 @@ class Trained:
         """
         if not isinstance(self.model, Latent):
             raise TypeError(f"{type(self.model).__name__} has no prior to draw codes from; decode codes of your own")
-        labels = None if y is None else self._labels(y, n)
+        labels = None if y is None else labels_of(y, n, self.coding.classes)
         draws = (self.table and isinstance(self.model, VAE)) if draw is None else draw
         make = evaluation.sample_draws if draws else evaluation.sample_means
         return self._uncoded(make(self.model, n, labels, seed=seed))
@@ -225,8 +212,7 @@ class Trained:
         Args:
             path: the file to write, ending in ``.onnx`` or ``.pt2``.
             part: which half of the model.
-            rows: raw rows on which the file is compared with the model, of which the first 256 are used; made up if
-                not given.
+            rows: raw rows, on the first 256 of which file and model are compared; made up if not given.
             y: their labels, for a conditional model, where the rows hold none.
             metadata: further strings to keep in the file.
             tolerance: largest difference from the model, relative to the output's scale.
@@ -247,8 +233,7 @@ class Trained:
             raise TypeError(f"{type(self.model).__name__} has no encoder and decoder, so it cannot be exported")
         about = {"coding": json.dumps(self.coding.json), **(metadata or {})}
         x, *labels = (None,) if rows is None else self.rows(rows, y).take(slice(None))
-        given = labels[0] if labels else None
-        return self.model.export(path, part, x=x, y=given, metadata=about, tolerance=tolerance)
+        return self.model.export(path, part, x=x, y=next(iter(labels), None), metadata=about, tolerance=tolerance)
 
     @property
     def table(self) -> bool:

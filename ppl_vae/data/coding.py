@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from ..checks import listed
+from ..checks import shortlist
 from ..parts import Abstract
 from .files import RowNames, Source, from_array, open_arrays, open_folder
 from .frames import FrameTable
@@ -216,4 +216,4 @@ def _kind(value: Any) -> str:
     """A value of a coding in a sentence."""
     if value is None:
         return "not given"
-    return f"({listed([str(item) for item in value])})" if isinstance(value, list) else repr(value)
+    return f"({shortlist([str(item) for item in value])})" if isinstance(value, list) else repr(value)

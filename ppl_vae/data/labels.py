@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ..checks import nearest
 from .rows import Rows, as_numbers, positions
 
 
@@ -69,3 +70,22 @@ def to_labels(value: Any) -> Tensor:
         return value.detach().cpu().float()
     array = as_numbers(value, "labels y")
     return torch.from_numpy(array.astype(np.float32 if array.dtype.kind == "f" else np.int64))
+
+
+def labels_of(y: Any, n: int, classes: Sequence[str] | None = None) -> Tensor:
+    """Labels (n, ...) of numbers or of names of classes: one for all rows, or one a row.
+
+    Example:
+        >>> labels_of("b", 3, ["a", "b"]), labels_of(["b", "a"], 2, ["a", "b"])
+        (tensor([1, 1, 1]), tensor([1, 0]))
+    """
+    if isinstance(y, str | int | float):
+        y = [y] * n
+    y = y.tolist() if isinstance(y, np.ndarray) and y.dtype.kind in "OU" else y
+    if not isinstance(y, Tensor | np.ndarray) and any(isinstance(label, str) for label in y):
+        unknown = next((label for label in y if label not in (classes or ())), None)
+        if classes is None or unknown is not None:
+            said = nearest(str(unknown), classes) if classes else "the run's classes have no names; give numbers"
+            raise ValueError(f"y={unknown!r} is unknown; {said}")
+        y = [classes.index(label) for label in y]
+    return y if isinstance(y, Tensor) else to_labels(y)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from .. import kinds as kinds_module
-from ..checks import did_you_mean, listed, nearest
+from ..checks import did_you_mean, nearest, shortlist
 from ..kinds import Column, complete, mapping_of, parse_kinds
 from .coding import Coded, Coding
 from .files import RowNames, Source, open_arrays
@@ -68,9 +68,9 @@ class TableCoding(Coding):
     origins: Mapping[str, float] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        aside = {"labels": self.labels, "index": self.index, "drop": listed(self.drop)}
+        aside = {"labels": self.labels, "index": self.index, "drop": shortlist(self.drop)}
         said = "".join(f", {name}={value!r}" for name, value in aside.items() if value)
-        return f"TableCoding({len(self.names)} column{'s'[: len(self.names) != 1]}: {listed(self.names)}{said})"
+        return f"TableCoding({len(self.names)} column{'s'[: len(self.names) != 1]}: {shortlist(self.names)}{said})"
 
     @property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]
@@ -98,7 +98,7 @@ class TableCoding(Coding):
         absent = [name for name in self.names if name not in table.names]
         if absent:
             close = did_you_mean(absent[0], table.names)
-            raise ValueError(f"{table.where} has no column {absent[0]!r}{close}; the run takes {listed(self.names)}")
+            raise ValueError(f"{table.where} has no column {absent[0]!r}{close}; the run takes {shortlist(self.names)}")
         texts = [name for name in (*label_names(self.labels), self.index) if name in (*table.names, *table.aside)]
         worded = [column.levelled or column.name in self.dates for column in self.columns]
         cells = table.cells(self.names, worded, texts)
