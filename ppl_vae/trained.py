@@ -75,16 +75,13 @@ class Trained:
         """
         coded = self.coding.code(rows, where)
         labels = coded.y if y is None else labels_of(y, len(coded), self.coding.classes)
-        levels = int(self.coding.divisor or 255) + 1 if self._dequantized else None
+        grey = isinstance(self.coding, ArrayCoding) and bool(self.record.get("dequantize"))
+        levels = int(self.coding.divisor or 255) + 1 if grey else None
         origin = Origin(self.coding, {"rows": len(coded)}, names=coded.names)
         options: dict[str, Any] = {"levels": levels, "seed": self.record.get("seed") or 0, "origin": origin}
         binarize = self.record.get("binarize", "auto") if levels is None else "none"
         split = Split(coded.x, labels, part="test", binarize=binarize, name=where, **options)
         return split.resolve(self.model.support if isinstance(self.model, Codec) else None)
-
-    @property
-    def _dequantized(self) -> bool:
-        return bool(self.record.get("dequantize")) and isinstance(self.coding, ArrayCoding)
 
     def encode(self, rows: Any, y: Any = None) -> Any:
         """Codes (N, *code_shape) of rows, as ``evaluation.codes``: columns z0, z1, ... where rows are a table.
@@ -99,11 +96,8 @@ class Trained:
         x, *y = split.take(slice(None))
         z = evaluation.codes(self.model, x, *y)
         self._check_known(z, x, split, "code")
-        return (
-            self._framed({f"z{j}": z[:, j].numpy() for j in range(z.shape[1])}, rows, split.named())
-            if self.table
-            else z
-        )
+        columns = {f"z{j}": z[:, j].numpy() for j in range(z.shape[1])}
+        return self._framed(columns, rows, split.named()) if self.table else z
 
     def decode(self, codes: Any, y: Any = None) -> Any:
         """Rows of codes (N, *code_shape), a frame or a tensor: means of p(x | z, y), in the source's units."""

@@ -3,6 +3,7 @@
 import copy
 import math
 
+import pyro.distributions as dist
 import pytest
 import torch
 import torch.distributions as td
@@ -120,7 +121,7 @@ class Own(Likelihood):
     def forward(self, z, y=None):
         features = self.features(z, y)
         (mean,) = self.head(features)
-        return td.Independent(td.Normal(mean, nn.functional.softplus(self.wide(features)).expand_as(mean) + 1e-3), 1)
+        return dist.Normal(mean, nn.functional.softplus(self.wide(features)).expand_as(mean) + 1e-3).to_event(1)
 
 
 def test_a_likelihood_of_ones_own_is_fitted_by_its_head_and_layers():
