@@ -114,6 +114,7 @@ def number_words(column: Column, words: Sequence[str], auto: bool, table: str, r
         )
     if auto and len(levels) > max(20, rows // 2):
         what = f"{where} holds {len(levels)} different words in {rows} rows"
-        raise ValueError(f"{what}, an id rather than a category; use index={column.name!r} or drop={column.name!r}")
+        use = f"use index={column.name!r} or drop={column.name!r} (in the shell --data.index, --data.drop)"
+        raise ValueError(f"{what}, an id rather than a category; {use}")
     kind = "categorical" if auto else column.kind
     return Column(column.name, kind, len(levels), tuple(levels)), [float(levels.index(name)) for name in names]
