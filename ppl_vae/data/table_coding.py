@@ -250,8 +250,8 @@ def _point_out(coding: TableCoding, x: np.ndarray, where: str) -> None:
         if len(values) == len(x) >= _COUNTING and (np.diff(values) == 1).all():
             said = f"counts the rows from {values[0]:g} to {values[-1]:g}"
             warnings.warn(
-                f"{where}, column {name!r} {said}; if it is not data, use index={name!r} or drop={name!r} (in the shell "
-                "--data.index, --data.drop)",
+                f"{where}, column {name!r} {said}; if it is not data, use index={name!r} or drop={name!r} "
+                "(in the shell --data.index, --data.drop)",
                 stacklevel=4,
             )
     constant = [n for n, values in zip(coding.names, seen, strict=True) if len(values) > 1 and np.ptp(values) == 0]
