@@ -1,12 +1,13 @@
 """The first commands a newcomer types reach what tuned runs reach: ``python -m benchmarks.first_commands``."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 import torch
 
 from benchmarks import first_commands
-from ppl_vae import data
+from ppl_vae import data, evaluation
 
 ROOT = Path(__file__).parents[2] / "shared" / "data"
 
@@ -35,12 +36,13 @@ def test_the_plain_command_reaches_what_a_tuned_run_does(name):
     """At least 90 % of the tuned run's gain over the likelihood without a code, 70 % of its KL, in two minutes a run.
 
     The tuned run is trained here too, so nothing is remembered from another machine: up to 10,000 steps, the best on
-    validation of the settings in ``first_commands.TUNED`` and the source's own.
+    validation of the settings in ``first_commands.TUNED``. The benchmark tries the source's own settings as well, which
+    takes 10 to 20 minutes more.
     """
     source = next(one for one in first_commands.SOURCES if one.name == name)
     if source.write is first_commands.pictures and not (ROOT / "MNIST").exists():
         pytest.skip(f"{ROOT} holds no MNIST to make the pictures of")
-    found = first_commands.row(source, ROOT)
+    found = first_commands.row(replace(source, tuned=()), ROOT)
     assert found["gain"] >= 0.9 * found["tuned"]["gain"] > 0
     assert found["kl"] >= 0.7 * found["tuned"]["kl"]
     assert found["seconds"] < 120
@@ -48,16 +50,18 @@ def test_the_plain_command_reaches_what_a_tuned_run_does(name):
 
 @pytest.mark.slow
 def test_the_digits_of_the_first_command_are_digits(tmp_path):
-    """A classifier of the real digits is as sure of most samples' means, and they are of all ten classes."""
+    """A classifier of the real digits knows what the model draws again, and finds all ten classes among its samples.
+
+    Of the real test digits it knows 96 %. A collapsed model draws one picture, which is right for a tenth of them.
+    """
     from sklearn.linear_model import LogisticRegression
 
     model, found, _ = first_commands.train(["--data", "digits"], tmp_path / "run")
     grey = data.load("digits", binarize="none")
     classifier = LogisticRegression(max_iter=2000).fit(grey.train.x.flatten(1).numpy(), grey.train.y.numpy())
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        means = model.decode(model.prior(None).expand((1000,)).sample())
-    sure = torch.from_numpy(classifier.predict_proba(means.detach().flatten(1).numpy()))
-    counted = sure.argmax(1).bincount(minlength=10) / 1000
-    assert (sure.max(1).values > 0.9).double().mean() > 0.5, "grey blobs are of no class"
-    assert counted.min() > 0.02, "every class is among the samples"
+    x, y = found.test.take(slice(None))
+    again = classifier.predict(evaluation.reconstruct(model, x).flatten(1).numpy())
+    # 179 digits: a standard error of 2 to 3 %
+    assert (torch.from_numpy(again) == y).double().mean() > 0.75, "grey blobs are of no class"
+    samples = classifier.predict(evaluation.sample_means(model, 1000, seed=1).flatten(1).numpy())
+    assert torch.from_numpy(samples).bincount(minlength=10).min() > 20, "every class is among the samples"
