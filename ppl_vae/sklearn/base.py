@@ -31,7 +31,8 @@ from ..networks import MLP, TableEncoder
 from ..objectives import SVI
 from ..posteriors import Normal
 from ..priors import Normal as StandardNormal
-from .fitting import FLOATS, WARMUP, default_epochs, held_out, layer_sizes, plain, seed_from, train
+from ..training.defaults import default_epochs
+from .fitting import FLOATS, WARMUP, held_out, layer_sizes, plain, seed_from, train
 from .points import at_points
 
 NUMBERS = 2**23  # numbers in the intermediate tensors of one piece of rows

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from typing import Any
 
 import numpy as np
@@ -15,7 +14,7 @@ from ..training import fit
 from ..training.history import History
 
 FLOATS: Any = [np.float64, np.float32]
-STEPS, EPOCHS, WARMUP = 3000, 20, 1000
+WARMUP = 1000
 
 
 def plain(value: Any) -> Any:
@@ -47,16 +46,6 @@ def seed_from(random_state: Any) -> int:
         (True, False)
     """
     return int(check_random_state(random_state).randint(np.iinfo(np.int32).max))
-
-
-def default_epochs(rows: int, batch_size: int) -> int:
-    """Epochs where the user names none: 20, or as many as 3000 optimizer steps take.
-
-    Example:
-        >>> default_epochs(144, 128), default_epochs(100_000, 128)
-        (1500, 20)
-    """
-    return max(EPOCHS, math.ceil(STEPS / math.ceil(rows / batch_size)))
 
 
 def held_out(rows: int, fraction: Any, seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -96,8 +85,8 @@ def train(objective: nn.Module, x: Tensor, rows: tuple[np.ndarray, np.ndarray], 
         objective,
         x[torch.from_numpy(rows[0])],
         x[torch.from_numpy(out)] if len(out) else None,
-        # As many epochs of patience as there are epochs: the best weights are kept, and nothing stops early.
-        patience=settings["epochs"] if patience is None and len(out) else patience,
+        patience=patience,
+        keep="best" if len(out) else "last",
         seed=seed,
         progress=verbose,
         **settings,
