@@ -9,6 +9,7 @@ log Multinomial(x; N, s) + log Poisson(N; N). Only samples and the mean need a t
 
 from __future__ import annotations
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from typing import Any, Self
 
@@ -17,10 +18,12 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor
 from torch.distributions import constraints
 
+from ..parts import Abstract
+
 LOWEST = -70.0  # log of the smallest mean: an entry whose share underflows, or an entry of an empty row
 
 
-class GivenTotal(TorchDistribution):
+class GivenTotal(Abstract, TorchDistribution):
     """Base of the distributions of counts over ``logits.shape[-event_dim:]`` entries, given their total.
 
     Args:
@@ -43,13 +46,13 @@ class GivenTotal(TorchDistribution):
     def support(self) -> Any:  # noqa: D102
         return constraints.independent(constraints.nonnegative_integer, self.event_dim)
 
+    @abstractmethod
     def at_total(self, total_count: float | Tensor) -> Self:
         """The same distribution with samples and mean at another total."""
-        raise NotImplementedError
 
+    @abstractmethod
     def mean_for(self, x: Tensor) -> Tensor:
         """Expected counts given the totals of x (..., *event_shape)."""
-        raise NotImplementedError
 
     def totals_of(self, x: Tensor) -> Tensor:
         """Totals (...) of counts x (..., *event_shape)."""
