@@ -112,7 +112,7 @@ def lookup(role: str, name: str) -> Entry | None:
     """The part a user names, with any hyphens and capitals (``res-net`` and ``ResNet`` are ``resnet``), or an own one.
 
     Raises:
-        ValueError: a part of the user's own that is not there, or that words cannot build.
+        ValueError: an own part whose file or class does not exist, or that flags cannot build.
     """
     try:
         if name.startswith("of:"):

@@ -91,7 +91,7 @@ def _bound(node: ast.Import | ast.ImportFrom, alias: ast.alias) -> str:
 
 
 def _inside(path: Path, pieces: list[str]) -> tuple[Source, ast.AST | None] | None:
-    """What a dotted name means in a folder or file of the package: a name there, or one of a module in the folder."""
+    """The definition of a dotted name in a folder or file of the package: a name there, or in one of its modules."""
     first, *rest = pieces or [""]
     home = Source.open(_file(path)) if _file(path).exists() else None
     if home is not None and not rest and first in home.names:

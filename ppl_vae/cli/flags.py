@@ -148,5 +148,5 @@ def options_named(flag: str, given: Mapping[str, Sequence[str]]) -> list[Option]
 
 
 def own_words(given: Mapping[str, Sequence[str]], role: str) -> list[str]:
-    """The words behind a role's flag that name parts of the user's own."""
+    """The words of a role's flag that name the user's own parts."""
     return [word for word in given.get(role, ()) if role in catalog.roles() and catalog.is_own(word)]

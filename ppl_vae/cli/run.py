@@ -127,7 +127,7 @@ class Examples(Run):
 
     @property
     def title(self) -> str:
-        """What the examples are called: the part of the run's data, or the file."""
+        """Name of the examples: the part of the run's data, or the file."""
         return self.path or self.split
 
     @functools.cached_property
@@ -154,7 +154,7 @@ class Examples(Run):
             return None
 
     def named(self, keep: bool) -> dict[str, list[Any]]:
-        """What the examples are called, as a column, and with ``keep`` all of their own columns."""
+        """A column of the examples' names, and with ``keep`` all of their own columns."""
         title, names = self.rows().named()
         if not keep:
             return {title: names}

@@ -112,7 +112,7 @@ def _masked(x: Tensor, rate: float, seed: int) -> Tensor:
 
 
 def _start(run: Examples) -> Tensor | float:
-    """What missing entries hold at first: 0 where masking did that in training, else the mean of the training data.
+    """First value of missing entries: 0 where masking did that in training, else the mean of the training data.
 
     Without the training data, the zero of the encoder's units.
     """
