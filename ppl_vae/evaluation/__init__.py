@@ -25,6 +25,7 @@ from .anomaly import anomaly_scores
 from .baseline import Baseline
 from .coding import codes, decode, denoise, reconstruct, reconstruction_error
 from .compression import Compression, compress
+from .discrete import CodeUsage, code_usage
 from .export import to_arviz
 from .gaps import Gaps, gaps
 from .generation import prior_draws, random_codes, sample_draws, sample_means
@@ -42,6 +43,7 @@ __all__ = [
     "Annealed",
     "Baseline",
     "Bidirectional",
+    "CodeUsage",
     "Compression",
     "Gaps",
     "Imputation",
@@ -55,6 +57,7 @@ __all__ = [
     "bidirectional",
     "bits_per_dim",
     "calibration",
+    "code_usage",
     "codes",
     "collapsed",
     "column_gaps",
