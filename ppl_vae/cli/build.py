@@ -23,7 +23,6 @@ from ..posteriors import natural
 from .flags import FIT_BUILT, LOAD_FLAGS
 from .settings import Settings
 
-
 POSITIONS = 8
 """Codes of an example where the network makes no grid of them and no flag says how many."""
 

@@ -1,4 +1,4 @@
-"""What ``Reconstruction`` trains of a model with integer codes c: first the autoencoder, then the prior of its codes.
+"""What ``Reconstruction`` trains of a model with integer codes c, in two stages: the autoencoder, then their prior.
 
 main stage     -log p(x | c) + |sg v - q|^2 + commitment * |v - sg q|^2
 "code prior"   -log p(c), for a prior that is trained; one that only counts codes does so when the main stage ends

@@ -1,7 +1,8 @@
 """The objective of autoencoders: the reconstruction error, summed over an example's entries, mean over the batch.
 
 That of a model with integer codes, a ``models.Discrete`` such as the VQ-VAE, is -log p(x | c) and what codebook and
-commitment cost; a stage after it trains the prior of the codes. What another model adds to its error, and how it goes about its training, is the model's to say:
+commitment cost; a stage after it trains the prior of the codes. What another model adds to its error, and how it goes
+about its training, is the model's to say:
 
     stages()          of ``models.hooks.Layered``: layers to train before the whole, and for how many epochs each
     conclude(batches) of ``models.hooks.Concluded``: what is left to do with the training data when all is trained

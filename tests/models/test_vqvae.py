@@ -76,7 +76,9 @@ def test_the_bound_is_below_the_log_likelihood_by_enumeration():
     every = torch.tensor(list(itertools.product(range(3), repeat=2)))
     prior = vq.prior().log_prob(every)
     torch.testing.assert_close(prior.logsumexp(0), torch.zeros(()), atol=1e-5, rtol=0)
-    joint = torch.stack([vq.likelihood_at(c.expand(len(x), -1)).log_prob(x) + p for c, p in zip(every, prior)])
+    joint = torch.stack(
+        [vq.likelihood_at(c.expand(len(x), -1)).log_prob(x) + p for c, p in zip(every, prior, strict=True)]
+    )
     found = evaluation.elbo(vq, x)
     assert (found.elbo < joint.logsumexp(0)).all()
     chosen = (every == vq.encode(x)[:, None]).all(-1).float().argmax(1)
