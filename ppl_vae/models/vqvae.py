@@ -16,6 +16,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
@@ -33,6 +34,7 @@ from .protocols import Discrete
 
 STARTING = 20_000  # vectors of training rows that a codebook starts at; more for a larger one
 PER_CODE = 40
+PIECE = 256  # rows encoded at a time
 
 
 class VQVAE(Part, Discrete):
@@ -172,15 +174,13 @@ class VQVAE(Part, Discrete):
         super().start(train)
         mode, device = self.training, self.to_vectors.layer.weight.device
         self.eval()
-        found: list[Tensor] = []
-        wanted = max(STARTING, PER_CODE * self.num_codes)
-        for batch in train.batches(256, device=device):
-            found.append(
-                self.vectors(*(batch if self.condition is not None else batch[:1])).reshape(-1, self.quantizer.dim)
-            )
-            if sum(map(len, found)) >= wanted:
-                break
-        self.quantizer.start_at(torch.cat(found)[:wanted])
+        wanted = -(-max(STARTING, PER_CODE * self.num_codes) // math.prod(self.grid))
+        rows = np.linspace(0, len(train) - 1, min(len(train), wanted)).astype(np.int64)
+        found = [
+            self.vectors(*(t.to(device) for t in train.take(piece)[: 1 if self.condition is None else 2]))
+            for piece in np.array_split(rows, -(-len(rows) // PIECE))
+        ]
+        self.quantizer.start_at(torch.cat(found).reshape(-1, self.quantizer.dim))
         self.train(mode)
 
     @torch.no_grad()
