@@ -33,6 +33,7 @@ _MODULES = (
     "penalties",
     "posteriors",
     "priors",
+    "quantizers",
     "reporting",
     "sklearn",
     "training",
