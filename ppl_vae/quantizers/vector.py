@@ -165,7 +165,7 @@ class VectorQuantizer(Counted):
             given = codes[:, None] == torch.arange(self.num_codes, device=codes.device)
             sums.append((given.to(vectors).T @ vectors).to(self.sums))
         if self.revive:
-            draws.append(vectors[_drawn(len(vectors), self.num_codes, codes.device)].to(self.counts))
+            draws.append(_drawn(vectors, self.num_codes).to(self.counts))
         self.learn(sums, draws)
 
     def absorb(self, counts: Tensor, *more: Tensor) -> None:  # noqa: D102
@@ -215,9 +215,12 @@ def _squared(difference: Tensor) -> Tensor:
     return difference.square().sum(-1).mean()
 
 
-def _drawn(n: int, k: int, device: torch.device) -> Tensor:
-    """k random numbers below n, different ones where that can be."""
-    return torch.randperm(n, device=device)[:k] if n >= k else torch.randint(max(n, 1), (k,), device=device)
+def _drawn(vectors: Tensor, k: int) -> Tensor:
+    """k of the vectors (N, dim) at random, different ones where that can be; zeros where there are none."""
+    n, device = len(vectors), vectors.device
+    if not n:
+        return vectors.new_zeros(k, vectors.shape[1])
+    return vectors[torch.randperm(n, device=device)[:k] if n >= k else torch.randint(n, (k,), device=device)]
 
 
 def _word(argument: str, value: str, choices: object) -> str:
