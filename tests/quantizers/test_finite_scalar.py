@@ -15,10 +15,12 @@ def test_every_code_is_reached_and_is_its_digits(levels):
     axes = [[(k - n // 2) / (n // 2) for k in range(n)] for n in levels]
     grid = torch.tensor([point[::-1] for point in itertools.product(*axes[::-1])])
     assert torch.allclose(q.lookup(torch.arange(q.num_codes)), grid)
-    z = 8 * torch.rand(60 * q.num_codes, len(levels)) - 4
-    out = q(z)
-    assert len(out.codes.unique()) == q.num_codes
-    assert torch.allclose(out.values, grid[out.codes], atol=1e-6)
+    sizes = torch.tensor(levels).float()
+    h, offset = (sizes - 1) * (1 + 1e-3) / 2, torch.where(sizes % 2 == 0, 0.5, 0.0)
+    shift = torch.where(sizes == 2, 0.0, torch.atanh(offset / h))
+    out = q(torch.atanh((grid * (sizes // 2) + offset) / h) - shift)  # what is bounded to just that value
+    assert torch.equal(out.codes, torch.arange(q.num_codes))
+    assert torch.allclose(out.values, grid, atol=1e-6) and torch.allclose(out.perplexity / q.num_codes, torch.ones(()))
 
 
 def test_the_nearest_level_of_the_bounded_entry():
