@@ -79,6 +79,19 @@ def test_a_captured_step_has_the_bits_of_an_eager_one(name):
         assert torch.allclose(captured[2][1]["codebook"][:3], before[:3], atol=0.11)  # two steps of Adam away
 
 
+def test_what_a_captured_step_cannot_do_waits_for_settle():
+    """A parameter is not changed in a captured step: its dead codes wait, and are not forgotten in the next step."""
+    objective, batches = Coded(MAKE["gradient"]()), torch.randn(3, 24, 6)
+    q = objective.model[1]
+    q.counts[:3] = 1e-3
+    step, before = Captured(objective, (batches[0],), compiled=False), q.codebook.detach().clone()
+    for x in batches:
+        step((x,))
+        assert q.dead[:3].all() and torch.equal(q.codebook, before)
+    objective.at_step(3)
+    assert torch.equal(q.codebook[:3], q.candidates[:3]) and torch.equal(q.codebook[3:], before[3:])
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["ema", "gradient"])
 def test_a_compiled_step_agrees_with_an_eager_one(name):
