@@ -28,6 +28,9 @@ def main(out, rank, count):
             torch.manual_seed(3)
             q, batches = make(), torch.randn(6, 21, 4)
             torch.manual_seed(10 + rank)  # processes draw different vectors
+            if name.startswith("revived"):
+                q.counts[:3] = 1e-3
+                q.codebook.data[:3] = 99.0
             if deferred:
                 q.defer()
             for i, batch in enumerate(batches):
@@ -39,6 +42,8 @@ def main(out, rank, count):
                 if len(own):
                     q(own)
                 q.settle()
+            if name.startswith("revived"):
+                assert (q.codebook < 9).all()
             state |= {f"{name} {deferred} {key}": value.clone() for key, value in q.state_dict().items()}
     if count > 1:  # what every process has is the same, revived codes and all
         for key, value in state.items():
