@@ -179,7 +179,7 @@ class Discrete(Codec, Latent):
         return self.levels[0].cost(quantized.loss_terms)
 
     def settle(self) -> None:
-        """Let codebooks that are parameters take up what the last step left for them; comes before every step."""
+        """Let codebooks take up what a step has left for them; comes after every step, in every process."""
         for quantizer in self.levels:
             quantizer.settle()
 

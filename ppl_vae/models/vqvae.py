@@ -173,7 +173,7 @@ class VQVAE(Part, Discrete):
         """Start the parts at the training rows, and the codebook at vectors that the encoder makes of some of them."""
         super().start(train)
         mode, device = self.training, self.to_vectors.layer.weight.device
-        self.eval()
+        self.train()  # the vectors of training: batch normalisation has seen no data yet
         wanted = -(-max(STARTING, PER_CODE * self.num_codes) // math.prod(self.grid))
         rows = np.linspace(0, len(train) - 1, min(len(train), wanted)).astype(np.int64)
         found = [

@@ -78,6 +78,9 @@ class Objective(Abstract, nn.Module):
         """Set what is scheduled for an optimizer step; gives the values in force by name, for the metrics."""
         return {}
 
+    def after_step(self) -> None:
+        """Do what an optimizer step leaves to do outside of gradients; ``fit`` calls it after each, in every process."""
+
     def diagnose(self, x: Tensor, /, *y: Tensor) -> str | None:
         """Name of the first non-finite quantity on a batch with a non-finite loss, or None."""
         return None

@@ -111,11 +111,10 @@ class Reconstruction(Recorded, Objective):
         device = next(self.model.parameters()).device
         self.model.conclude(x for x, *_ in train.batches(device=device))
 
-    def at_step(self, step: int) -> dict[str, float]:
-        """Let codebooks take up what the last step left for them."""
+    def after_step(self) -> None:
+        """Let codebooks take up what the step has left for them."""
         if isinstance(self.model, Discrete):
             self.model.settle()
-        return {}
 
     def forward(self, x: Tensor, *y: Tensor) -> Loss:
         """Loss of a batch (x, ...); labels are used by conditional models."""

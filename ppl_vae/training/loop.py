@@ -196,6 +196,7 @@ class Loop:
                 nn.utils.clip_grad_norm_(mover.parameters, self.settings.clip)
         for mover in movers:
             mover.optimizer.step()
+        self.objective.after_step()
         self.step += 1
         self.batch = group[-1][0] + 1
 
