@@ -32,7 +32,7 @@ class PixelCNN(CodePrior):
         width: channels.
         layers: number of gated layers.
         kernel: width of the convolutions, odd and at least 3.
-        dropout: share of the channels' activations set to 0 before every residual sum, in training mode.
+        dropout: share of the channels that are set to 0, over the whole grid, in what a layer adds; in training mode.
         epochs: passes over the training data of the stage that trains the prior; None for as many as ``fit`` is given.
         condition: what y is, for p(codes | y); its features are added to every entry through a linear layer.
 
@@ -124,7 +124,7 @@ class _Gated(nn.Module):
         return self.mixed(_gate(self.along(left) + across))
 
     def _dropped(self, h: Tensor) -> Tensor:
-        return F.dropout(h, self.dropout, self.training)
+        return F.dropout2d(h, self.dropout, self.training)
 
 
 def _gate(a: Tensor) -> Tensor:
