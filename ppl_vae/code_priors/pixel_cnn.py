@@ -124,7 +124,10 @@ class _Gated(nn.Module):
         return self.mixed(_gate(self.along(left) + across))
 
     def _dropped(self, h: Tensor) -> Tensor:
-        return F.dropout2d(h, self.dropout, self.training)
+        if not self.training or self.dropout == 0:
+            return h
+        # Noise of shape (B, channels) is the same in eager and in compiled steps, whatever their memory formats.
+        return h * F.dropout(h.new_ones(h.shape[:2]), self.dropout)[:, :, None, None]
 
 
 def _gate(a: Tensor) -> Tensor:

@@ -282,6 +282,29 @@ class Codes(Objective):
         return Loss(rate.mean(), {"kl": rate})
 
 
+def test_a_vector_as_condition_follows_its_row():
+    prior = shaken(Transformer(8, heads=2, condition=networks.Vector(2)).attach((3,), 4).eval(), 0.3)
+    codes, y = torch.randint(4, (5, 3)), torch.randn(5, 2)
+    expected = prior(y).log_prob(codes)
+    assert torch.allclose(expected[3], prior(y[3]).log_prob(codes[3]), atol=1e-6)
+    assert torch.allclose(prior(y).expand((4, 5)).log_prob(codes), expected.expand(4, 5), atol=1e-6)
+    assert prior(y).expand((4, 5)).sample((2,)).shape == (2, 4, 5, 3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("prior", [Transformer(8, 1, 2, 0.5), PixelCNN(8, 2, dropout=0.5)], ids=["t", "p"])
+def test_a_compiled_step_sees_the_noise_of_an_eager_one(prior):
+    objective = Codes(shaken(prior.attach((3, 3), 5), 0.3)).train()
+    codes, y, seen = torch.randint(5, (16, 3, 3)), torch.zeros(16), []
+    with pyro.validation_enabled(False):
+        for run in (Captured(objective, (codes, y)), objective):
+            torch.manual_seed(1)
+            seen.append((run((codes, y)) if run is not objective else run(codes, y)).terms["kl"].detach())
+        torch.manual_seed(2)
+        other = objective(codes, y).terms["kl"].detach()
+    assert torch.allclose(*seen, atol=1e-4) and (other - seen[0]).abs().max() > 0.1
+
+
 @pytest.mark.parametrize("make", TRAINED)
 def test_a_captured_step_gives_the_bits_of_an_eager_one(make):
     objective = Codes(make(networks.Label(3)).attach((3, 3), 5)).train()
