@@ -32,7 +32,8 @@ class PixelCNN(CodePrior):
         width: channels.
         layers: number of gated layers.
         kernel: width of the convolutions, odd and at least 3.
-        dropout: share of the channels that are set to 0, over the whole grid, in what a layer adds; in training mode.
+        dropout: share of the channels set to 0, over the whole grid, in what a layer adds to the horizontal stack; in
+            training mode.
         epochs: passes over the training data of the stage that trains the prior; None for as many as ``fit`` is given.
         condition: what y is, for p(codes | y); its features are added to every entry through a linear layer.
 
@@ -111,8 +112,8 @@ class _Gated(nn.Module):
         """Activations (B, width, height, width of the grid) of both stacks in the next layer."""
         r = self.reach
         more_v, across = self.vertical(F.pad(v, (r, r, r, 0)))
-        more_h = self.horizontal(F.pad(h, (r, 0)), across)
-        return v + self._dropped(more_v), h + self._dropped(more_h)
+        more_h = self.horizontal(F.pad(h, (r, 0)), self._dropped(across))
+        return v + more_v, h + self._dropped(more_h)
 
     def vertical(self, above: Tensor) -> tuple[Tensor, Tensor]:
         """What is added to v, and what the horizontal stack gets, from v padded above and at both sides."""
@@ -126,7 +127,8 @@ class _Gated(nn.Module):
     def _dropped(self, h: Tensor) -> Tensor:
         if not self.training or self.dropout == 0:
             return h
-        # Noise of shape (B, channels) is the same in eager and in compiled steps, whatever their memory formats.
+        # Eager and compiled steps draw the same noise: it has no memory format of images, and no draw goes unused (a
+        # compiler would leave it out), so none is on v, whose last value nothing reads.
         return h * F.dropout(h.new_ones(h.shape[:2]), self.dropout)[:, :, None, None]
 
 
