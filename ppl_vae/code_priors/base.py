@@ -203,7 +203,8 @@ class CodePrior(Part):
         Raises:
             ValueError: values that are not whole numbers from 0 to num_codes - 1.
         """
-        bad = codes[(codes < 0) | (codes >= self.num_codes) | (codes != codes.round())]
+        values = codes.double()
+        bad = values[(values < 0) | (values >= self.num_codes) | (values != values.round())]
         if len(bad):
             raise ValueError(f"codes must be whole numbers from 0 to {self.num_codes - 1}, not {bad[0].item():g}")
 

@@ -101,7 +101,8 @@ class _Block(nn.Module):
 
     def forward(self, h: Tensor) -> Tensor:
         """Activations (B, T, width) of the next layer."""
-        h = h + self._dropped(self._attended(F.scaled_dot_product_attention(*self._projected(h), is_causal=True)))
+        query, key, value = self._projected(h)
+        h = h + self._dropped(self._attended(F.scaled_dot_product_attention(query, key, value, is_causal=True)))
         return h + self._dropped(self.mlp(self.norms[1](h)))
 
     def step(self, h: Tensor, keys: Tensor, values: Tensor, entry: int) -> Tensor:
