@@ -48,7 +48,8 @@ class Grouped(TorchDistribution):
             )
         self.base_dist = base_dist
         *batch, self.groups = base_dist.batch_shape
-        super().__init__(torch.Size(batch), (self.groups * base_dist.event_shape[0],), validate_args=validate_args)
+        event = torch.Size([self.groups * base_dist.event_shape[0]])
+        super().__init__(torch.Size(batch), event, validate_args=validate_args)
 
     @property
     def support(self) -> constraints.Constraint:  # noqa: D102

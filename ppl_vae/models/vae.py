@@ -194,8 +194,11 @@ class VAE(Part, Codec, Latent, Pair):
         self._check_network("posterior", tuple(self.shape), f"the likelihood's data is {tuple(self.shape)}")
         (one, groups), (same, own) = (supports.ungrouped(p.support) for p in (self.prior, self.posterior))
         if supports.same(one, same) and groups != own:
-            fits = f"posteriors.{OF_GROUPS.get(supports.of(one), 'Of')}(..., groups={groups})"
-            raise ValueError(f"posterior has groups={own}, but the prior has groups={groups}; use one such as {fits}")
+            fits = type(self.posterior).__name__ if own > 1 else OF_GROUPS.get(supports.of(one), "Of")
+            raise ValueError(
+                f"posterior has groups={own}, but the prior has groups={groups}; use one with as many, such as "
+                f"posteriors.{fits}(..., groups={groups})"
+            )
         if not supports.same(self.prior.support, self.posterior.support):
             q, p = (
                 f"{type(part).__name__} lives on {supports.name(part.support)}" for part in (self.posterior, self.prior)

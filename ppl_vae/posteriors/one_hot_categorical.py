@@ -18,7 +18,8 @@ class OneHotCategorical(FamilyPosterior):
     Args:
         network: module from x (B, *shape) to features.
         dim: size of the code: number of classes, of all groups together.
-        groups: number of categorical variables, each of dim / groups classes, at least 2; as many as the prior's.
+        groups: number of categorical variables, each of dim / groups classes, at least 2; as many as the prior's, which
+            the shell takes if none is given.
 
     Raises:
         ValueError: groups that do not divide dim into at least 2 classes each.

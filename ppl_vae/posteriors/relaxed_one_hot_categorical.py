@@ -23,7 +23,8 @@ class RelaxedOneHotCategorical(Tempered):
         dim: size of the code: number of classes, of all groups together.
         temperature: T, a positive number; or a schedule, a function of the optimizer step, such as
             ``handlers.Linear(steps=1000, start=1.0, end=0.5)``. The current temperature is saved with the weights.
-        groups: number of categorical variables, each of dim / groups classes, at least 2; as many as the prior's.
+        groups: number of categorical variables, each of dim / groups classes, at least 2; as many as the prior's, which
+            the shell takes if none is given.
         end_temperature: T that a temperature given as a number moves to, linearly; None stays where it is.
         steps: optimizer steps until ``end_temperature``; 1,000 if not given.
 
