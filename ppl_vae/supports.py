@@ -73,6 +73,28 @@ class or_missing(constraints.independent):  # noqa: N801
         return f"{self.base_constraint!r} or missing"
 
 
+class grouped(constraints.Constraint):  # noqa: N801
+    """Vectors that fall into ``groups`` parts of equal size, each in a base constraint on vectors.
+
+    Example:
+        >>> grouped(constraints.one_hot, 2).check(torch.tensor([[0.0, 1.0, 1.0, 0.0], [1.0, 1.0, 0.0, 0.0]])).tolist()
+        [True, False]
+    """
+
+    event_dim = 1
+
+    def __init__(self, base: constraints.Constraint, groups: int) -> None:
+        super().__init__()
+        self.base, self.groups, self.is_discrete = base, groups, base.is_discrete
+
+    def check(self, value: Tensor) -> Tensor:
+        """Whether every group of value (..., dim) is in the base constraint, (...)."""
+        return self.base.check(value.unflatten(-1, (self.groups, -1))).all(-1)
+
+    def __repr__(self) -> str:
+        return f"{self.groups} groups, each in {self.base!r}"
+
+
 class scaled(constraints.Constraint):  # noqa: N801
     """The numbers shift + unit * u with u in a base constraint, with a shift and a unit for every column or channel.
 
@@ -208,6 +230,9 @@ def of(support: Any) -> Space:
         True
     """
     support = entry(support)
+    if isinstance(support, grouped):
+        one = of(support.base)
+        return Space(f"{support.groups} {'' if one == ONE_HOT else 'points of '}{one.name} side by side")
     if isinstance(support, constraints.interval):
         low, high = float(support.lower_bound), float(support.upper_bound)
         return UNIT_INTERVAL if (low, high) == (0.0, 1.0) else Space(f"the interval [{low:g}, {high:g}]")
@@ -215,6 +240,11 @@ def of(support: Any) -> Space:
         low = float(support.lower_bound)
         return POSITIVE if low == 0 else Space(f"the numbers above {low:g}")
     return _SPACES.get(type(support)) or Space(repr(support))
+
+
+def ungrouped(support: Any) -> tuple[Any, int]:
+    """The constraint on one group of a vector, and the number of groups; the constraint itself and 1 without groups."""
+    return (support.base, support.groups) if isinstance(support, grouped) else (support, 1)
 
 
 def name(support: Any) -> str:
@@ -247,6 +277,8 @@ def onto(support: Any, z: Tensor) -> Tensor:
         >>> onto(constraints.one_hot, torch.tensor([0.2, 0.5, 0.3])).tolist()
         [0.0, 1.0, 0.0]
     """
+    if isinstance(support, grouped):
+        return onto(support.base, z.unflatten(-1, (support.groups, -1))).flatten(-2)
     space = of(support)
     if space == SPHERE:
         return torch.nn.functional.normalize(z, dim=-1)

@@ -337,14 +337,20 @@ def normalised(p, support, tolerance=2e-3):
     assert abs(total.item() - 1) < tolerance, total
 
 
-def _grid(name, support, dim):
+def _grid(name, support, dim, size=2001):
     """Points (N, dim) of a support and the logarithms of their weights (N,)."""
+    one, groups = supports.ungrouped(support)
+    if groups > 1:  # every combination of the points of two groups
+        assert groups == 2, "normalised takes two groups"
+        points, log_weights = _grid(supports.name(one), one, dim // 2, size=401)
+        pairs = torch.cartesian_prod(*[torch.arange(len(points))] * 2)
+        return points[pairs].flatten(1), log_weights[pairs].sum(1)
     if name == "one-hot vectors":
         return torch.eye(dim).double(), torch.zeros(dim).double()
     if name == "the sphere":
         return _sphere(dim)
     if name == "the simplex":
-        u, log_step = _line(40, 2001 if dim == 2 else 401)
+        u, log_step = _line(40, size if dim == 2 else 401)
         v, log_v = torch.sigmoid(u), log_step + F.logsigmoid(u) + F.logsigmoid(-u)
         if dim == 2:
             return torch.stack([v, torch.sigmoid(-u)], -1), log_v

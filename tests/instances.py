@@ -60,6 +60,17 @@ SPECIAL = {
     "posteriors.RelaxedOneHotCategorical": lambda: [
         posteriors.RelaxedOneHotCategorical(networks.MLP(SHAPE, [5]), DIM),
         posteriors.RelaxedOneHotCategorical(networks.MLP(SHAPE, [5]), 3, handlers.Linear(10, 1.0, 0.5)),
+        posteriors.RelaxedOneHotCategorical(networks.MLP(SHAPE, [5]), 4, groups=2),
+    ],
+    "posteriors.OneHotCategorical": lambda: [
+        posteriors.OneHotCategorical(networks.MLP(SHAPE, [5]), DIM),
+        posteriors.OneHotCategorical(networks.Conv(SHAPE, [3]), 3),
+        posteriors.OneHotCategorical(networks.MLP(SHAPE, [5]), 4, groups=2),
+    ],
+    "posteriors.GumbelSoftmax": lambda: [
+        posteriors.GumbelSoftmax(networks.MLP(SHAPE, [5]), DIM),
+        posteriors.GumbelSoftmax(networks.Conv(SHAPE, [3]), 3, end_temperature=0.5),
+        posteriors.GumbelSoftmax(networks.MLP(SHAPE, [5]), 4, groups=2),
     ],
     "likelihoods.Normal": lambda: (
         [
@@ -188,7 +199,11 @@ SPECIAL = {
 
 def _learned(name):
     cls = getattr(priors, name)
-    return lambda: [cls(DIM), *([cls(3)] if name in JOINT else []), cls(DIM, learned=True)]
+    in_groups = [{"groups": 2}, {"groups": 2, "learned": True}] if "OneHot" in name else []
+    return lambda: [
+        *[cls(DIM), *([cls(3)] if name in JOINT else []), cls(DIM, learned=True)],
+        *[cls(4, **options) for options in in_groups],
+    ]
 
 
 def _joint(name):

@@ -194,7 +194,11 @@ def _prior_and_posterior(
             known["prior"] = settings.build("prior", known)
     named = settings["posterior"] or catalog.kebab(natural(known.get("prior")).__name__)
     posterior = settings.entry("posterior") if settings["posterior"] else catalog.exported("posteriors")[named]
-    known["posterior"] = posterior.build(around, settings.options("posterior"))
+    own = settings.options("posterior")
+    if own.get("groups") is None and "prior" in known:  # as many as the prior's
+        own["groups"] = supports.ungrouped(known["prior"].support)[1]
+    own = {name: value for name, value in own.items() if name != "groups" or name in posterior.takes and value}
+    known["posterior"] = posterior.build(around, own)
     if made_of:
         options = settings.options("prior")
         raw = scale is None and networks.units_of(encoder, train.shape) is None

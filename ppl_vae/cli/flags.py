@@ -36,8 +36,8 @@ CHOSEN = {
 }
 """Additional help for the choice of a part."""
 
-FROM_DATA = frozenset(("likelihood", "model.output", "condition.classes", "condition.size"))
-"""Flags that are chosen by looking at the data when they are not given."""
+FROM_DATA = frozenset(("likelihood", "model.output", "condition.classes", "condition.size", "posterior.groups"))
+"""Flags that are chosen by looking at the data or at the rest of the model when they are not given."""
 
 
 def commands() -> tuple[str, ...]:

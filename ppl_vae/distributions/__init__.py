@@ -5,6 +5,8 @@ from . import normal_kl as normal_kl
 from .family import Family
 from .flow import Flow
 from .gaussian_mixture import GaussianMixture
+from .grouped import Grouped
+from .gumbel_softmax import GumbelSoftmax
 from .kumaraswamy import Kumaraswamy
 from .layered import Layered
 from .logistic import Logistic
@@ -20,6 +22,8 @@ __all__ = [
     "Family",
     "Flow",
     "GaussianMixture",
+    "Grouped",
+    "GumbelSoftmax",
     "Kumaraswamy",
     "Layered",
     "Logistic",

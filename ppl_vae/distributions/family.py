@@ -21,6 +21,7 @@ from torch.distributions import Transform, constraints, transform_to
 
 from .. import randomness, supports
 from ..checks import nearest
+from .grouped import Grouped, check_groups
 from .softplus import inverse_softplus
 
 # Of equivalent parameters, the first is the best behaved one as an unconstrained tensor.
@@ -72,6 +73,7 @@ class Family:
         fixed: parameters with a fixed value (numbers or tensors).
         given: names of parameters to use where two are equivalent (such as probs and logits).
         floor: lower bound of positive parameters.
+        groups: for a class over vectors, number of independent vectors that an event is made of.
 
     Attributes:
         parameters: names of the free parameters, in order.
@@ -100,6 +102,7 @@ class Family:
         fixed: Mapping[str, Any] | None = None,
         given: Iterable[str] = (),
         floor: float = FLOOR,
+        groups: int = 1,
     ) -> None:
         if not (isinstance(distribution, type) and issubclass(distribution, torch.distributions.Distribution)):
             raise TypeError(f"distribution must be a class of pyro.distributions, not {distribution!r}")
@@ -113,6 +116,11 @@ class Family:
         self.event_dim = support.event_dim
         if self.event_dim and len(self.shape) != self.event_dim:
             raise ValueError(f"{self._name} is over events of {self.event_dim} dimensions, not of shape {self.shape}")
+        self.groups, self._inner = groups, self.shape
+        if groups > 1:
+            if self.event_dim != 1:
+                raise ValueError(f"{self._name} takes no groups, since it is not over vectors")
+            self._inner = groups, check_groups(*self.shape, groups)
         self._check_names(limits)
         self.limits = {name: limits[name] for name in self._choose(limits, set(given))}
         self.parameters = tuple(self.limits)
@@ -123,6 +131,7 @@ class Family:
         self.size = sum(self.sizes)
         wrapped = len(self.shape) - self.event_dim
         self.support = constraints.independent(support, wrapped) if wrapped else support
+        self.support = supports.grouped(support, groups) if groups > 1 else self.support
         self._try()
 
     def _check_names(self, limits: Mapping[str, Any]) -> None:
@@ -167,9 +176,9 @@ class Family:
     def _add(self, name: str, limit: Any, floor: float) -> None:
         if constraints.is_dependent(limit) or limit.is_discrete:
             raise ValueError(f"{self._name} needs {name}= given, since no unconstrained number maps to it")
-        shape = self.shape
+        shape = self._inner
         if self.event_dim and limit.event_dim == 2:
-            shape = (*self.shape, self.shape[-1])
+            shape = (*shape, shape[-1])
         try:
             transform = _transform(limit, floor)
             raw = transform.inverse_shape(shape)
@@ -230,7 +239,9 @@ class Family:
         made = self.distribution(**parameters, **fixed)
         wrapped = len(self.shape) - self.event_dim
         if not parameters:  # all parameters are fixed: one event
-            made = made.expand(self.shape[:wrapped])
+            made = made.expand(self._inner[: len(self._inner) - self.event_dim])
+        if self.groups > 1:
+            return Grouped(made)
         return made.to_event(wrapped) if wrapped else made
 
     def __call__(self, raw: Tensor) -> Any:

@@ -7,16 +7,18 @@ from typing import Any
 from pyro.distributions import Delta, ExpandedDistribution, MaskedDistribution
 from torch.distributions import Independent
 
+from .grouped import Grouped
+
 
 def unwrapped(p: Any, masks: bool = True) -> Any:
-    """The distribution inside ``to_event``, ``expand`` and, if ``masks``, ``mask``.
+    """The distribution inside ``to_event``, ``expand``, ``Grouped`` and, if ``masks``, ``mask``.
 
     Example:
         >>> import pyro.distributions as dist
         >>> unwrapped(dist.Normal(0.0, 1.0).expand([3]).to_event(1).mask(False))
         Normal(loc: torch.Size([3]), scale: torch.Size([3]))
     """
-    wrappers = (Independent, ExpandedDistribution, MaskedDistribution) if masks else (Independent, ExpandedDistribution)
+    wrappers = (Independent, ExpandedDistribution, Grouped, *((MaskedDistribution,) if masks else ()))
     while isinstance(p, wrappers):
         p = p.base_dist
     return p

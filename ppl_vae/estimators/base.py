@@ -16,7 +16,15 @@ from torch import Tensor, nn
 
 from ..checks import check_size
 from ..parts import Recorded
-from .checking import check_factors, check_weighable, family, reparameterised_in_part, uncommon_scale
+from .checking import (
+    check_factors,
+    check_weighable,
+    family,
+    reparameterised_in_part,
+    straight_through,
+    uncommon_scale,
+    without_gradient,
+)
 from .particles import find_nesting
 from .site import Program, frames_of
 from .sites import Sites, Weights
@@ -54,6 +62,7 @@ class Estimator(Recorded, ELBO):
     Attributes:
         pathwise_only: every latent site of the guide must be reparameterised.
         partly_pathwise: sites may be partly reparameterised, like Pyro's ``Rejector``.
+        closed_form: the KL of a site is taken in closed form where it is known, as straight-through sites need it.
         own_scales: the loss is linear in the log-densities, so each site may have its own scale; otherwise all sites
             must share one scale, which multiplies the logarithm from outside.
         per_datum: every site must be inside the data plate.
@@ -64,6 +73,7 @@ class Estimator(Recorded, ELBO):
 
     pathwise_only: ClassVar[bool] = False
     partly_pathwise: ClassVar[bool] = False
+    closed_form: ClassVar[bool] = False
     own_scales: ClassVar[bool] = False
     per_datum: ClassVar[bool] = False
     batchwise: ClassVar[bool] = False
@@ -176,6 +186,8 @@ class Estimator(Recorded, ELBO):
                     f"site {key} of the guide is a {family(site)}, which is partly reparameterised, but {name} "
                     "needs sites that are fully reparameterised or not at all; use TraceELBO or MeanFieldELBO"
                 )
+            if straight_through(site) and not self.closed_form:
+                raise without_gradient(site, name)
             beta = site["infer"].get("beta", 1.0)
             if self.unit_beta and (isinstance(beta, Tensor) or beta != 1):
                 raise ValueError(_beta_message(self, beta))

@@ -9,7 +9,7 @@ import torch
 from pyro.distributions.distribution import Distribution
 from pyro.distributions.score_parts import ScoreParts
 from torch import Tensor
-from torch.distributions import kl_divergence
+from torch.distributions import OneHotCategoricalStraightThrough, kl_divergence
 
 from ..distributions.wrappers import unwrapped
 from .site import Site, common_scale, density, frames_of, same, same_scale, subsampling_of
@@ -45,6 +45,20 @@ def divergence(q: Any, p: Any) -> Tensor | None:
         return kl_divergence(q, p)
     except NotImplementedError:
         return None
+
+
+def straight_through(site: Site) -> bool:
+    """Whether draws are one-hot with a straight-through gradient, which log-probabilities at them do not have."""
+    return isinstance(unwrapped(site["fn"]), OneHotCategoricalStraightThrough)
+
+
+def without_gradient(site: Site, estimator: str) -> ValueError:
+    """The refusal of a straight-through site by an estimator that takes log q at its draws, or has no KL for it."""
+    return ValueError(
+        f"site {site['name']} of the guide is a {family(site)}, whose log-probabilities have no gradient through its "
+        f"straight-through samples, and {estimator} would need it; use MeanFieldELBO with a prior whose KL is known, "
+        "such as OneHotCategorical, or the posterior OneHotCategorical"
+    )
 
 
 def needs_score(fn: Any) -> bool:

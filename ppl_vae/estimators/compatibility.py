@@ -15,7 +15,7 @@ from torch import Tensor
 from ..distributions.wrappers import is_delta, unwrapped
 from ..trials import trial
 from .base import Estimator, check_unit_beta
-from .checking import check_factors, check_scales_agree, family
+from .checking import check_factors, check_scales_agree, divergence, family, straight_through, without_gradient
 from .enumerate import refuse_beta
 from .site import Program
 from .sites import Sites
@@ -77,6 +77,10 @@ def check_programs(estimator: Any, model: Program, guide: Program, batch: tuple[
     with trial(*batch):
         traced = sites(model, guide, batch, 1, kwargs={}, marginal=enumerates)
     check_factors(traced)
+    for name, site in traced.drawn.items():
+        known = isinstance(estimator, infer.TraceMeanField_ELBO) and name in traced.model
+        if straight_through(site) and not (known and divergence(site["fn"], traced.model[name]["fn"]) is not None):
+            raise without_gradient(site, type(estimator).__name__)
     if isinstance(estimator, infer.TraceMeanField_ELBO):
         _refuse_discrete(traced)
         _refuse_jacobians(traced)

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from ..distributions.wrappers import is_delta
 from .base import Estimator, Terms, with_gradient_of
-from .checking import divergence, needs_score, score_parts
+from .checking import divergence, needs_score, score_parts, straight_through, without_gradient
 from .site import Program, Site, density, same_scale
 from .sites import Sites
 
@@ -68,6 +68,7 @@ class MeanFieldELBO(Estimator):
         4
     """
 
+    closed_form = True
     own_scales = True
     partly_pathwise = True
 
@@ -91,6 +92,8 @@ def _terms(traced: Sites, closed_form: bool) -> Terms:
     for name, site in traced.guide.items():
         prior = None if site["is_observed"] else traced.model.get(name)
         exact = _closed_form(site, prior) if closed_form and prior is not None else None
+        if exact is None and straight_through(site):
+            raise without_gradient(site, "MeanFieldELBO without a closed form")
         if exact is None or needs_score(site["fn"]):
             log_q, own_score, entropy = score_parts(site)
             if own_score is not None:

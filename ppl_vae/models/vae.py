@@ -28,7 +28,7 @@ from ..networks import MLP, Condition, Conditioned, condition_of, stated
 from ..networks import Scaled as ScaledNetwork
 from ..parts import Part
 from ..posteriors import Posterior, natural
-from ..posteriors.natural import BY_SUPPORT
+from ..posteriors.natural import BY_SUPPORT, OF_GROUPS
 from ..priors import Prior
 from .protocols import Codec, Latent, Pair
 
@@ -192,11 +192,18 @@ class VAE(Part, Codec, Latent, Pair):
             )
         self._check_network("likelihood", (self.dim,), f"the codes have shape ({self.dim},)")
         self._check_network("posterior", tuple(self.shape), f"the likelihood's data is {tuple(self.shape)}")
+        (one, groups), (same, own) = (supports.ungrouped(p.support) for p in (self.prior, self.posterior))
+        if supports.same(one, same) and groups != own:
+            fits = type(self.posterior).__name__ if own > 1 else OF_GROUPS.get(supports.of(one), "Of")
+            raise ValueError(
+                f"posterior has groups={own}, but the prior has groups={groups}; use one with as many, such as "
+                f"posteriors.{fits}(..., groups={groups})"
+            )
         if not supports.same(self.prior.support, self.posterior.support):
             q, p = (
                 f"{type(part).__name__} lives on {supports.name(part.support)}" for part in (self.posterior, self.prior)
             )
-            fits = BY_SUPPORT.get(supports.of(self.prior.support), "Of")
+            fits = (BY_SUPPORT if groups == 1 else OF_GROUPS).get(supports.of(one), "Of")
             raise ValueError(f"posterior {q}, but prior {p}; use one on its support, such as posteriors.{fits}")
         self._try_parts()
 
@@ -270,4 +277,5 @@ def _natural(prior: Prior, likelihood: Likelihood) -> Posterior:
     network = MLP(shape) if condition is None else Conditioned.around(MLP, condition, shape)
     if isinstance(likelihood, Scaled):
         network = ScaledNetwork.around(network, likelihood.by)
-    return natural(prior)(network, prior.dim)
+    groups = supports.ungrouped(prior.support)[1]
+    return natural(prior)(network, prior.dim, **({"groups": groups} if groups > 1 else {}))

@@ -6,6 +6,7 @@ from .beta import Beta
 from .dirichlet import Dirichlet
 from .flow import Flow
 from .gamma import Gamma
+from .gumbel_softmax import GumbelSoftmax
 from .hierarchical import Hierarchical
 from .hyperspherical import Hyperspherical
 from .kumaraswamy import Kumaraswamy
@@ -29,6 +30,7 @@ __all__ = [
     "Dirichlet",
     "Flow",
     "Gamma",
+    "GumbelSoftmax",
     "Hierarchical",
     "Hyperspherical",
     "Kumaraswamy",

@@ -20,9 +20,11 @@ BY_SUPPORT = {
     supports.BINARY: "Bernoulli",
 }
 
+OF_GROUPS = {supports.SIMPLEX: "RelaxedOneHotCategorical", supports.ONE_HOT: "OneHotCategorical"}
+
 
 def natural(prior: Any = None) -> type[Any]:
-    """The default posterior class for a prior; Normal without a prior.
+    """The default posterior class for a prior; Normal without a prior. It takes the prior's ``groups``, if it has some.
 
     Raises:
         ValueError: no exported posterior has this support.
@@ -36,11 +38,13 @@ def natural(prior: Any = None) -> type[Any]:
     if prior is None:
         return posteriors.Normal
     supports.check_stated("prior", prior)
-    space, own = supports.of(prior.support), type(prior.prior if isinstance(prior, Given) else prior).__name__
-    name = own if space != supports.REALS and own in posteriors.__all__ and own != "Of" else BY_SUPPORT.get(space)
+    one, groups = supports.ungrouped(prior.support)
+    space, own = supports.of(one), type(prior.prior if isinstance(prior, Given) else prior).__name__
+    named = space != supports.REALS and own in posteriors.__all__ and own != "Of"
+    name = own if named else (BY_SUPPORT if groups == 1 else OF_GROUPS).get(space)
     if name is None:
         raise ValueError(
-            f"no posterior of ppl_vae has the support {space.name} of prior {own}; use posteriors.Of with a "
-            "distribution on it"
+            f"no posterior of ppl_vae has the support {supports.name(prior.support)} of prior {own}; use posteriors.Of "
+            "with a distribution on it"
         )
     return getattr(posteriors, name)

@@ -22,6 +22,7 @@ class FamilyPosterior(Posterior):
         dim: size of the code.
         start: starting values of parameters by name; the others start with the unconstrained parameter at 0.
         floor: lower bound of positive parameters.
+        groups: number of independent vectors that a code is made of.
         fixed: parameters with a fixed value.
     """
 
@@ -32,10 +33,11 @@ class FamilyPosterior(Posterior):
         dim: int,
         start: dict[str, float] | None = None,
         floor: float = FLOOR,
+        groups: int = 1,
         **fixed: Any,
     ) -> None:
         super().__init__(network, dim)
-        self.family = Family(distribution, (dim,), fixed, floor=floor)
+        self.family = Family(distribution, (dim,), fixed, floor=floor, groups=groups)
         self.support = self.family.support
         self.head = Head(network, (self.family.size,))
         self.register_buffer("_offset", self.family.unconstrain(**(start or {})), persistent=False)

@@ -1,6 +1,6 @@
-"""Categorical posterior over one-hot codes: q(z = e_k | x) = softmax(l(x))_k.
+"""Categorical posterior over one-hot codes: q(z = e_k | x) = softmax(l(x))_k, in each of several groups of entries.
 
-Not reparameterised: estimators use the score function.
+Not reparameterised: estimators use the score function, or sum over all values (``estimators.Enum``).
 """
 
 from __future__ import annotations
@@ -8,19 +8,21 @@ from __future__ import annotations
 import pyro.distributions as dist
 from torch import nn
 
-from ..checks import check_size
+from ..distributions.grouped import check_groups
 from .of import FamilyPosterior
 
 
 class OneHotCategorical(FamilyPosterior):
-    """One-hot codes of ``dim`` classes with logits linear in the features. A probability mass.
+    """One-hot codes of ``dim`` classes, or of ``groups`` independent variables; logits linear in the features. A mass.
 
     Args:
         network: module from x (B, *shape) to features.
-        dim: number of classes, at least 2.
+        dim: size of the code: number of classes, of all groups together.
+        groups: number of categorical variables, each of dim / groups classes, at least 2; as many as the prior's, which
+            the shell takes if none is given.
 
     Raises:
-        ValueError: dim below 2.
+        ValueError: groups that do not divide dim into at least 2 classes each.
 
     Source: Kingma et al. 2014, "Semi-supervised learning with deep generative models".
 
@@ -31,6 +33,6 @@ class OneHotCategorical(FamilyPosterior):
         tensor([1., 1., 1., 1., 1.])
     """
 
-    def __init__(self, network: nn.Module, dim: int) -> None:
-        check_size("dim", dim, least=2)
-        super().__init__(dist.OneHotCategorical, network, dim)
+    def __init__(self, network: nn.Module, dim: int, groups: int = 1) -> None:
+        check_groups(dim, groups)
+        super().__init__(dist.OneHotCategorical, network, dim, groups=groups)

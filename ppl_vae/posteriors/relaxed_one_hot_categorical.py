@@ -1,70 +1,58 @@
 """Relaxed one-hot categorical posterior on the simplex: z = softmax((l(x) + g) / T), g_k Gumbel.
 
-The temperature T may follow a schedule over the optimizer steps.
+The temperature T may follow a schedule over the optimizer steps. A code of several variables is their points side by
+side. Codes that are exactly one-hot are ``GumbelSoftmax``'s.
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
-from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from .. import distributions
-from ..checks import check_size
-from ..networks import Head
-from .base import Posterior
+from .. import distributions, supports
+from .tempered import Tempered
 
 
-class RelaxedOneHotCategorical(Posterior):
+class RelaxedOneHotCategorical(Tempered):
     """Concrete (Gumbel-softmax) distribution with logits linear in the features. A density, reparameterised.
 
     Args:
         network: module from x (B, *shape) to features.
-        dim: number of classes, at least 2.
+        dim: size of the code: number of classes, of all groups together.
         temperature: T, a positive number; or a schedule, a function of the optimizer step, such as
             ``handlers.Linear(steps=1000, start=1.0, end=0.5)``. The current temperature is saved with the weights.
+        groups: number of categorical variables, each of dim / groups classes, at least 2; as many as the prior's, which
+            the shell takes if none is given.
+        end_temperature: T that a temperature given as a number moves to, linearly; None stays where it is.
+        steps: optimizer steps until ``end_temperature``; 1,000 if not given.
 
     Raises:
-        ValueError: dim below 2, or a temperature that is not a positive number or schedule.
+        ValueError: groups that do not divide dim into at least 2 classes each, a temperature that is not a positive
+            number or schedule, or a schedule and an end_temperature.
 
     Source: Maddison et al. 2017, "The Concrete distribution", whose posterior temperature is 2/3; Jang et al. 2017.
 
     Example:
+        >>> import torch
         >>> from ppl_vae import networks
         >>> RelaxedOneHotCategorical(networks.MLP(6, [8]), 4)(torch.zeros(5, 6)).event_shape
         torch.Size([4])
     """
 
-    support = constraints.simplex
-    temperature: Tensor
-
     def __init__(
-        self, network: nn.Module, dim: int, temperature: float | Callable[[int], float] = 0.6666666666666666
+        self,
+        network: nn.Module,
+        dim: int,
+        temperature: float | Callable[[int], float] = 0.6666666666666666,
+        groups: int = 1,
+        end_temperature: float | None = None,
+        steps: int | None = None,
     ) -> None:
-        super().__init__(network, check_size("dim", dim, least=2))
-        self.head = Head(network, (dim,))
-        self.schedule = temperature if callable(temperature) else None
-        start: Any = temperature(0) if callable(temperature) else temperature
-        self.register_buffer("temperature", torch.tensor(_check(start)), persistent=self.schedule is not None)
-
-    def at_step(self, step: int) -> None:
-        """Set a scheduled temperature for an optimizer step; the objective calls it."""
-        if self.schedule is not None:
-            self.temperature.fill_(_check(self.schedule(step)))
+        super().__init__(network, dim, temperature, groups, end_temperature, steps)
+        self.support = supports.grouped(constraints.simplex, groups) if groups > 1 else constraints.simplex
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> distributions.RelaxedOneHotCategorical:
         """Relaxed one-hot categorical of batch shape (B,) and event shape (dim,)."""
-        (logits,) = self.head(self.features(x, y))
-        # A copy, since the next step overwrites the buffer.
-        return distributions.RelaxedOneHotCategorical(self.temperature.clone(), logits=logits)
-
-
-def _check(temperature: Any) -> float:
-    number = isinstance(temperature, int | float) and not isinstance(temperature, bool)
-    if not number or not 0 < temperature < math.inf:
-        raise ValueError(f"temperature must be a positive number, or a schedule of such, not {temperature!r}")
-    return float(temperature)
+        return self.made(distributions.RelaxedOneHotCategorical, x, y)

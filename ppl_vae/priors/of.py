@@ -21,15 +21,23 @@ class FamilyPrior(Prior):
         dim: size of the code.
         learned: whether the parameters are trained, starting at the values given.
         floor: lower bound of learned positive parameters.
+        groups: number of independent vectors that a code is made of.
         parameters: values by name: a number, or a tensor of the parameter's shape.
     """
 
     def __init__(
-        self, distribution: type[Any], dim: int, learned: bool, floor: float = FLOOR, **parameters: Any
+        self,
+        distribution: type[Any],
+        dim: int,
+        learned: bool,
+        floor: float = FLOOR,
+        groups: int = 1,
+        **parameters: Any,
     ) -> None:
         super().__init__(dim)
         fixed = {k: v for k, v in parameters.items() if _is_fixed(distribution, k)}
-        self.family = Family(distribution, (dim,), fixed, given=parameters.keys() - fixed.keys(), floor=floor)
+        given = parameters.keys() - fixed.keys()
+        self.family = Family(distribution, (dim,), fixed, given=given, floor=floor, groups=groups)
         self.support = self.family.support
         raw = self.family.unconstrain(**{k: v for k, v in parameters.items() if k in self.family.parameters})
         self.learned = learned

@@ -17,6 +17,7 @@ from torch import nn
 
 from ppl_vae import SVI, Reconstruction, fit, handlers, likelihoods, models, networks, posteriors, priors
 from ppl_vae.capture.graphs import NotCapturable
+from ppl_vae.estimators import Enum
 from ppl_vae.objectives import Loss
 from ppl_vae.training import RunFolder, cost, steps
 from ppl_vae.training.capture import Captured
@@ -82,11 +83,25 @@ def relaxed():
     return SVI(vae(3, SHAPE, prior=priors.RelaxedOneHotCategorical(3), posterior=q, likelihood=decoder(3)))
 
 
+def straight_through():
+    """Three categorical variables with straight-through gradients, at a temperature that falls."""
+    q = posteriors.GumbelSoftmax(encoder(), 6, groups=3, end_temperature=0.3, steps=5)
+    return SVI(vae(6, SHAPE, prior=priors.OneHotCategorical(6, groups=3), posterior=q, likelihood=decoder(6)))
+
+
+def enumerated():
+    """Two categorical variables, summed over all their values."""
+    q, prior = posteriors.OneHotCategorical(encoder(), 6, groups=2), priors.OneHotCategorical(6, groups=2, learned=True)
+    return SVI(vae(6, SHAPE, prior=prior, posterior=q, likelihood=decoder(6)), Enum())
+
+
 OBJECTIVES = {
     "reconstruction": lambda: Reconstruction(models.Autoencoder(encoder(), mlp(2, [6]), 2, SHAPE), "bce"),
     "own program": own_program,
     "batch normalisation": convolutional,
     "schedules": relaxed,
+    "straight-through": straight_through,
+    "enumerated": enumerated,
     "dirichlet": lambda: SVI(
         vae(3, SHAPE, prior=priors.Dirichlet(3), posterior=posteriors.Dirichlet(encoder(), 3), likelihood=decoder(3))
     ),
