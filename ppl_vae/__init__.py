@@ -19,6 +19,7 @@ _HOMES = {
     "Trained": "trained",
 }
 _MODULES = (
+    "code_priors",
     "comparison",
     "corruptions",
     "data",

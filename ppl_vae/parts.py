@@ -33,6 +33,7 @@ _FOLDERS = (
     "corruptions",
     "distributions",
     "priors",
+    "code_priors",
     "posteriors",
     "likelihoods",
     "models",
