@@ -23,9 +23,12 @@ from . import calibration, figures, gradients
 from .annealing import Annealed, Bidirectional, annealed_log_likelihood, bidirectional
 from .anomaly import anomaly_scores
 from .baseline import Baseline
+from .coded_files import pack_codes, unpack_codes
 from .coding import codes, decode, denoise, reconstruct, reconstruction_error
 from .compression import Compression, compress
+from .entropy_coding import decode_codes, encode_codes
 from .export import to_arviz
+from .file_sizes import FileSizes, file_sizes
 from .gaps import Gaps, gaps
 from .generation import prior_draws, random_codes, sample_draws, sample_means
 from .importance import log_likelihood
@@ -43,6 +46,7 @@ __all__ = [
     "Baseline",
     "Bidirectional",
     "Compression",
+    "FileSizes",
     "Gaps",
     "Imputation",
     "Intervals",
@@ -64,11 +68,14 @@ __all__ = [
     "continuity",
     "correlation_gaps",
     "decode",
+    "decode_codes",
     "denoise",
     "denoising_gain",
     "elbo",
+    "encode_codes",
     "evaluate",
     "figures",
+    "file_sizes",
     "gaps",
     "gradients",
     "imputation_intervals",
@@ -82,6 +89,7 @@ __all__ = [
     "manifold",
     "near_data",
     "neighbour_map",
+    "pack_codes",
     "pareto_khat",
     "prior_draws",
     "project",
@@ -98,5 +106,6 @@ __all__ = [
     "to_arviz",
     "traverse",
     "trusted_khat",
+    "unpack_codes",
     "verdict",
 ]

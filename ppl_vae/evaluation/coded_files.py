@@ -1,10 +1,10 @@
 """The file of codes that ``ppl-vae compress`` writes: what a reader needs beside the model, and the coded codes.
 
-    ppl-vae codes\\n     14 bytes that say what the file is
+    ppl-vae codes       and a line feed, 14 bytes
     size                of the header, 4 bytes, little-endian
     header              JSON: version of the format, number and shape of the codes, fingerprint of the model, sizes
     checksum            of all above, 8 bytes
-    labels              those that p(codes | y) and p(x | codes, y) are given, a .npy file in zlib; none without a condition
+    labels              of a model of x given y: a .npy file in zlib
     codes               as ``encode_codes`` gives them
 
 The fingerprint is that of all weights and buffers: codes mean nothing under other ones.
@@ -51,7 +51,9 @@ def pack_codes(model: Discrete, codes: Tensor, y: Tensor | None = None, *, tell:
     y = None if model.condition is None else y
     labels = b"" if y is None else _labels(y)
     coded = encode_codes(model.prior, codes, y, tell=tell)
-    header = json.dumps(_of(model) | {"n": len(codes), "labels": len(labels), "codes": len(coded), "sum": _sum(labels + coded)})
+    header = json.dumps(
+        _of(model) | {"n": len(codes), "labels": len(labels), "codes": len(coded), "sum": _sum(labels + coded)}
+    )
     begin = MAGIC + _SIZE.pack(len(header)) + header.encode()
     return begin + bytes.fromhex(_sum(begin)) + labels + coded
 
@@ -81,14 +83,16 @@ def unpack_codes(
         )
     whole = header["labels"] + header["codes"]
     if len(rest) != whole:
-        raise ValueError(f"{name} is {'cut off' if len(rest) < whole else 'too long'}: {len(rest)} bytes of {whole} follow its header")
+        raise ValueError(
+            f"{name} is {'cut off' if len(rest) < whole else 'too long'}: {len(rest)} bytes of {whole} follow its header"
+        )
     if _sum(rest) != header["sum"]:
         raise ValueError(f"{name} is damaged: its checksum does not fit")
     other = [key for key, value in _of(model).items() if key not in ("format", "ppl_vae") and header[key] != value]
     if other:
         raise ValueError(
             f"{name} was written with another model, a {header['model']} with codes of shape "
-            f"{tuple(header['shape'])} and {header['num_codes']} values and other weights; name the run it was written with"
+            f"{tuple(header['shape'])}, {header['num_codes']} values and weights of its own; name the run it was written with"
         )
     labels, coded = rest[: header["labels"]], rest[header["labels"] :]
     y = _read_labels(labels) if labels else None

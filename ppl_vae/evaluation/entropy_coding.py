@@ -13,7 +13,7 @@ are whole numbers, made of the prior's logits l_k in four steps:
 
 Only step 2 depends on floats: a logit within ``MARGIN`` nats of the edge between two j could fall on either side. The
 writer records j for each of these, and the reader takes it from there. So the codes come back exact on every machine
-whose differences max l - l_k are less than ``MARGIN`` from the writer's. A checksum of the codes tells where they do not.
+whose differences max l - l_k are less than ``MARGIN`` from the writer's, and a checksum of the codes tells where not.
 """
 
 from __future__ import annotations
