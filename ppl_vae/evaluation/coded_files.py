@@ -27,30 +27,30 @@ from .. import __version__
 from ..models import Discrete
 from ..parts import digest
 from .doors import check_labels
-from .entropy_coding import Tell, decode_codes, encode_codes
+from .entropy_coding import Progress, decode_codes, encode_codes
 
 MAGIC = b"ppl-vae codes\n"
 FORMAT = 1
 _SIZE, _SUM = struct.Struct("<I"), 8  # size of the header; bytes of a checksum
 
 
-def pack_codes(model: Discrete, codes: Tensor, y: Tensor | None = None, *, tell: Tell | None = None) -> bytes:
+def pack_codes(model: Discrete, codes: Tensor, y: Tensor | None = None, *, progress: Progress | None = None) -> bytes:
     """The content of a file that holds codes and labels, without loss.
 
     Args:
         model: whose prior the codes are coded under; a reader needs the same weights.
         codes: whole numbers (N, *code_shape), as ``codes(model, x, y)`` gives.
         y: labels (N, ...) of a conditional model, which the file keeps.
-        tell: called with the number of codes that were just written, to show progress.
+        progress: called after every step with the number of codes that are done, and with that of all.
 
     Raises:
         TypeError: a model whose codes are real numbers.
         ValueError: codes of another shape or out of range, labels that do not fit, or constriction is not installed.
     """
-    y = check_labels(check_discrete(model), y, len(codes))
-    y = None if model.condition is None else y
+    y = check_labels(model, y, len(codes))
+    y = None if check_discrete(model).condition is None else y
     labels = b"" if y is None else _labels(y)
-    coded = encode_codes(model.prior, codes, y, tell=tell)
+    coded = encode_codes(model.prior, codes, y, progress=progress)
     header = json.dumps(
         _of(model) | {"n": len(codes), "labels": len(labels), "codes": len(coded), "sum": _sum(labels + coded)}
     )
@@ -59,7 +59,7 @@ def pack_codes(model: Discrete, codes: Tensor, y: Tensor | None = None, *, tell:
 
 
 def unpack_codes(
-    model: Discrete, content: bytes, name: str = "content", *, tell: Tell | None = None
+    model: Discrete, content: bytes, name: str = "content", *, progress: Progress | None = None
 ) -> tuple[Tensor, Tensor | None]:
     """Codes (N, *code_shape) and labels of a file's content, equal to what ``pack_codes`` was given.
 
@@ -67,7 +67,7 @@ def unpack_codes(
         model: the model that they were written with.
         content: of the file.
         name: what the file is called in errors.
-        tell: as for ``pack_codes``.
+        progress: as for ``pack_codes``.
 
     Raises:
         TypeError: a model whose codes are real numbers.
@@ -83,20 +83,19 @@ def unpack_codes(
         )
     whole = header["labels"] + header["codes"]
     if len(rest) != whole:
-        raise ValueError(
-            f"{name} is {'cut off' if len(rest) < whole else 'too long'}: {len(rest)} bytes of {whole} follow its header"
-        )
+        what = "cut off" if len(rest) < whole else "too long"
+        raise ValueError(f"{name} is {what}: {len(rest)} bytes follow its header, not {whole}")
     if _sum(rest) != header["sum"]:
         raise ValueError(f"{name} is damaged: its checksum does not fit")
     other = [key for key, value in _of(model).items() if key not in ("format", "ppl_vae") and header[key] != value]
     if other:
         raise ValueError(
-            f"{name} was written with another model, a {header['model']} with codes of shape "
-            f"{tuple(header['shape'])}, {header['num_codes']} values and weights of its own; name the run it was written with"
+            f"{name} was written with another model, a {header['model']} with codes of shape {tuple(header['shape'])}, "
+            f"{header['num_codes']} values and weights of its own; name the run it was written with"
         )
     labels, coded = rest[: header["labels"]], rest[header["labels"] :]
     y = _read_labels(labels) if labels else None
-    return decode_codes(model.prior, coded, header["n"], y, tell=tell), y
+    return decode_codes(model.prior, coded, header["n"], y, progress=progress), y
 
 
 def check_discrete(model: Any) -> Discrete:

@@ -46,17 +46,19 @@ ROWS = 1000  # examples in a block, fewer where there are many values
 LARGEST = 2**20  # values that a code may take
 
 _HEAD = struct.Struct("<8sI")  # checksum of the codes, size of the recorded logits
-Tell = Callable[[int], Any]
+Progress = Callable[[int, int], object]
 
 
-def encode_codes(prior: CodePrior, codes: Tensor, y: Tensor | None = None, *, tell: Tell | None = None) -> bytes:
+def encode_codes(
+    prior: CodePrior, codes: Tensor, y: Tensor | None = None, *, progress: Progress | None = None
+) -> bytes:
     """Bytes that hold codes without loss, about -log2 p(codes | y) bits.
 
     Args:
         prior: p(codes | y), which the reader needs too.
         codes: whole numbers (N, *prior.shape) from 0 to prior.num_codes - 1, on any device.
         y: labels (N, ...), or None; the reader needs them too.
-        tell: called with the number of codes that were just written, to show progress.
+        progress: called after every step with the number of codes that are done, and with that of all.
 
     Raises:
         ValueError: codes of another shape or out of range, a prior that gives NaN, or constriction is not installed.
@@ -67,13 +69,13 @@ def encode_codes(prior: CodePrior, codes: Tensor, y: Tensor | None = None, *, te
     """
     numbers = _checked(prior, codes)
     writer = _Writer(numbers)
-    _walk(prior, len(numbers), y, writer, tell)
+    _walk(prior, len(numbers), y, writer, progress)
     recorded = writer.recorded()
     return _HEAD.pack(_checksum(numbers), len(recorded)) + recorded + writer.words()
 
 
 def decode_codes(
-    prior: CodePrior, content: bytes, n: int, y: Tensor | None = None, *, tell: Tell | None = None
+    prior: CodePrior, content: bytes, n: int, y: Tensor | None = None, *, progress: Progress | None = None
 ) -> Tensor:
     """The codes (n, *prior.shape) that ``encode_codes`` wrote, int64, equal to what went in.
 
@@ -82,7 +84,7 @@ def decode_codes(
         content: the bytes.
         n: how many examples.
         y: the labels they were written with.
-        tell: as for ``encode_codes``.
+        progress: as for ``encode_codes``.
 
     Raises:
         ValueError: bytes that give other codes than were written: damaged, of another prior or other labels, or written
@@ -90,7 +92,7 @@ def decode_codes(
     """
     reader = _Reader(content, prior.num_codes)
     try:
-        numbers = _walk(prior, n, y, reader, tell)
+        numbers = _walk(prior, n, y, reader, progress)
     except AssertionError:  # how constriction says that bytes are impossible
         numbers = None
     if numbers is None or _checksum(numbers) != reader.checksum:
@@ -125,7 +127,9 @@ def _checksum(numbers: np.ndarray) -> bytes:
     return hashlib.blake2b(numbers.astype("<i8").tobytes(), digest_size=8).digest()
 
 
-def _walk(prior: CodePrior, n: int, y: Tensor | None, visit: _Writer | _Reader, tell: Tell | None) -> np.ndarray:
+def _walk(
+    prior: CodePrior, n: int, y: Tensor | None, visit: _Writer | _Reader, progress: Progress | None
+) -> np.ndarray:
     """Codes (n, positions): those that ``visit`` gives for each block of rows and each position in it."""
     if prior.num_codes > LARGEST:
         raise ValueError(f"codes of {prior.num_codes} values cannot be written; the coder takes at most {LARGEST}")
@@ -146,8 +150,8 @@ def _walk(prior: CodePrior, n: int, y: Tensor | None, visit: _Writer | _Reader, 
                     raise TypeError(f"the stepper of {name}.double() must give float64 logits, not {logits.dtype}")
                 numbers[rows, t] = visit(rows, t, logits.numpy())
                 previous = torch.from_numpy(numbers[rows, t].copy())
-                if tell is not None:
-                    tell(rows.stop - rows.start)
+                if progress is not None:
+                    progress(start * positions + (rows.stop - start) * (t + 1), n * positions)
     return numbers
 
 

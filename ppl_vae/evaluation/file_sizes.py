@@ -14,7 +14,7 @@ from ..models import Discrete
 from .coded_files import check_discrete, pack_codes
 from .coding import codes, error_at
 from .doors import batches, check_data, evaluating
-from .entropy_coding import Tell
+from .entropy_coding import Progress
 
 
 @dataclass(frozen=True)
@@ -65,22 +65,23 @@ class FileSizes:
         return f"FileSizes({said}, {self.bits_per_dim:.4f} bits per dimension, {lost}, n={self.n})"
 
 
-def file_sizes(model: Discrete, x: Tensor, y: Tensor | None = None, *, tell: Tell | None = None) -> FileSizes:
+def file_sizes(model: Discrete, x: Tensor, y: Tensor | None = None, *, progress: Progress | None = None) -> FileSizes:
     """Sizes of x as a file of codes, and as PNG and zlib.
 
     Args:
         model: a model whose codes are whole numbers, such as a VQVAE.
         x: data (B, *shape); pictures are (1, height, width) or (3, height, width) in [0, 1].
         y: labels (B, ...), which the file keeps, or None.
-        tell: called with the number of codes that were just written, to show progress.
+        progress: called after every step with the number of codes that are done, and with that of all.
 
     Raises:
         TypeError: a model whose codes are real numbers.
         ValueError: data of another shape, or constriction is not installed.
     """
-    x, y = check_data(check_discrete(model), x, y, values=False, third=None)
+    x, y = check_data(model, x, y, values=False, third=None)
+    check_discrete(model)
     known = codes(model, x, y)
-    content = pack_codes(model, known, y, tell=tell)
+    content = pack_codes(model, known, y, progress=progress)
     with evaluating(model, 0) as device:
         nats = [-model.prior(*given).log_prob(c).double().sum().item() for c, *given in batches(device, 1000, known, y)]
     values, depth = _stored(x.cpu())
