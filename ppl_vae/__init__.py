@@ -34,6 +34,7 @@ _MODULES = (
     "penalties",
     "posteriors",
     "priors",
+    "quantizers",
     "reporting",
     "sklearn",
     "training",

@@ -32,6 +32,7 @@ _FOLDERS = (
     "penalties",
     "corruptions",
     "distributions",
+    "quantizers",
     "priors",
     "code_priors",
     "posteriors",

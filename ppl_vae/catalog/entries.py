@@ -19,6 +19,9 @@ DEFAULTS = {
     "posterior": None,
     "likelihood": None,
     "network": "mlp",
+    "quantizer": "vector",
+    "update": "ema",
+    "code-prior": "transformer",
     "penalty": "l1",
     "corruption": "gaussian",
     "estimator": "mean-field-elbo",
@@ -30,7 +33,7 @@ _SPELLINGS = {
     "ConvAutoencoder": "conv-autoencoder",
 }
 
-_BASES = {"Codec": "model", "Latent": "model", "Pair": "model", "Schedule": "beta"}
+_BASES = {"Codec": "model", "Latent": "model", "Pair": "model", "Schedule": "beta", "CodebookUpdate": "update"}
 """Base classes that do not have their role's name."""
 
 _SUPPLIED = frozenset("dim shape in_shape in_shape_or_dim hidden activation encoder decoder max_plate_nesting".split())
@@ -67,7 +70,7 @@ class Option:
     @property
     def supplied(self) -> bool:
         """Whether a shell can give the argument in another way than by an option of the part."""
-        return self.argument in _SUPPLIED or self.argument in by_role()
+        return self.argument in _SUPPLIED or self.argument.replace("_", "-") in by_role()
 
     @property
     def is_switch(self) -> bool:
@@ -126,7 +129,7 @@ def kebab(name: str) -> str:
         >>> [kebab(name) for name in ("MixtureOfGaussians", "TraceELBO", "MLP", "ResNet", "SparseAutoencoder")]
         ['mixture-of-gaussians', 'trace-elbo', 'mlp', 'resnet', 'sparse']
     """
-    short = name.removesuffix("Autoencoder") or name
+    short = name.removesuffix("Autoencoder").removesuffix("Quantizer") or name
     return _SPELLINGS.get(name) or re.sub(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])", "-", short).lower()
 
 
@@ -181,7 +184,8 @@ def objective(model: Entry) -> Entry:
 
 def taken(model: Entry) -> frozenset[str]:
     """The roles of the parts that a model takes: itself, in its objective or in its networks."""
-    found = {*model.takes, *objective(model).takes, "model"}
+    found = {name.replace("_", "-") for name in model.takes | objective(model).takes} | {"model"}
+    found |= {"update"} if "quantizer" in found else set()
     found |= {"network"} if found & {"encoder", "likelihood"} else set()
     found |= {"condition"} if "likelihood" in found else set()
     return frozenset(found & roles().keys())

@@ -23,6 +23,9 @@ from ..posteriors import natural
 from .flags import FIT_BUILT, LOAD_FLAGS
 from .settings import Settings
 
+POSITIONS = 8
+"""Codes of an example where the network makes no grid of them and no flag says how many."""
+
 
 def load_data(settings: Settings) -> data_module.Data:
     """The data set that the flags name; the kinds of a table's columns are an option of the likelihood."""
@@ -92,8 +95,11 @@ def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
     if "output" in options and options["output"] is None:
         options["output"] = _output(settings, train)
     scale = _scale(settings, train, likelihood, options)
+    if "quantizer" in model.takes:
+        with randomness.unchanged():  # networks start the same whatever the codebook draws
+            _quantizer(settings, known)
     if settings.has("network"):
-        known["encoder"], known["decoder"] = _networks(settings, train, likelihood, **known)
+        known["encoder"], known["decoder"] = _networks(settings, train, likelihood, known, options)
     if likelihood is not None and scale is not None:
         known["encoder"] = networks.Scaled.around(known["encoder"], scale)
     if "posterior" in model.takes:
@@ -101,8 +107,9 @@ def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
     if likelihood is not None:
         known["likelihood"] = _likelihood(settings, train, likelihood, scale, known | {"network": known["decoder"]})
     for role in catalog.roles():
-        if role in model.takes and role not in known and settings.has(role):
-            known[role] = settings.build(role, known)
+        argument = role.replace("-", "_")
+        if argument in model.takes and argument not in known and settings.has(role):
+            known[argument] = settings.build(role, known)
     layers = {name: settings[name] for name in ("hidden", "activation") if settings[name] is not None}
     known["model"] = model.build(known | layers, options)
     known["beta"] = settings.build("beta", {}) if settings.has("beta") else settings.values.get("beta")
@@ -130,19 +137,30 @@ def _condition(settings: Settings, train: data_module.Split) -> networks.Conditi
         return entry.build({name: value for name, value in known.items() if name not in given}, given)
 
 
+def _quantizer(settings: Settings, known: dict[str, Any]) -> None:
+    """Add the quantizer to what is known; its vectors are what the decoder takes."""
+    if settings.has("update"):
+        known["update"] = settings.build("update", known)
+    known["quantizer"] = settings.build("quantizer", known)
+
+
 def _networks(
-    settings: Settings,
-    train: data_module.Split,
-    likelihood: str | None,
-    dim: int,
-    shape: Any,
-    condition: networks.Condition | None = None,
+    settings: Settings, train: data_module.Split, likelihood: str | None, known: Mapping[str, Any], options: Any
 ) -> tuple[nn.Module, nn.Module]:
     """The encoder and its mirror image; both see y beside their input where there is a condition."""
+    shape, condition = known["shape"], known.get("condition")
     network, activation, own = settings.entry("network"), settings["activation"], settings.options("network")
     cls, hidden = network.load(), settings["hidden"]
     hidden = network.defaults.get("hidden", (200, 200)) if hidden is None else hidden
-    size = dim if condition is None else dim + condition.size
+    code: tuple[int, ...] = (known["dim"],)
+    if "quantizer" in known:
+        if "flatten" in own and "network.flatten" not in settings.given:
+            own["flatten"] = False  # a code for every place of the picture
+        with randomness.unchanged():
+            features = cls(shape, hidden, activation, **own).out_shape
+        code = _vectors(features, known["quantizer"].dim, options)
+    code = code if condition is None else condition.joined(code, len(code) == 1)
+    size = code if len(code) > 1 else code[0]
     decoder = cls.decoder(size, [*reversed(hidden)], shape, activation, **own)
     if likelihood == "columns":  # a table's encoder knows its columns
         kinds = _kinds(train)
@@ -154,6 +172,15 @@ def _networks(
         return cls(shape, hidden, activation, **own), decoder
     encoder = networks.Conditioned.around(cls, condition, shape, hidden, activation, **own)
     return encoder, networks.Conditioned(decoder, condition)
+
+
+def _vectors(features: tuple[int, ...], dim: int, options: dict[str, Any]) -> tuple[int, ...]:
+    """Shape of the vectors of size ``dim`` that a decoder takes: on the grid of the features, where they have one."""
+    if len(features) == 3:
+        return (dim, *features[1:])
+    options["positions"] = POSITIONS if options["positions"] is None else options["positions"]
+    count = options["positions"]
+    return (dim * (count if isinstance(count, int) else int(np.prod(count))),)
 
 
 def _prior_and_posterior(

@@ -26,6 +26,9 @@ which are 500 epochs of 142 rows, wine loses what it gains elsewhere. Given --ep
 --estimator there is none, so that estimators are compared on equal terms: some are defined at beta = 1 alone.
 """
 
+GRIDS = "conv"
+"""The network of a model with a grid of codes, where none is named."""
+
 Words = Mapping[str, Sequence[str]]
 """The words behind each flag of the settings, before they are read."""
 
@@ -183,13 +186,18 @@ def _chosen(given: Words) -> tuple[dict[str, Any], set[str]]:
     values = read_all(flags_of("train"), given)
     if values["epochs"] is None and not given.keys() & {"beta", "estimator"}:
         values["beta"] = "linear"
+    model = _entry("model", values["model"])
+    can_lack = {name.replace("_", "-") for name, value in model.defaults.items() if value is None}
     for role in catalog.roles():
+        if values[role] == "none" and role in can_lack:
+            values[role] = None
         if values[role] is not None:
             values[role] = _named(role, str(values[role]))
-    model = _entry("model", values["model"])
+    if "quantizer" in model.takes and "network" not in given:
+        values["network"] = GRIDS
     missing = catalog.roles().keys() - catalog.taken(model)
-    # a part that the model can do without is not taken by default
-    free = (model.defaults.keys() & DEFAULTS.keys()) - given.keys()
+    # a part that the model can do without is not taken by default, but for what makes it sample
+    free = (can_lack & DEFAULTS.keys()) - given.keys() - {"code-prior"}
     return {n: None if n in free else value for n, value in values.items() if n not in missing}, missing
 
 

@@ -26,6 +26,7 @@ from .baseline import Baseline
 from .coded_files import pack_codes, unpack_codes
 from .coding import codes, decode, denoise, reconstruct, reconstruction_error
 from .compression import Compression, compress
+from .discrete import CodeUsage, code_usage
 from .entropy_coding import decode_codes, encode_codes
 from .export import to_arviz
 from .file_sizes import FileSizes, file_sizes
@@ -45,6 +46,7 @@ __all__ = [
     "Annealed",
     "Baseline",
     "Bidirectional",
+    "CodeUsage",
     "Compression",
     "FileSizes",
     "Gaps",
@@ -59,6 +61,7 @@ __all__ = [
     "bidirectional",
     "bits_per_dim",
     "calibration",
+    "code_usage",
     "codes",
     "collapsed",
     "column_gaps",

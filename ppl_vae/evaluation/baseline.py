@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from ..data import as_split
 from ..likelihoods import Likelihood
-from ..models import VAE
+from ..models import VAE, Discrete
 from ..networks import Head, Label
 from .doors import check_data
 
@@ -73,7 +73,7 @@ class Baseline:
     """
 
     def __init__(self, model: VAE, train: Any) -> None:
-        if not isinstance(model, VAE):
+        if not isinstance(model, VAE | Discrete):
             raise ValueError(f"a {type(model).__name__} has no likelihood that could be fitted without a code")
         if not isinstance(model.likelihood, Likelihood):
             raise ValueError(f"the likelihood {type(model.likelihood).__name__} is not one of ppl_vae.likelihoods")
@@ -107,10 +107,12 @@ class Baseline:
         if not heads:
             raise ValueError(f"the likelihood {type(model.likelihood).__name__} has no networks.Head to fit")
         with torch.no_grad():
-            features = model.likelihood.features(model.encode(some, label), label)
+            z = model.encode(some, label)
+            z = model.values_at(z) if isinstance(model, Discrete) else z
+            features = model.likelihood.features(z, label)
             starts = {name: head.stacked(features).mean(0).cpu().double() for name, head in heads.items()}
         found = copy.deepcopy(model.likelihood).to("cpu", torch.float64).eval()
-        self.code = torch.zeros(1, model.dim, dtype=torch.float64)
+        self.code = torch.zeros_like(z[:1], dtype=torch.float64, device="cpu")
         for parameter in found.parameters():
             parameter.requires_grad_(True)
         fixed = [module for module in found.modules() if isinstance(module, Head)]

@@ -26,6 +26,7 @@ from torch import Tensor
 from .. import __version__
 from ..models import Discrete
 from ..parts import digest
+from .discrete import check_discrete
 from .doors import check_labels
 from .entropy_coding import Progress, decode_codes, encode_codes
 
@@ -48,7 +49,7 @@ def pack_codes(model: Discrete, codes: Tensor, y: Tensor | None = None, *, progr
         ValueError: codes of another shape or out of range, labels that do not fit, or constriction is not installed.
     """
     y = check_labels(model, y, len(codes))
-    y = None if check_discrete(model).condition is None else y
+    y = None if check_discrete(model, "pack_codes").condition is None else y
     labels = b"" if y is None else _labels(y)
     coded = encode_codes(model.prior, codes, y, progress=progress)
     header = json.dumps(
@@ -74,7 +75,7 @@ def unpack_codes(
         ValueError: content that is no such file, cut off, damaged, of a newer format or of another model; or a machine
             that computes the prior too differently (see ``decode_codes``).
     """
-    check_discrete(model)
+    check_discrete(model, "unpack_codes")
     header, rest = _header(content, name)
     if header["format"] > FORMAT:
         raise ValueError(
@@ -96,16 +97,6 @@ def unpack_codes(
     labels, coded = rest[: header["labels"]], rest[header["labels"] :]
     y = _read_labels(labels) if labels else None
     return decode_codes(model.prior, coded, header["n"], y, progress=progress), y
-
-
-def check_discrete(model: Any) -> Discrete:
-    """The model; TypeError unless its codes are whole numbers."""
-    if not isinstance(model, Discrete):
-        raise TypeError(
-            f"a file is for models whose codes are whole numbers, such as VQVAE, which {type(model).__name__} is not; "
-            "evaluation.compress measures what rounding its codes costs"
-        )
-    return model
 
 
 def _of(model: Discrete) -> dict[str, Any]:

@@ -21,7 +21,7 @@ from ..data.checks import check_event, check_values
 from ..data.labels import to_labels
 from ..data.rows import to_float
 from ..handlers import LocalParameters
-from ..models import Codec, Pair
+from ..models import Codec, Discrete, Pair
 
 PIECE = 1000  # examples at a time
 
@@ -46,6 +46,11 @@ def check_data(
 
 def check_density(model: Any, function: str) -> None:
     """A TypeError for an autoencoder, which has no density."""
+    if isinstance(model, Discrete):
+        raise TypeError(
+            f"{function} needs a density p(x) that can be sampled; of a {type(model).__name__} only a bound is known: "
+            "use evaluation.elbo"
+        )
     if isinstance(model, Codec) and not isinstance(model, Pair):
         raise TypeError(
             f"{function} needs a density p(x), which {type(model).__name__} does not have; use a VAE, or "

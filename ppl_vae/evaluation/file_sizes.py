@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import zlib
 from dataclasses import dataclass, field
 
@@ -11,9 +12,10 @@ import torch
 from torch import Tensor
 
 from ..models import Discrete
-from .coded_files import check_discrete, pack_codes
+from .coded_files import pack_codes
 from .coding import codes, error_at
-from .doors import batches, check_data, evaluating
+from .discrete import check_discrete, rate_of
+from .doors import PIECE, batches, check_data, evaluating
 from .entropy_coding import Progress
 
 
@@ -79,17 +81,17 @@ def file_sizes(model: Discrete, x: Tensor, y: Tensor | None = None, *, progress:
         ValueError: data of another shape, or constriction is not installed.
     """
     x, y = check_data(model, x, y, values=False, third=None)
-    check_discrete(model)
+    check_discrete(model, "file_sizes")
     known = codes(model, x, y)
     content = pack_codes(model, known, y, progress=progress)
     with evaluating(model, 0) as device:
-        nats = [-model.prior(*given).log_prob(c).double().sum().item() for c, *given in batches(device, 1000, known, y)]
+        nats = sum(rate_of(model, *batch).double().sum().item() for batch in batches(device, PIECE, known, y))
     values, depth = _stored(x.cpu())
     return FileSizes(
         n=len(x),
         size=x[0].numel(),
         bytes=len(content),
-        entropy=sum(nats) / np.log(256),
+        entropy=nats / math.log(256),
         squared_error=error_at(model, x, y, known).mean().item(),
         depth=depth,
         zlib=len(zlib.compress((np.packbits(values) if depth == 1 else values).tobytes(), 9)),

@@ -22,13 +22,14 @@ from ..estimators import MeanFieldELBO
 from ..estimators.program_layout import ProgramLayout, program_layout
 from ..failing import sentence
 from ..likelihoods import Likelihood
-from ..models import VAE, Codec, Pair
+from ..models import VAE, Codec, Discrete, Pair
 from ..models.protocols import is_pair
 from ..statistics import LogLikelihood, bits_per_dim
 from ..statistics.finite import check_codes
 from . import doors
 from .baseline import Baseline, gain
 from .coding import codes, error_at
+from .discrete import CodeUsage, bound
 from .doors import batches, check_data, check_density, evaluating, in_pieces
 from .importance import log_likelihood
 from .spreads import spreads
@@ -57,12 +58,14 @@ class ELBO:
         return f"ELBO({elbo:.3f} = {parts} nats per example, n={len(self.elbo)})"
 
 
-def elbo(model: Pair, x: Tensor, y: Tensor | None = None, *, num_particles: int = 1, seed: int = 0) -> ELBO:
+def elbo(model: Pair | Discrete, x: Tensor, y: Tensor | None = None, *, num_particles: int = 1, seed: int = 0) -> ELBO:
     """ELBO of every datum and its terms; the KL in closed form where Pyro knows it.
 
+    Of a model with integer codes c, such as a VQ-VAE, it is log p(x | c) + log p(c), the KL being the rate -log p(c).
+
     Args:
-        model: a module with Pyro programs ``model`` and ``guide``. The KL of latent sites outside the data plate is
-            shared out among the N data that the plate stands for.
+        model: a module with Pyro programs ``model`` and ``guide``, or with integer codes. The KL of latent sites
+            outside the data plate is shared out among the N data that the plate stands for.
         x: data (B, *shape).
         y: labels (B, ...), or None.
         num_particles: samples of z for every datum.
@@ -80,6 +83,9 @@ def elbo(model: Pair, x: Tensor, y: Tensor | None = None, *, num_particles: int 
         >>> torch.allclose(terms.elbo, terms.reconstruction - terms.kl)
         True
     """
+    if isinstance(model, Discrete):
+        reconstruction, rate = bound(model, x, y)
+        return ELBO(reconstruction - rate, reconstruction, rate)
     check_density(model, "elbo")
     x, y = check_data(model, x, y)
     with evaluating(model, seed) as device:
@@ -160,10 +166,12 @@ def evaluate(
         bits of de-quantized data), log_likelihood_stderr (of the sampling), error_unknown (share of the examples whose
         error is not known), if that is 0 log_likelihood_error (``LogLikelihood.mean_error``, to print after +-), elbo,
         reconstruction, kl, bits_per_dim, active_units, n, num_particles, ess and khat (medians) and
-        reconstruction_error; for an autoencoder the last and n; for a ``Program`` the terms and the log-likelihood, of
-        kind "posterior predictive" where it has latent sites outside the data plate. Bits per dimension are corrected
-        for the volume of a level where the likelihood is a density and the data were de-quantized, and are per seen (of
-        a Program: observed) entry. A figure that is not defined for every example is NaN.
+        reconstruction_error; for an autoencoder the last and n; for a ``models.Discrete`` elbo, reconstruction, kl (the
+        rate of its codes), bits_per_dim (of the ELBO), code_perplexity, codes_used and num_codes beside these; for a
+        ``Program`` the terms and the log-likelihood, of kind "posterior predictive" where it has latent sites outside
+        the data plate. Bits per dimension are corrected for the volume of a level where the likelihood is a density and
+        the data were de-quantized, and are per seen (of a Program: observed) entry. A figure that is not defined for
+        every example is NaN.
 
     Raises:
         TypeError: a model that is neither a ``Codec`` nor a ``Pair``.
@@ -200,6 +208,12 @@ def evaluate(
         if isinstance(model, Codec):
             active = (joined["codes"].var(0, correction=0) > ACTIVE).sum()
             out["active_units"] = int(active) if joined["codes"].isfinite().all() else math.nan
+    if isinstance(model, Discrete):
+        out = {name: mean[name] for name in ("elbo", "reconstruction", "kl")}
+        out |= _bits(model, mean | {"log_likelihood": mean["elbo"]}, data, None)
+        usage = CodeUsage(torch.bincount(joined["codes"].flatten(), minlength=model.num_codes))
+        out |= {"code_perplexity": usage.perplexity, "codes_used": usage.used, "num_codes": model.num_codes}
+        out |= told if without is None else _gain(joined["elbo"], joined["without"])
     if isinstance(model, Codec):
         out["reconstruction_error"] = mean["reconstruction_error"]
     return {**out, "n": n}
@@ -207,7 +221,7 @@ def evaluate(
 
 def _without(model: Any, train: Any) -> tuple[Baseline | None, dict[str, Any]]:
     """The likelihood fitted without a code, or why it is not."""
-    if train is None or not isinstance(model, VAE):
+    if train is None or not isinstance(model, VAE | Discrete):
         return None, {}
     try:
         return Baseline(model, train), {}
@@ -235,10 +249,11 @@ def _piece(model: Any, data: Any, n: int) -> tuple[int, ProgramLayout | None]:
 
 def _bits(model: Any, mean: dict[str, float], data: Any, found: ProgramLayout | None) -> dict[str, Any]:
     """Bits per seen entry, with the volume of a level taken out of a density; and what the log-likelihood is of."""
-    mass = isinstance(model, VAE) and isinstance(model.likelihood, Likelihood) and model.likelihood.mass
+    of_data = isinstance(model, VAE | Discrete)
+    mass = of_data and isinstance(model.likelihood, Likelihood) and model.likelihood.mass
     seen = mean["seen"] if found is None or found.entries == math.prod(data.shape) else found.entries
     bits = bits_per_dim(mean["log_likelihood"], (seen or math.nan,), None if mass else data.levels)
-    kind = ("mass" if mass else "density") if isinstance(model, VAE) else None
+    kind = ("mass" if mass else "density") if of_data else None
     kind = "posterior predictive" if found is not None and found.shared else kind
     return {"bits_per_dim": bits, **({} if kind is None else {"log_likelihood_kind": kind})}
 
@@ -250,6 +265,10 @@ def _columns(model: Any, batch: tuple[Tensor, ...], num_particles: int, seed: in
         x, y = check_data(model, *batch, values=False, third=None)
         out["codes"] = codes(model, x, y)
         out["reconstruction_error"] = error_at(model, x, y, out["codes"])
+    if isinstance(model, Discrete):
+        terms = elbo(model, x, y)
+        out |= {"elbo": terms.elbo, "reconstruction": terms.reconstruction, "kl": terms.kl}
+        out["seen"] = (~batch[0].isnan()).flatten(1).sum(1)
     if is_pair(model):
         terms = elbo(model, *batch, seed=seed)
         likelihood = log_likelihood(model, *batch, num_particles=num_particles, seed=seed, memory=memory)

@@ -11,7 +11,7 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 
-from ..networks import Conditioned, Head, event_shape, fold
+from ..networks import Conditioned, Head, event_shape, fold, stated
 from ..parts import Part
 
 if TYPE_CHECKING:
@@ -22,7 +22,8 @@ class Likelihood(Part):
     """Base of the likelihoods. A subclass states its ``support`` and builds its distribution in ``forward``.
 
     Args:
-        network: module that maps codes (B, dim) to features.
+        network: module that maps codes (B, dim) to features; one that states another ``in_shape``, as for a grid of
+            codes (dim, height, width), gets codes of that shape.
         shape: event shape of the data.
         parameters: number of parameters that the head returns for every entry of x.
 
@@ -55,7 +56,9 @@ class Likelihood(Part):
 
     def features(self, z: Tensor, y: Tensor | None = None) -> Tensor:
         """The network's features of z (..., dim), and of y where it is ``networks.Conditioned``."""
-        return self.network(z, y) if isinstance(self.network, Conditioned) else fold(self.network, z, 1)
+        if isinstance(self.network, Conditioned):
+            return self.network(z, y)
+        return fold(self.network, z, len(stated(self.network, "in_shape") or (1,)))
 
     def parameters_of(self, z: Tensor, y: Tensor | None = None) -> tuple[Tensor, ...]:
         """The head's tensors (..., *shape) at z (..., dim) and y."""

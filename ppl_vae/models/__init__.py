@@ -16,14 +16,17 @@ from .presets import (
 )
 from .program import Program
 from .protocols import Codec, Latent, Pair
+from .protocols import Discrete as Discrete
 from .rbm import RBM
 from .regularized import RegularizedAutoencoder
 from .stacked import StackedAutoencoder
 from .vae import VAE
+from .vqvae import VQVAE
 
 __all__ = [
     "RBM",
     "VAE",
+    "VQVAE",
     "Autoencoder",
     "Codec",
     "ContractiveAutoencoder",

@@ -2,6 +2,7 @@
 
     Codec    codes of data and pictures of codes             autoencoders, RBM, VAE
     Latent   a distribution over codes, to draw from         VAE, RegularizedAutoencoder
+    Discrete integer codes, p(c) and p(x | c)                 VQVAE
     Pair     a Pyro model and guide                          VAE, Program
 
 A model of one's own is a module with one or more of them as base classes, such as ``class Mine(nn.Module, Pair)``.
@@ -22,7 +23,10 @@ from ..parts import Abstract
 from .exporting import Exported, export_codec
 
 if TYPE_CHECKING:
+    from ..code_priors import CodePrior
+    from ..likelihoods import Likelihood
     from ..networks import Condition
+    from ..quantizers import Quantized, Quantizer
 
 
 class Codec(Abstract):
@@ -127,6 +131,74 @@ class Latent(Abstract):
 
     if TYPE_CHECKING:
         prior: Callable[..., TorchDistribution]
+
+
+class Discrete(Codec, Latent):
+    """A model whose codes are integers c, a function of x, with p(c | y) and p(x | c, y).
+
+    Since log p(x) = log sum_c p(c) p(x | c) >= log p(c(x)) + log p(x | c(x)), it has a lower bound on the
+    log-likelihood; -log p(c) alone is the rate. ``encode`` gives integers.
+
+    Attributes:
+        num_codes: values 0, ..., num_codes - 1 that an entry of a code may take.
+        prior: p(c | y).
+        likelihood: p(x | c, y), of quantised vectors.
+    """
+
+    num_codes: int
+    prior: CodePrior
+    likelihood: Likelihood
+
+    @property
+    def code_support(self) -> constraints.Constraint:  # type: ignore[override]
+        """Constraint on the codes of one example."""
+        return constraints.independent(constraints.integer_interval(0, self.num_codes - 1), len(self.code_shape))
+
+    @abstractmethod
+    def quantize(self, x: Tensor, y: Tensor | None = None) -> Quantized:
+        """Quantised vectors as the likelihood takes them, codes (B, *code_shape) and costs of x (B, *shape).
+
+        The ``loss_terms`` are squared distances summed over the vectors of an example, means over the batch.
+        """
+
+    @abstractmethod
+    def values_at(self, codes: Tensor) -> Tensor:
+        """Quantised vectors of integer codes (..., *code_shape), as the likelihood takes them."""
+
+    def likelihood_at(self, codes: Tensor, y: Tensor | None = None) -> TorchDistribution:
+        """p(x | c, y) of integer codes c (..., *code_shape)."""
+        return self.likelihood(self.values_at(codes), y)
+
+    @property
+    @abstractmethod
+    def levels(self) -> list[Quantizer]:
+        """The quantizers, the coarsest first."""
+
+    def cost(self, quantized: Quantized) -> Tensor:
+        """What codebook and commitment add to the loss, a scalar in nats per example, from ``quantize``."""
+        return self.levels[0].cost(quantized.loss_terms)
+
+    def settle(self) -> None:
+        """Let codebooks that are parameters take up what the last step left for them; comes before every step."""
+        for quantizer in self.levels:
+            quantizer.settle()
+
+    def checked(self, codes: Tensor) -> Tensor:
+        """Integer codes (..., *code_shape), refused if they cannot be this model's.
+
+        Raises:
+            ValueError: codes that are no whole numbers, of another shape or out of range.
+        """
+        n = len(self.code_shape)
+        if tuple(codes.shape[codes.dim() - n :]) != tuple(self.code_shape):
+            raise ValueError(f"codes must have the shape (..., {str(self.code_shape)[1:-1]}), not {tuple(codes.shape)}")
+        whole = codes if not codes.is_floating_point() else codes.round()
+        bad = (whole != codes) | (codes < 0) | (codes >= self.num_codes)
+        if bad.any():
+            raise ValueError(
+                f"codes must be whole numbers from 0 to {self.num_codes - 1}, not {codes[bad].flatten()[0].item()}"
+            )
+        return whole.long()
 
 
 class Pair(Abstract):

@@ -46,16 +46,26 @@ class Conv(Network):
         in_shape: (channels, height, width).
         hidden: channels of the layers.
         activation: one of ``networks.ACTIVATIONS``.
+        flatten: whether the features are one vector; else they are a grid (channels, height, width), as a VQ-VAE needs
+            them to keep a code for every place.
 
     Example:
         >>> import torch
         >>> Conv((1, 28, 28), [16, 32])(torch.zeros(5, 1, 28, 28)).shape
         torch.Size([5, 1568])
+        >>> Conv((1, 28, 28), [16, 32], flatten=False).out_shape
+        (32, 7, 7)
     """
 
     pictures = True
 
-    def __init__(self, in_shape: Sequence[int], hidden: Sequence[int] = (32, 64), activation: str = "relu") -> None:
+    def __init__(
+        self,
+        in_shape: Sequence[int],
+        hidden: Sequence[int] = (32, 64),
+        activation: str = "relu",
+        flatten: bool = True,
+    ) -> None:
         super().__init__()
         self.in_shape = image_shape("in_shape", in_shape)
         channels, *sides = self.in_shape
@@ -63,12 +73,23 @@ class Conv(Network):
         for size in hidden_sizes(hidden):
             layers += [nn.Conv2d(channels, size, 3, stride=2, padding=1), activation_layer(activation)]
             channels, sides = size, [(side + 1) // 2 for side in sides]
-        self.out_shape = (channels * math.prod(sides),)
-        self.layers = ImageLayers(*layers, nn.Flatten())
+        self.out_shape = (channels * math.prod(sides),) if flatten else (channels, *sides)
+        self.layers = ImageLayers(*layers, *([nn.Flatten()] if flatten else []))
 
     @classmethod
-    def decoder(cls, dim: int, hidden: Sequence[int], shape: Sequence[int], activation: str = "relu") -> ConvTranspose:
-        """The mirrored network, from codes of size ``dim`` to features with the image's height and width."""
+    def decoder(
+        cls,
+        dim: int | Sequence[int],
+        hidden: Sequence[int],
+        shape: Sequence[int],
+        activation: str = "relu",
+        flatten: bool = True,
+    ) -> ConvTranspose:
+        """The mirrored network, from codes of size ``dim`` to features with the image's height and width.
+
+        The mirror of an encoder that does not ``flatten`` takes a grid of codes, ``dim`` being (channels, height,
+        width).
+        """
         return ConvTranspose(dim, hidden, shape, activation)
 
 
@@ -76,18 +97,26 @@ class ConvTranspose(Network):
     """Decoder of 3x3 transposed convolutions with stride 2, from a code to (hidden[-1], height, width).
 
     Args:
-        dim: size of the code.
+        dim: size of the code, or the shape of a grid of codes (channels, height, width), whose height and width are
+            those of the smallest layer.
         hidden: channels, widest first; the code is mapped to ``hidden[0]`` channels at the smallest size.
         shape: shape of the decoded image; only height and width are used.
         activation: one of ``networks.ACTIVATIONS``.
+
+    Raises:
+        ValueError: a grid of another height or width than the smallest layer's.
 
     Example:
         >>> import torch
         >>> ConvTranspose(16, [64, 32], (1, 28, 28))(torch.zeros(3, 5, 16)).shape
         torch.Size([3, 5, 32, 28, 28])
+        >>> ConvTranspose((16, 7, 7), [64, 32], (1, 28, 28))(torch.zeros(5, 16, 7, 7)).shape
+        torch.Size([5, 32, 28, 28])
     """
 
-    def __init__(self, dim: int, hidden: Sequence[int], shape: Sequence[int], activation: str = "relu") -> None:
+    def __init__(
+        self, dim: int | Sequence[int], hidden: Sequence[int], shape: Sequence[int], activation: str = "relu"
+    ) -> None:
         super().__init__()
         self.in_shape = event_shape("dim", dim)
         _, *target = image_shape("shape", shape)
@@ -96,11 +125,16 @@ class ConvTranspose(Network):
         for _ in hidden:
             sides.append([(side + 1) // 2 for side in sides[-1]])
         sides.reverse()
-        layers: list[nn.Module] = [
-            nn.Linear(dim, hidden[0] * math.prod(sides[0])),
-            activation_layer(activation),
-            Unflatten(1, (hidden[0], *sides[0])),
-        ]
+        if len(self.in_shape) == 1:
+            first = nn.Linear(*self.in_shape, hidden[0] * math.prod(sides[0]))
+            layers: list[nn.Module] = [first, activation_layer(activation), Unflatten(1, (hidden[0], *sides[0]))]
+        else:
+            if self.in_shape[1:] != tuple(sides[0]):
+                raise ValueError(
+                    f"dim {self.in_shape} must have the height and width of the smallest layer, {tuple(sides[0])}: "
+                    f"those of {tuple(target)} halved {len(hidden)} times"
+                )
+            layers = [nn.Conv2d(self.in_shape[0], hidden[0], 3, padding=1), activation_layer(activation)]
         channels = hidden[0]
         for size, small, large in zip([*hidden[1:], hidden[-1]], sides, sides[1:], strict=False):
             bottom, right = (b - (2 * a - 1) for a, b in zip(small, large, strict=True))
@@ -108,4 +142,4 @@ class ConvTranspose(Network):
             layers.append(activation_layer(activation))
             channels = size
         self.out_shape = (channels, *target)
-        self.layers = nn.Sequential(*layers)
+        self.layers = nn.Sequential(*layers) if len(self.in_shape) == 1 else ImageLayers(*layers)

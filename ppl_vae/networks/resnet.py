@@ -50,6 +50,7 @@ class ResNet(Network):
         in_shape: (channels, height, width).
         hidden: channels of the stages.
         activation: one of ``networks.ACTIVATIONS``.
+        flatten: whether the features are one vector; else they are a grid (channels, height, width).
 
     Example:
         >>> import torch
@@ -59,17 +60,28 @@ class ResNet(Network):
 
     pictures = True
 
-    def __init__(self, in_shape: Sequence[int], hidden: Sequence[int] = (32, 64), activation: str = "relu") -> None:
+    def __init__(
+        self,
+        in_shape: Sequence[int],
+        hidden: Sequence[int] = (32, 64),
+        activation: str = "relu",
+        flatten: bool = True,
+    ) -> None:
         super().__init__()
-        plain = Conv(in_shape, hidden, activation)
+        plain = Conv(in_shape, hidden, activation, flatten)
         self.in_shape, self.out_shape = plain.in_shape, plain.out_shape
         self.layers = _with_residuals(plain.layers, activation)
 
     @classmethod
     def decoder(
-        cls, dim: int, hidden: Sequence[int], shape: Sequence[int], activation: str = "relu"
+        cls,
+        dim: int | Sequence[int],
+        hidden: Sequence[int],
+        shape: Sequence[int],
+        activation: str = "relu",
+        flatten: bool = True,
     ) -> ResNetTranspose:
-        """The mirrored network, from codes of size ``dim`` to features with the image's height and width."""
+        """The mirrored network, as of ``Conv``."""
         return ResNetTranspose(dim, hidden, shape, activation)
 
 
@@ -77,7 +89,7 @@ class ResNetTranspose(Network):
     """``ConvTranspose`` with a batch-normalised residual block after every doubling.
 
     Args:
-        dim: size of the code.
+        dim: size of the code, or the shape of a grid of codes (channels, height, width).
         hidden: channels, widest first.
         shape: shape of the image to be decoded.
         activation: one of ``networks.ACTIVATIONS``.
@@ -88,7 +100,9 @@ class ResNetTranspose(Network):
         torch.Size([5, 16, 32, 32])
     """
 
-    def __init__(self, dim: int, hidden: Sequence[int], shape: Sequence[int], activation: str = "relu") -> None:
+    def __init__(
+        self, dim: int | Sequence[int], hidden: Sequence[int], shape: Sequence[int], activation: str = "relu"
+    ) -> None:
         super().__init__()
         plain = ConvTranspose(dim, hidden, shape, activation)
         self.in_shape, self.out_shape = plain.in_shape, plain.out_shape

@@ -6,7 +6,7 @@ import sys
 from abc import abstractmethod
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -109,6 +109,8 @@ class Stage:
         patience: epochs without a better validation loss after which the stage ends; None for never, in the main stage
             for that of ``fit``.
         lr_factor: factor of the learning rate.
+        keep: the weights that the stage ends with: of the "best" epoch on the validation data, where there are some, or
+            of the "last"; None for the best with ``patience``, else the last. In the main stage ``fit`` says it.
 
     ``begin`` and ``end`` change only the model's parameters and buffers.
     """
@@ -120,6 +122,7 @@ class Stage:
     end: Callable[[Split], None] | None = None
     patience: int | None = None
     lr_factor: float = 1.0
+    keep: Literal["best", "last"] | None = None
 
 
 @dataclass(frozen=True)

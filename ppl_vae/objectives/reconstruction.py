@@ -1,6 +1,8 @@
 """The objective of autoencoders: the reconstruction error, summed over an example's entries, mean over the batch.
 
-What a model adds to it, and how it goes about its training, is the model's to say:
+That of a model with integer codes, a ``models.Discrete`` such as the VQ-VAE, is -log p(x | c) and what codebook and
+commitment cost; a stage after it trains the prior of the codes. What another model adds to its error, and how it goes
+about its training, is the model's to say:
 
     stages()          of ``models.hooks.Layered``: layers to train before the whole, and for how many epochs each
     conclude(batches) of ``models.hooks.Concluded``: what is left to do with the training data when all is trained
@@ -17,10 +19,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..models import Codec, Reconstructs
+from ..models import Codec, Discrete, Reconstructs
 from ..models.hooks import Concluded, Layer, Layered, Machine
 from ..parts import Recorded
 from .contrastive_divergence import OnCodes
+from .discrete import discrete_loss, discrete_stages, discrete_trouble
 from .loss import Loss
 from .objective import Objective, Stage
 
@@ -33,15 +36,19 @@ LOSSES = ("mse", "bce")
 class Reconstruction(Recorded, Objective):
     """Squared error |x - x'|^2 or cross-entropy -sum_i x_i log x'_i + (1 - x_i) log(1 - x'_i) of an autoencoder.
 
-    The penalties of a model that is a ``models.Reconstructs``, such as every autoencoder, are added to it.
+    The penalties of a model that is a ``models.Reconstructs``, such as every autoencoder, are added to it. Of a
+    ``models.Discrete``, such as a ``VQVAE``, the loss is -log p(x | c) in nats per example, of its codes c, plus the
+    costs of codebook and commitment; then its prior p(c) is trained on -log p(c), in a stage named "code prior".
 
     Args:
-        model: a ``models.Reconstructs``, or any module whose call gives reconstructions of the shape of x.
-        loss: "mse" (squared error summed over the entries) or "bce" (cross-entropy in nats, data in [0, 1]).
+        model: a ``models.Reconstructs`` or ``models.Discrete``, or any module whose call gives reconstructions of the
+            shape of x.
+        loss: "mse" (squared error summed over the entries) or "bce" (cross-entropy in nats, data in [0, 1]); None for
+            "mse", and for the likelihood of a ``models.Discrete``.
 
     Raises:
         TypeError: a model that is not an ``nn.Module``.
-        ValueError: a loss that is neither word.
+        ValueError: a loss that is neither word, or one for a model that has a likelihood.
 
     Example:
         >>> from ppl_vae import models, networks
@@ -50,14 +57,18 @@ class Reconstruction(Recorded, Objective):
         torch.Size([5])
     """
 
-    def __init__(self, model: nn.Module, loss: Literal["mse", "bce"] = "mse") -> None:
+    def __init__(self, model: nn.Module, loss: Literal["mse", "bce"] | None = None) -> None:
         super().__init__()
         if not isinstance(model, nn.Module):
             raise TypeError(f"model must be a torch.nn.Module, not {model!r}")
-        if loss not in LOSSES:
+        if loss not in (*LOSSES, None):
             raise ValueError(f"loss must be 'mse' or 'bce', not {loss!r}")
+        discrete = isinstance(model, Discrete)
+        if discrete and loss is not None:
+            raise ValueError(f"loss is {loss!r}, but {type(model).__name__} has a likelihood; leave loss out")
         self.model: Any = model
-        self.loss = loss
+        self.loss: Any = loss or "mse"
+        self.watch = ("reconstruction", "max") if discrete else ("loss", "min")
 
     @property
     def support(self) -> Any:
@@ -75,6 +86,8 @@ class Reconstruction(Recorded, Objective):
 
     def stages(self) -> list[Stage]:
         """The model's layers, each trained alone, then the whole, and what is left to do after it."""
+        if isinstance(self.model, Discrete):
+            return discrete_stages(self)
         early = []
         if isinstance(self.model, Layered):
             for index, (layer, epochs) in enumerate(self.model.stages()):
@@ -98,8 +111,16 @@ class Reconstruction(Recorded, Objective):
         device = next(self.model.parameters()).device
         self.model.conclude(x for x, *_ in train.batches(device=device))
 
-    def forward(self, x: Tensor, *_: Tensor) -> Loss:
-        """Loss of a batch (x, ...); labels are not used."""
+    def at_step(self, step: int) -> dict[str, float]:
+        """Let codebooks take up what the last step left for them."""
+        if isinstance(self.model, Discrete):
+            self.model.settle()
+        return {}
+
+    def forward(self, x: Tensor, *y: Tensor) -> Loss:
+        """Loss of a batch (x, ...); labels are used by conditional models."""
+        if isinstance(self.model, Discrete):
+            return discrete_loss(self.model, x, *y)
         out, penalties = self.model.penalised(x) if isinstance(self.model, Reconstructs) else (self.model(x), {})
         x = self.model.in_units(x) if isinstance(self.model, Reconstructs) else x
         errors = _errors(x, out, self.loss)
@@ -107,8 +128,10 @@ class Reconstruction(Recorded, Objective):
         return Loss(value, {name: term.detach() for name, term in {**errors, **penalties}.items()})
 
     @torch.no_grad()
-    def diagnose(self, x: Tensor, *_: Tensor) -> str | None:
+    def diagnose(self, x: Tensor, *y: Tensor) -> str | None:
         """Name of the first of code and reconstruction that is not finite, or None."""
+        if isinstance(self.model, Discrete):
+            return discrete_trouble(self.model, x, *y)
         out = self.model(x)
         code = self.model.encode(x) if isinstance(self.model, Codec) else x
         if not code.isfinite().all():

@@ -62,11 +62,12 @@ class Loop:
     ) -> None:
         self.stage, self.objective = stage, as_objective(stage.objective)
         self.module = self.objective.itself
-        if not stage.name and (stage.epochs, stage.patience) != (None, None):
-            raise ValueError("the main stage takes epochs and patience from fit; give its Stage neither")
+        if not stage.name and (stage.epochs, stage.patience, stage.keep) != (None, None, None):
+            raise ValueError("the main stage takes epochs, patience and keep from fit; give its Stage none of them")
         check_number("lr_factor", stage.lr_factor)
         epochs = settings.epochs if stage.epochs is None else stage.epochs
-        own: dict[str, Any] = {"patience": stage.patience, "keep": "last" if stage.patience is None else "best"}
+        best = stage.patience is not None or (stage.keep == "best" and valid is not None)
+        own: dict[str, Any] = {"patience": stage.patience, "keep": "best" if best else "last"}
         self.settings = replace(settings, epochs=epochs, **(own if stage.name else {}))
         self.batches, self.valid, self.processes = batches, valid, processes
         self.seed = seed_of(settings.seed, stage.name)
