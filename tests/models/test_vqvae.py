@@ -22,9 +22,10 @@ from ppl_vae import (
 SHAPE = (1, 4, 4)
 
 
-def tiny(update="ema", prior=None, num_codes=6, **options):
+def tiny(update="ema", transformer=False, num_codes=6, **options):
     """Codes on a grid of 2 x 2."""
     torch.manual_seed(1)
+    prior = code_priors.Transformer(16, 1, 2) if transformer else None
     return models.VQVAE(
         networks.Conv(SHAPE, [5], flatten=False),
         quantizers.VectorQuantizer(num_codes, 3, update=update, **options),
@@ -98,7 +99,7 @@ def test_frequencies_are_counted_when_the_main_stage_ends():
 
 
 def test_a_stage_trains_the_prior_and_nothing_else():
-    vq, x = tiny(prior=code_priors.Transformer(16, 1, 2)), rows(64)
+    vq, x = tiny(transformer=True), rows(64)
     kept = {}
 
     def remember(row):
@@ -126,7 +127,7 @@ def test_the_codebook_starts_at_vectors_of_the_training_rows():
 
 def test_a_run_is_rebuilt_and_resumes_to_the_same_bits_in_both_stages(tmp_path):
     def make():
-        return Reconstruction(tiny(prior=code_priors.Transformer(16, 1, 2)))
+        return Reconstruction(tiny(transformer=True))
 
     options = {"epochs": 3, "batch_size": 16, "progress": False, "checkpoint_every": 1, "seed": 5}
     whole = make()
@@ -154,7 +155,7 @@ def test_a_run_is_rebuilt_and_resumes_to_the_same_bits_in_both_stages(tmp_path):
 
 
 def test_description_and_state_make_the_model_again():
-    vq = tiny(prior=code_priors.Transformer(16, 1, 2))
+    vq = tiny(transformer=True)
     again = parts.build(parts.describe(vq))
     again.load_state_dict(vq.state_dict())
     assert torch.equal(again.eval().encode(rows(5)), vq.eval().encode(rows(5)))
