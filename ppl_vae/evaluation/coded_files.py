@@ -52,9 +52,8 @@ def pack_codes(model: Discrete, codes: Tensor, y: Tensor | None = None, *, progr
     y = None if check_discrete(model, "pack_codes").condition is None else y
     labels = b"" if y is None else _labels(y)
     coded = encode_codes(model.prior, codes, y, progress=progress)
-    header = json.dumps(
-        _of(model) | {"n": len(codes), "labels": len(labels), "codes": len(coded), "sum": _sum(labels + coded)}
-    )
+    sizes = {"n": len(codes), "labels": len(labels), "codes": len(coded), "sum": _sum(labels + coded)}
+    header = json.dumps(_of(model) | sizes, separators=(",", ":"))
     begin = MAGIC + _SIZE.pack(len(header)) + header.encode()
     return begin + bytes.fromhex(_sum(begin)) + labels + coded
 

@@ -36,7 +36,7 @@ def compress(run: Examples, out: str | None = None, levels: Sequence[int] | None
     if out is not None:
         kind = type(run.model).__name__
         raise UsageError(
-            f"--out is for models whose codes are whole numbers, as train --model vqvae makes; {run.name} holds a "
+            f"--out is for models whose codes are whole numbers, as train --model vqvae makes; {run.name} holds "
             f"{kind}, whose rate --levels measures without a file"
         )
     (x, y, _), known, rows = run.take(), run.take(split="train"), []

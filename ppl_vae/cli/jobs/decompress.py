@@ -31,7 +31,7 @@ def decompress(run: Run, file: str, out: str | None = None, codes: bool = False)
         raise UsageError(f"--out {out} is for tables; the rows of {run.name} are arrays, so use .npy")
     if not isinstance(run.model, Discrete):
         kind = type(run.model).__name__
-        raise UsageError(f"{run.name} holds a {kind}, whose codes are no whole numbers, so no file was written with it")
+        raise UsageError(f"{run.name} holds {kind}, whose codes are no whole numbers, so no file was written with it")
     if not Path(file).is_file():
         raise UsageError(f"{file} is no file; name one that ppl-vae compress wrote")
     content = Path(file).read_bytes()
