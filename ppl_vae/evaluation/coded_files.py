@@ -47,6 +47,15 @@ def pack_codes(model: Discrete, codes: Tensor, y: Tensor | None = None, *, progr
     Raises:
         TypeError: a model whose codes are real numbers.
         ValueError: codes of another shape or out of range, labels that do not fit, or constriction is not installed.
+
+    Example:
+        >>> from ppl_vae import likelihoods, models, networks, quantizers
+        >>> p = likelihoods.Bernoulli(networks.MLP(8, [16]), 6)
+        >>> vq = models.VQVAE(networks.MLP(6, [16]), quantizers.VectorQuantizer(4, 2), p)
+        >>> codes = vq.encode(torch.rand(50, 6))
+        >>> found, y = unpack_codes(vq, pack_codes(vq, codes))
+        >>> torch.equal(found, codes), y
+        (True, None)
     """
     y = check_labels(model, y, len(codes))
     y = None if check_discrete(model, "pack_codes").condition is None else y

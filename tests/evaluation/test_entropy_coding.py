@@ -148,10 +148,11 @@ def test_frequencies_are_those_of_the_weights_in_exact_fractions():
 
 
 def on_edges():
-    """Half of the logits lie on an edge between two steps, exactly."""
-    prior = context((4, 4), 9)
+    """Half of the logits lie on an edge between two steps, or almost a margin beside it."""
+    prior = context((4, 4), 9).double()
     with torch.no_grad():
-        prior.table.copy_(torch.randint(0, 999, prior.table.shape) / -128.0)
+        beside = 0.9 * entropy_coding.MARGIN * torch.randint(-1, 2, prior.table.shape)
+        prior.table.copy_(torch.randint(0, 999, prior.table.shape) / -128.0 + beside.double())
         prior.table[:, 0] = 0.0
     return prior
 
