@@ -114,6 +114,17 @@ def test_codes_given_labels(y):
         decode_codes(prior, content, 5, y.roll(1, 0))
 
 
+def test_every_block_has_labels_of_its_own(monkeypatch):
+    """Else the bytes are many more than the entropy given the labels."""
+    monkeypatch.setattr(entropy_coding, "ROWS", 50)
+    prior = code_priors.Transformer(8, 1, 2, condition=networks.Vector(2)).attach((3, 3), 6)
+    for parameter in prior.parameters():
+        nn.init.normal_(parameter)
+    codes = drawn(prior, 300, y := torch.randn(300, 2))
+    least = -prior(y).log_prob(codes).double().sum().item() / math.log(256)
+    assert least - 1 < len(encode_codes(prior, codes, y)) < 20 + 1.001 * least
+
+
 def test_the_weights_of_the_file_s_contract():
     """Another table, or the same in another rounding, would make files that are out there unreadable."""
     weights = entropy_coding._weights()
