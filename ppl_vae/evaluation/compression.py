@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from ..checks import check_size
-from ..models import Codec
+from ..models import Codec, Discrete
 from ..statistics.finite import check_codes
 from .coding import check_codec, codes, error_at
 from .doors import check_data
@@ -59,6 +59,7 @@ def compress(
         levels: values that an entry may take.
 
     Raises:
+        TypeError: a model without an encoder, or one whose codes are whole numbers.
         ValueError: fewer than 2 levels, data of another shape, or codes that are NaN or infinite.
 
     Source: Theis et al. 2017, "Lossy image compression with compressive autoencoders".
@@ -71,6 +72,9 @@ def compress(
     """
     check_size("levels", levels, least=2)
     x, y = check_data(check_codec(model), x, y, values=False, third="levels")
+    if isinstance(model, Discrete):
+        name = type(model).__name__
+        raise TypeError(f"codes of {name} are whole numbers, which need no rounding; use evaluation.file_sizes")
     known = check_codes(codes(model, train, train_y), "train").flatten(1)
     low, high = known.amin(0), known.amax(0)
     step = torch.where(high > low, high - low, 1.0) / (levels - 1)

@@ -81,6 +81,7 @@ def code_usage(model: Discrete, x: Tensor, y: Tensor | None = None) -> CodeUsage
         >>> code_usage(vq, torch.rand(50, 6)).counts.sum()  # 4 codes each
         tensor(200)
     """
+    x, y = check_data(model, x, y, values=False, third=None)
     check_discrete(model, "code_usage")
     return CodeUsage(torch.bincount(codes(model, x, y).flatten(), minlength=model.num_codes))
 
