@@ -79,7 +79,7 @@ class Objective(Abstract, nn.Module):
         return {}
 
     def after_step(self) -> None:
-        """Do what an optimizer step leaves to do outside of gradients; ``fit`` calls it after each, in every process."""
+        """Do what an optimizer step leaves to do without gradients; ``fit`` calls it after each, in every process."""
 
     def diagnose(self, x: Tensor, /, *y: Tensor) -> str | None:
         """Name of the first non-finite quantity on a batch with a non-finite loss, or None."""
