@@ -185,6 +185,47 @@ def check_corruption(corruption):
     _module(corruption, seeded)
 
 
+def check_quantizer(quantizer):
+    """Any leading dimensions, codes in range, values that the codes stand for, gradients that pass, learning."""
+    dim, shape = quantizer.dim, quantizer.code_shape
+    z = torch.randn(4, BATCH, dim)
+    expected = copy.deepcopy(quantizer).eval()(z)
+    for lead in ((), (BATCH,), (4, BATCH)):
+        part = z[tuple(0 for _ in range(2 - len(lead)))]
+        out = quantizer.eval()(part)
+        assert out.values.shape == part.shape and out.values.dtype == part.dtype
+        assert out.codes.shape == (*lead, *shape) and out.codes.dtype == torch.long
+        assert out.codes.min() >= 0 and out.codes.max() < quantizer.num_codes
+        assert 1 - 1e-5 <= out.perplexity <= quantizer.num_codes + 1e-3 and out.perplexity.shape == ()
+        assert torch.equal(out.codes, expected.codes[tuple(0 for _ in range(2 - len(lead)))])
+        assert torch.allclose(out.values, quantizer.lookup(out.codes), atol=1e-5)
+    every = torch.arange(quantizer.num_codes).reshape(-1, *(1 for _ in shape)).expand(-1, *shape)
+    assert quantizer.lookup(every).shape == (quantizer.num_codes, dim) and quantizer.lookup(every).isfinite().all()
+    for mode in (True, False):
+        leaf = z.clone().requires_grad_()
+        out = quantizer.train(mode)(leaf)
+        (gradient,) = torch.autograd.grad(out.values.square().sum(), leaf, retain_graph=True)
+        assert gradient.isfinite().all() and gradient.abs().sum() > 0
+        assert all(term.shape == () and term.isfinite() for term in out.loss_terms.values())
+        cost = quantizer.cost(out.loss_terms)
+        terms = {"codebook": 0.0, "commitment": 0.0, **out.loss_terms}
+        assert torch.allclose(cost, torch.as_tensor(terms["codebook"] + quantizer.commitment * terms["commitment"]))
+        _gradients(quantizer, lambda cost=cost: cost)
+    figures = quantizer.figures()
+    assert figures.keys() == {"codes_used", "dead_codes"} and all(value.shape == () for value in figures.values())
+    assert 0 <= figures["codes_used"] <= 1
+    quantizer.settle()
+    _module(quantizer, lambda part: part(z.to(_dtype(part))).values)
+    record = parts.build(parts.describe(quantizer))
+    assert (record.dim, record.num_codes, record.code_shape) == (dim, quantizer.num_codes, shape)
+    try:
+        quantizer(torch.zeros(2, dim + 1))
+    except ValueError as error:
+        assert f"(..., {dim})" in str(error)
+    else:
+        raise AssertionError("a wrong size was taken")
+
+
 def check_program(model, x):
     guide = poutine.trace(model.guide).get_trace(x)
     trace = poutine.trace(poutine.replay(model.model, trace=guide)).get_trace(x)

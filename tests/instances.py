@@ -10,7 +10,19 @@ import inspect
 
 import torch
 
-from ppl_vae import VAE, corruptions, estimators, handlers, likelihoods, models, networks, penalties, posteriors, priors
+from ppl_vae import (
+    VAE,
+    corruptions,
+    estimators,
+    handlers,
+    likelihoods,
+    models,
+    networks,
+    penalties,
+    posteriors,
+    priors,
+    quantizers,
+)
 
 DIM, SHAPE, BATCH = 2, (1, 4, 4), 3
 # Supports that tie the entries together, or that are discrete: worth more than two entries.
@@ -148,6 +160,25 @@ SPECIAL = {
     "penalties.Hidden": lambda: [penalties.Hidden(penalties.KSparse(3), 0), penalties.Hidden(penalties.KLRate(), 0)],
     "penalties.Contraction": lambda: [penalties.Contraction(), penalties.Contraction(probes=2)],
     "penalties.DecoderGradient": lambda: [penalties.DecoderGradient(), penalties.DecoderGradient(probes=None)],
+    **{f"quantizers.{name}": list for name in ("EMA", "Gradient", "Quantized")},  # made by and for the others
+    "quantizers.VectorQuantizer": lambda: [
+        quantizers.VectorQuantizer(5, 3),
+        quantizers.VectorQuantizer(5, 3, update="gradient", revive=0.5),
+        quantizers.VectorQuantizer(5, 3, 1.0, quantizers.EMA(0.9), "cosine", "rotation", 0.0, "normal"),
+        quantizers.VectorQuantizer(5, 3, update=quantizers.Gradient(), metric="cosine", gradient="rotation"),
+    ],
+    "quantizers.ProductQuantizer": lambda: [
+        quantizers.ProductQuantizer(5, 6, 3),
+        quantizers.ProductQuantizer(5, 6, 2, 0.5, quantizers.Gradient(), "cosine", "rotation", 0.0, "normal"),
+    ],
+    "quantizers.ResidualQuantizer": lambda: [
+        quantizers.ResidualQuantizer(5, 3, 2),
+        quantizers.ResidualQuantizer(5, 3, 3, 0.5, quantizers.Gradient(), "rotation", 0.0, "normal"),
+    ],
+    "quantizers.FiniteScalarQuantizer": lambda: [
+        quantizers.FiniteScalarQuantizer(),
+        quantizers.FiniteScalarQuantizer([2, 3, 4]),
+    ],
     "models.Program": lambda: [],  # made of the user's own functions: tests/models/test_program.py
 }
 

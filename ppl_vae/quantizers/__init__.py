@@ -9,14 +9,20 @@
 """
 
 from .base import Quantized, Quantizer
+from .finite_scalar import FiniteScalarQuantizer
+from .product import ProductQuantizer
+from .residual import ResidualQuantizer
 from .updates import EMA, CodebookUpdate, Gradient
 from .vector import VectorQuantizer
 
 __all__ = [
     "EMA",
     "CodebookUpdate",
+    "FiniteScalarQuantizer",
     "Gradient",
+    "ProductQuantizer",
     "Quantized",
     "Quantizer",
+    "ResidualQuantizer",
     "VectorQuantizer",
 ]

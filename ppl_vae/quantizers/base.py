@@ -85,25 +85,18 @@ class Quantizer(Part):
             total = total.to(term) + (self.commitment * term if name == "commitment" else term)
         return total
 
-    def settle(self) -> None:
+    def settle(self) -> None:  # noqa: B027
         """Do what ``forward`` has left to be done between two steps, in every process; an objective calls it.
 
         Dead codes that are parameters are replaced; after ``defer``, the processes' batches are joined.
         """
-        for part in self._inside():
-            part.settle()
 
-    def defer(self) -> None:
+    def defer(self) -> None:  # noqa: B027
         """Let ``forward`` leave it to ``settle`` to join the batches of several processes.
 
-        For training loops in which a process may have no examples in a step, as in ``fit``: processes then wait for
-        each other in ``settle`` alone. One process learns in ``forward`` all the same.
+        For training loops in which a process may have no examples in a step, as in ``fit``, and for captured steps:
+        processes then wait for each other in ``settle`` alone. A single process learns in ``forward`` all the same.
         """
-        for part in self._inside():
-            part.defer()
-
-    def _inside(self) -> list[Quantizer]:
-        return [part for part in self.modules() if isinstance(part, Quantizer) and part is not self]
 
 
 class Counted(Quantizer):
@@ -152,7 +145,6 @@ class Counted(Quantizer):
                 self.get_buffer(f"waiting_draw_{i}").copy_(new)
 
     def defer(self) -> None:  # noqa: D102
-        super().defer()
         if joint.processes() > 1 and not self._deferred:
             self._deferred = True
             for name, tensors in zip(("sum", "draw"), self.blank(), strict=True):
@@ -161,7 +153,6 @@ class Counted(Quantizer):
 
     @torch.no_grad()
     def settle(self) -> None:  # noqa: D102
-        super().settle()
         if self._deferred:
             sums, draws = self.blank()
             sums = [self.get_buffer(f"waiting_sum_{i}") for i in range(len(sums))]

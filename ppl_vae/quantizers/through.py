@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
 
+Through = Literal["straight-through", "rotation"]
 TINY = 1e-6  # a vector shorter than this has no direction
+
+
+def passed(z: Tensor, e: Tensor, gradient: Through) -> Tensor:
+    """The values of e, detached, with a gradient to z."""
+    return rotated(z, e) if gradient == "rotation" else straight_through(z, e)
 
 
 def straight_through(z: Tensor, e: Tensor) -> Tensor:

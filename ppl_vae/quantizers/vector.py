@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Literal, get_args
 
 import torch
@@ -14,11 +15,10 @@ from ..parts import digest
 from .base import DEAD, Counted, Quantized, counts_of, perplexity_of
 from .distances import nearest_code
 from .starting import checked, k_means
-from .through import rotated, straight_through
+from .through import Through, passed
 from .updates import CodebookUpdate, update_of
 
 Metric = Literal["euclidean", "cosine"]
-Through = Literal["straight-through", "rotation"]
 Start = Literal["kmeans", "normal"]
 
 
@@ -82,7 +82,7 @@ class VectorQuantizer(Counted):
         self.gradient: Through = _word("gradient", gradient, Through)
         self.revive = check_weight("revive", revive)
         if revive >= 1:
-            raise ValueError(f"revive must be a part of an equal share of use, below 1, not {revive!r}")
+            raise ValueError(f"revive must be below 1, since it is a part of an equal share of use, not {revive!r}")
         self.least = revive or DEAD
         self.start_from: Start = _word("start", start, Start)
         codes = self._placed(torch.randn(num_codes, dim))
@@ -98,27 +98,34 @@ class VectorQuantizer(Counted):
         self._built = digest(codes)
 
     def forward(self, z: Tensor) -> Quantized:  # noqa: D102
-        check_event("z", z.shape, self.dim)
+        vectors = self._placed(full_precision(z))
+        found = self.choose(vectors)
+        return replace(found, values=passed(vectors, found.values, self.gradient).to(z.dtype))
+
+    def choose(self, vectors: Tensor) -> Quantized:
+        """Quantize as ``forward`` does, with values that pass no gradient on.
+
+        Args:
+            vectors: (..., dim) in float32 or better; of length 1 under the cosine metric.
+        """
+        check_event("z", vectors.shape, self.dim)
         if self.training and not self._deferred:
             self._replace()
-        with torch.autocast(z.device.type, enabled=False):
-            codebook = self._codes()
-            vectors = self._placed(full_precision(z).to(codebook.dtype))
-            flat = vectors.reshape(-1, self.dim)
+        with torch.autocast(vectors.device.type, enabled=False):
+            codebook, flat = self._codes().to(vectors.dtype), vectors.reshape(-1, self.dim)
             codes = nearest_code(flat.detach(), codebook.detach())
             chosen = F.embedding(codes, codebook)
             terms = {"commitment": _squared(flat - chosen.detach())}
             if self.update.learned:
                 terms["codebook"] = _squared(flat.detach() - chosen)
-            chosen = chosen.detach()
-            values = (rotated if self.gradient == "rotation" else straight_through)(flat, chosen)
             counts = counts_of(codes, self.num_codes, self.counts)
             if self.training:
                 self._learn(flat.detach(), codes, counts)
-        return Quantized(values.to(z.dtype).reshape(z.shape), codes.reshape(z.shape[:-1]), terms, perplexity_of(counts))
+        lead = vectors.shape[:-1]
+        return Quantized(chosen.detach().reshape(vectors.shape), codes.reshape(lead), terms, perplexity_of(counts))
 
     def lookup(self, codes: Tensor) -> Tensor:  # noqa: D102
-        return F.embedding(codes, self._placed(self.codebook) if self.update.learned else self.codebook)
+        return F.embedding(codes, self._codes())
 
     @property
     def fresh(self) -> bool:  # noqa: D102
@@ -158,11 +165,7 @@ class VectorQuantizer(Counted):
             given = codes[:, None] == torch.arange(self.num_codes, device=codes.device)
             sums.append((given.to(vectors).T @ vectors).to(self.sums))
         if self.revive:
-            n, k = len(vectors), self.num_codes
-            drawn = (
-                torch.randperm(n, device=codes.device)[:k] if n >= k else torch.randint(n, (k,), device=codes.device)
-            )
-            draws.append(vectors[drawn].to(self.counts))
+            draws.append(_drawn(vectors, self.num_codes).to(self.counts))
         self.learn(sums, draws)
 
     def absorb(self, counts: Tensor, *more: Tensor) -> None:  # noqa: D102
@@ -192,11 +195,12 @@ class VectorQuantizer(Counted):
             if self.revive:
                 self.codebook.copy_(torch.where(self.dead[:, None], self.candidates, self.codebook))
                 self.dead.zero_()
-            if self.metric == "cosine":
-                self.codebook.copy_(self._placed(self.codebook))
+            if self.metric == "cosine":  # rows that are there already keep their bits, however often this is called
+                there = (self.codebook.norm(dim=1, keepdim=True) - 1).abs() < 1e-6
+                self.codebook.copy_(torch.where(there, self.codebook, self._placed(self.codebook)))
 
     def _codes(self) -> Tensor:
-        """The codebook in float32 or better; a parameter's rows of length 1 under the cosine metric."""
+        """The codes' vectors in float32 or better; an optimizer may have taken a parameter from the sphere."""
         codebook = full_precision(self.codebook)
         return self._placed(codebook) if self.update.learned else codebook
 
@@ -209,6 +213,14 @@ class VectorQuantizer(Counted):
 
 def _squared(difference: Tensor) -> Tensor:
     return difference.square().sum(-1).mean()
+
+
+def _drawn(vectors: Tensor, k: int) -> Tensor:
+    """k of the vectors (N, dim) at random, different ones where that can be; zeros where there are none."""
+    n, device = len(vectors), vectors.device
+    if not n:
+        return vectors.new_zeros(k, vectors.shape[1])
+    return vectors[torch.randperm(n, device=device)[:k] if n >= k else torch.randint(n, (k,), device=device)]
 
 
 def _word(argument: str, value: str, choices: object) -> str:
