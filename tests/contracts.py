@@ -1,6 +1,7 @@
 """What every part promises, checked on tiny instances of everything a folder exports (``instances``)."""
 
 import copy
+import itertools
 import json
 import math
 
@@ -226,6 +227,61 @@ def check_quantizer(quantizer):
         raise AssertionError("a wrong size was taken")
 
 
+def check_code_prior(prior, shape, num_codes):
+    """A prior of codes sums to 1, sees only what comes before, steps as it computes at once, and draws what it says."""
+    assert prior.attach(shape, num_codes) is prior and (prior.shape, prior.num_codes) == (shape, num_codes)
+    codes = every_code(shape, num_codes)
+    near = prior.eval()().log_prob(codes) / max(1, math.prod(shape)) + math.log(num_codes)
+    assert near.abs().max() < 0.1, "a fresh prior is near uniform"
+    _gradients(prior, lambda: prior().log_prob(codes[:5]).sum())
+    with torch.no_grad():
+        for tensor in (*prior.parameters(), *prior.buffers()):
+            tensor.add_(0.5 * torch.rand_like(tensor))
+    _module(prior, lambda part: part().log_prob(codes), lambda part: part.attach(shape, num_codes))
+    wide = copy.deepcopy(prior).double()
+    with torch.no_grad():
+        log_p = wide().log_prob(codes)
+        assert log_p.dtype == torch.float64 and abs(log_p.logsumexp(0).item()) < 1e-10
+        assert log_p.std() > 1e-3, "the parameters were moved, yet every code is as probable"
+        assert not (entries_seen(wide) & ~torch.ones(2 * [math.prod(shape)]).tril(-1).bool()).any()
+        logits = wide.eval().logits(codes[::7])
+        assert torch.allclose(stepped(wide.train(), codes[::7]), logits, atol=1e-10, rtol=0)
+    p = prior()
+    assert p.event_shape == shape and p.batch_shape == ()
+    for lead in ((), (4,), (2, 4)):
+        drawn = p.sample(lead)
+        assert drawn.shape == (*lead, *shape) and drawn.dtype == torch.long and p.support.check(drawn).all()
+        assert p.log_prob(drawn).shape == lead
+    _expands(p)
+
+
+def every_code(shape, num_codes):
+    """All codes (N, *shape)."""
+    values = itertools.product(range(num_codes), repeat=math.prod(shape))
+    return torch.tensor([*values]).reshape(-1, *shape)
+
+
+def entries_seen(prior, draws=3):
+    """Whether the logits of entry t (rows) change with the value of entry s (columns); the prior is in float64."""
+    length = math.prod(prior.shape)
+    seen = torch.zeros(length, length, dtype=torch.bool)
+    with torch.no_grad():
+        for _ in range(draws):
+            base = torch.randint(prior.num_codes, (1, length))
+            changed = (base + torch.eye(length, dtype=torch.long)) % prior.num_codes  # row s has another entry s
+            logits = prior.eval().logits(torch.cat([base, changed]).reshape(-1, *prior.shape))
+            logits = logits.reshape(length + 1, length, -1)
+            seen |= (logits[1:] - logits[0]).abs().amax(-1).T > 1e-12
+    return seen
+
+
+def stepped(prior, codes, y=None):
+    """Logits (B, *shape, num_codes) of codes by the stepper."""
+    stepper, flat = prior.stepper(len(codes), y), codes.reshape(len(codes), -1)
+    logits = [stepper.next(None if t == 0 else flat[:, t - 1]) for t in range(flat.shape[1])]
+    return torch.stack(logits, 1).reshape(*codes.shape, -1)
+
+
 def check_program(model, x):
     guide = poutine.trace(model.guide).get_trace(x)
     trace = poutine.trace(poutine.replay(model.model, trace=guide)).get_trace(x)
@@ -358,12 +414,15 @@ def _gradients(part, scalar):
         assert p.grad.abs().sum() > 0 or name.endswith("bias"), name
 
 
-def _module(part, output):
-    """State, description, copies and moves of a module; ``output(part)`` is deterministic."""
+def _module(part, output, attached=lambda part: part):
+    """State, description, copies and moves of a module; ``output(part)`` is deterministic.
+
+    ``attached`` makes of a part that is built from its description one that has layers.
+    """
     part.eval()
     expected = output(part).detach()
     record = json.loads(json.dumps(parts.describe(part)))
-    again = parts.build(record).eval()
+    again = attached(parts.build(record)).eval()
     assert type(again) is type(part) and parts.describe(again) == record
     again.load_state_dict(part.state_dict())
     assert torch.equal(output(again), expected)

@@ -12,6 +12,7 @@ import torch
 
 from ppl_vae import (
     VAE,
+    code_priors,
     corruptions,
     estimators,
     handlers,
@@ -156,6 +157,8 @@ SPECIAL = {
         models.DeepBeliefNet(DIM, SHAPE, hidden, output, pretrain=1)
         for hidden, output in (((5, 4), "sigmoid"), ((5,), "identity"), ((), "sigmoid"))
     ],
+    "code_priors.PixelCNN": lambda: [code_priors.PixelCNN(6, 3), code_priors.PixelCNN(4, 2, kernel=5, dropout=0.0)],
+    "code_priors.Transformer": lambda: [code_priors.Transformer(8, heads=2), code_priors.Transformer(4, 1, 1, 0.0)],
     "penalties.KSparse": lambda: [penalties.KSparse(1)],
     "penalties.Hidden": lambda: [penalties.Hidden(penalties.KSparse(3), 0), penalties.Hidden(penalties.KLRate(), 0)],
     "penalties.Contraction": lambda: [penalties.Contraction(), penalties.Contraction(probes=2)],
@@ -260,6 +263,7 @@ def make(folder, name):
             ),
         ],
         "estimators": lambda: [cls(), cls(num_particles=2)],
+        "code_priors": lambda: [cls()],
         "penalties": lambda: [cls()],
         "corruptions": lambda: [cls()],
     }[folder]()

@@ -50,6 +50,7 @@ class VQVAE(Quantised):
     Source: van den Oord et al. 2017, "Neural discrete representation learning".
 
     Example:
+        >>> import torch
         >>> from ppl_vae import likelihoods, networks, quantizers
         >>> vq = VQVAE(
         ...     networks.Conv((1, 8, 8), [16, 32], flatten=False),

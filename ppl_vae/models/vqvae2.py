@@ -187,7 +187,7 @@ def _halvings(fine: Sequence[int], coarse: Sequence[int]) -> int:
         sides, count = tuple((side + 1) // 2 for side in sides), count + 1
     if sides != tuple(coarse) or count == 0:
         raise ValueError(
-            f"the top_encoder's grid is {tuple(coarse)}, but it must be that of the encoder, {tuple(fine)}, halved once or "
-            "more, rounded up"
+            f"the top_encoder's grid is {tuple(coarse)}, but it must be that of the encoder, {tuple(fine)}, with sides "
+            "halved once or more (rounded up)"
         )
     return count
