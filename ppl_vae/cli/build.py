@@ -158,7 +158,7 @@ def _networks(
             own["flatten"] = False  # a code for every place of the picture
         with randomness.unchanged():
             features = cls(shape, hidden, activation, **own).out_shape
-        code = _vectors(features, known["quantizer"].dim, options)
+        code = _vectors(settings.entry("model"), features, known["quantizer"].dim, options)
     code = code if condition is None else condition.joined(code, len(code) == 1)
     size = code if len(code) > 1 else code[0]
     decoder = cls.decoder(size, [*reversed(hidden)], shape, activation, **own)
@@ -174,10 +174,12 @@ def _networks(
     return encoder, networks.Conditioned(decoder, condition)
 
 
-def _vectors(features: tuple[int, ...], dim: int, options: dict[str, Any]) -> tuple[int, ...]:
+def _vectors(model: catalog.Entry, features: tuple[int, ...], dim: int, options: dict[str, Any]) -> tuple[int, ...]:
     """Shape of the vectors of size ``dim`` that a decoder takes: on the grid of the features, where they have one."""
     if len(features) == 3:
-        return (dim, *features[1:])
+        return (dim * (2 if "top_quantizer" in model.takes else 1), *features[1:])
+    if "positions" not in options:
+        raise ValueError(f"--model {model.name} has codes on the grids of pictures: use --network conv or resnet")
     options["positions"] = POSITIONS if options["positions"] is None else options["positions"]
     count = options["positions"]
     return (dim * (count if isinstance(count, int) else int(np.prod(count))),)

@@ -225,6 +225,7 @@ class Loop:
 
     def _save(self) -> None:
         assert self.save is not None
+        self.objective.at_step(max(self.step - 1, 0))  # what the last step has left to do is done before it is kept
         self.save()
         self.saved = time.monotonic()
 
