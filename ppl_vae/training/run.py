@@ -7,6 +7,7 @@ resumed. ``begin`` is followed by a checkpoint.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -188,7 +189,8 @@ class Run:
                 randomness.restore(self.random, device)
                 self.random = None
             else:
-                self._change(loop.stage.begin)
+                with self.folder.claimed(not self.index) if self.folder else contextlib.nullcontext():
+                    self._change(loop.stage.begin)
                 if self.valid_batches is not None:
                     check_again(self.valid_batches.split, self.objective, self.supported)
                 if self.index:
