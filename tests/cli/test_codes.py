@@ -8,6 +8,8 @@ import torch
 import ppl_vae
 from ppl_vae import catalog, code_priors, evaluation, models, networks, quantizers
 from ppl_vae.cli import main
+from ppl_vae.cli.arguments import words
+from ppl_vae.cli.grid import grid
 
 FEW = "--hidden 4 8 --quantizer.num-codes 6 --latent-dim 4"
 NONE = "--code-prior none"
@@ -24,7 +26,7 @@ def train(tmp_path, words):
     folder = tmp_path / "run"
     flags = ["--epochs", "1", "--no-progress", "--no-report", "--quiet", "--out", str(folder)]
     assert main(["train", *words.split(), *flags]) == 0
-    return ppl_vae.load(folder), json.loads((folder / "evaluation.json").read_text())
+    return ppl_vae.load(folder), json.loads((folder / "evaluation.json").read_text())["test"]
 
 
 @pytest.fixture
@@ -112,10 +114,10 @@ REFUSED = {
     f"{FEW} --beta 2": "--beta does not apply to --model vqvae",
     f"{FEW} --prior normal": "--prior does not apply to --model vqvae, which has no prior",
     f"--hidden 4 8 --quantizer.num-codes 100000 {NONE}": "num_codes is 100000, but there are only",
-    "--hidden 4 8 --quantizer finite-scalar --quantizer.levels 1 3": "levels must be a whole number of at least 2, not 1",
+    "--hidden 4 8 --quantizer finite-scalar --quantizer.levels 1 3": "levels must be a whole number of at least 2",
     "--quantizer finite-scalar --update gradient": "--update does not apply to --quantizer finite-scalar",
     "--quantizer finite-scalar --update.decay 0.5": "--update.decay does not apply to --quantizer finite-scalar",
-    "--quantizer finite-scalar --latent-dim 4": "--latent-dim does not apply to --quantizer finite-scalar, which has no",
+    "--quantizer finite-scalar --latent-dim 4": "--latent-dim does not apply to --quantizer finite-scalar",
     "--quantizer product --latent-dim 5": "groups must divide dim, which is 5: choose from 1, 5, not 4",
     "--update.decay 2": "decay must be",
     "--network mlp --model.positions 0": "model.positions must be a whole number of at least 1, not 0",
@@ -132,28 +134,31 @@ def test_what_is_refused_is_refused_in_one_sentence_and_leaves_nothing(tmp_path,
 
 
 def test_what_other_models_cannot_do_with_codes(tmp_path, capsys, table):
-    for words, expected in {
+    for line, expected in {
         "--model vae --quantizer vector": "--quantizer does not apply to --model vae, which has no quantizer",
-        "--model vqvae2 --network mlp": "--model vqvae2 has codes on the grids of pictures: use --network conv or resnet",
-        "--model vqvae2 --code-prior pixel-cnn": "PixelCNN takes codes of shape (height, width), not (20,)",
-        f"--model vqvae --data {table}": "--network conv takes pictures, but an example of t.csv has shape (3,)",
+        "--model vqvae2 --network mlp": "--model vqvae2 has codes on the grids of pictures: use --network conv",
+        "--model vqvae2 --code-prior pixel-cnn": "PixelCNN takes codes of shape (height, width), not (5,)",
+        f"--model vqvae --data {table}": "t.csv has shape (3,); use --network mlp",
     }.items():
-        code, error = said(capsys, tmp_path, words)
+        code, error = said(capsys, tmp_path, line)
         assert code == 2 and error.count("\n") == 1 and expected in error, error
         assert not (tmp_path / "run").exists()
 
 
-def test_quantizers_are_compared(tmp_path, capsys):
-    words = f"--model vqvae {FEW} {NONE} --quantizer vector residual --quantizer.stages 2 --update.decay 0.9 --epochs 1"
-    assert main(["compare", *words.split(), "--no-progress", "--out", str(tmp_path / "both")]) == 0
-    out = capsys.readouterr().out
-    assert "vector" in out and "residual" in out
+def test_quantizers_are_compared():
+    line = (
+        f"--model vqvae {FEW} {NONE} --quantizer vector residual finite-scalar --quantizer.stages 2 --update.decay 0.9"
+    )
+    found = [cell.settings for cell in grid(words("compare", line.split()))]
+    assert [settings["quantizer"] for settings in found] == ["vector", "residual", "finite-scalar"]
+    assert found[0]["update.decay"] == found[1]["update.decay"] == 0.9 and "update.decay" not in found[2].given
+    assert found[1]["quantizer.stages"] == 2 and "quantizer.stages" not in found[0].given
+    assert all(settings["network"] == "conv" and settings["code-prior"] is None for settings in found)
 
 
-def test_the_help_names_them_and_imports_no_torch(capsys):
-    with pytest.raises(SystemExit):
-        main(["train", "--help"])
+def test_the_help_says_what_they_are(capsys):
+    assert main(["train", "--help"]) == 0
     out = " ".join(capsys.readouterr().out.split())
-    for words in ("finite-scalar, product, residual, vector; of models with integer codes", "ema, gradient; how the"):
-        assert words in out
+    for said_of in ("finite-scalar, product, residual, vector; of models with integer codes", "ema, gradient; how the"):
+        assert said_of in out
     assert "frequencies, pixel-cnn, transformer; p(codes) of models with integer codes" in out
