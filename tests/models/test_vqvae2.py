@@ -80,8 +80,11 @@ def test_both_codebooks_start_at_vectors_the_bottom_given_the_started_top():
     vq, x = tiny(), rows(24)  # k-means looks at 64 vectors for a code: at all of them
     vq.start(data.as_split(x))
     vq.eval()
-    for level, quantizer in enumerate(vq.levels):
-        vectors = vq.encoded(level, x).reshape(-1, quantizer.dim)
+    for quantizer in vq.levels:
+        seen = []
+        with quantizer.register_forward_pre_hook(lambda _, inputs, seen=seen: seen.append(inputs[0])):
+            vq.quantize(x)
+        vectors = seen[0].reshape(-1, quantizer.dim)  # what it is given in training
         codes = nearest(vectors, quantizer.codebook)[1]
         assert torch.equal(torch.bincount(codes, minlength=6).float(), quantizer.counts)
         means = torch.stack([vectors[codes == k].mean(0) for k in range(6)])
