@@ -11,6 +11,7 @@ import torch
 import torch.nn.functional as F
 from instances import BATCH, DIM, DISCRETE, SHAPE, vae
 from pyro import poutine
+from torch import nn
 
 from ppl_vae import (
     likelihoods,
@@ -129,6 +130,8 @@ def check_model(model):
     x = torch.rand(BATCH, *model.shape).bernoulli()
     if hasattr(model, "guide"):
         check_program(model, x)
+    elif isinstance(model, models.Discrete):
+        check_discrete(model, x)
     else:
         assert isinstance(model, models.Codec) and model.code_shape == (model.dim,)
         assert model.encode(x, torch.zeros(BATCH)).shape == (BATCH, *model.code_shape)
@@ -142,6 +145,30 @@ def check_model(model):
             check_penalised(model, x)
     _module(model, lambda part: _output(part, x.to(_dtype(part))))
     pyro.clear_param_store()
+
+
+def check_discrete(model, x):
+    """Codes are whole numbers that likelihood and prior take; every parameter gets a gradient in its stage."""
+    found, codes = model.quantize(x), model.encode(x)
+    assert codes.shape == (BATCH, *model.code_shape) and codes.dtype == torch.long and torch.equal(found.codes, codes)
+    assert model.code_support.check(codes).all() and model.prior().support.check(codes).all()
+    assert torch.allclose(model.values_at(codes), found.values, atol=1e-5)
+    assert torch.allclose(model.decode(codes), model(x), atol=1e-5) and model(x).shape == x.shape
+    assert model.decode(codes.float(), torch.zeros(BATCH), like=x).shape == x.shape
+    drawn = model.prior().sample((4, BATCH))
+    assert model.decode(drawn).shape == (4, *x.shape) and model.decode(drawn).isfinite().all()
+    assert torch.allclose(model.decode(drawn)[2], model.decode(drawn[2]), atol=1e-5)
+    assert len(model.levels) == len(model.grids) and {level.num_codes for level in model.levels} == {model.num_codes}
+    own = nn.ModuleDict({name: part for name, part in model.named_children() if name != "prior"})
+    model.train()
+    _gradients(own, lambda: _trained(model, x))
+    _gradients(model.prior, lambda: model.prior().log_prob(codes).sum())
+    model.eval()
+
+
+def _trained(model, x):
+    found = model.quantize(x)
+    return model.cost(found) - model.likelihood(found.values).log_prob(x).mean()
 
 
 def check_penalised(model, x):

@@ -193,6 +193,27 @@ SPECIAL = {
         quantizers.FiniteScalarQuantizer(),
         quantizers.FiniteScalarQuantizer([2, 3, 4]),
     ],
+    "models.VQVAE": lambda: [
+        models.VQVAE(
+            networks.Conv(SHAPE, [3], flatten=False),
+            quantizers.VectorQuantizer(5, DIM, update="gradient"),
+            likelihoods.Bernoulli(networks.Conv.decoder((DIM, 2, 2), [3], SHAPE, flatten=False), SHAPE),
+        ),
+        models.VQVAE(
+            networks.MLP(SHAPE, [5]),
+            quantizers.ProductQuantizer(3, 4, groups=2),
+            likelihoods.Normal(networks.MLP(8, [5]), SHAPE),
+            code_priors.Transformer(8, 1, 2),
+        ),
+    ],
+    "models.VQVAE2": lambda: [
+        vqvae2(),
+        vqvae2(
+            quantizers.FiniteScalarQuantizer((3, 2)),
+            top_quantizer=quantizers.VectorQuantizer(6, 3),
+            code_prior=code_priors.Transformer(8, 1, 2),
+        ),
+    ],
     "models.Program": lambda: [],  # made of the user's own functions: tests/models/test_program.py
 }
 
@@ -248,6 +269,16 @@ def vae(dim=DIM, shape=SHAPE, prior=None, posterior=None, likelihood=None, hidde
         posterior or posteriors.Normal(networks.MLP(shape, hidden, "tanh"), dim),
         likelihood or likelihoods.Bernoulli(networks.MLP(dim, hidden, "tanh"), shape),
     )
+
+
+def vqvae2(quantizer=None, shape=SHAPE, **more):
+    """A small VQVAE2 with grids of 1 x 1 and 2 x 2, or a quarter and half of the shape's sides."""
+    quantizer = quantizer or quantizers.VectorQuantizer(5, DIM)
+    dim = quantizer.dim + more.get("top_quantizer", quantizer).dim
+    grid = tuple((side + 1) // 2 for side in shape[1:])
+    network = networks.ConvTranspose((dim, *grid), [3], shape)
+    encoder = networks.Conv(shape, [3], flatten=False)
+    return models.VQVAE2(encoder, quantizer, likelihoods.Bernoulli(network, shape), **more)
 
 
 def exported(folder):

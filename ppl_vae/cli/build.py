@@ -20,11 +20,9 @@ from .. import data as data_module
 from ..checks import check_size
 from ..data.table_coding import TABLES
 from ..posteriors import natural
+from .build_networks import build_networks, build_quantizer, kinds_of
 from .flags import FIT_BUILT, LOAD_FLAGS
 from .settings import Settings
-
-POSITIONS = 8
-"""Codes of an example where the network makes no grid of them and no flag says how many."""
 
 
 def load_data(settings: Settings) -> data_module.Data:
@@ -62,7 +60,7 @@ def natural_likelihood(train: data_module.Split) -> str:
     train = train if len(train.shape) == 3 and train.levels is None else train.resolve(None)
     if _holds(train, constraints.boolean):
         return "bernoulli"
-    return "normal" if _kinds(train) is None else "columns"
+    return "normal" if kinds_of(train) is None else "columns"
 
 
 def _columns_fit(settings: Settings) -> bool:
@@ -79,10 +77,6 @@ def _columns_fit(settings: Settings) -> bool:
     return array.ndim == 2 and array.dtype.kind in "fiub" and array.dtype != np.uint8  # of grey levels
 
 
-def _kinds(train: data_module.Split) -> Any:
-    return (train.config or {}).get("kinds")
-
-
 def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
     known: dict[str, Any] = {"dim": check_size("latent-dim", settings["latent-dim"]), "shape": tuple(train.shape)}
     if settings.has("condition"):
@@ -97,9 +91,9 @@ def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
     scale = _scale(settings, train, likelihood, options)
     if "quantizer" in model.takes:
         with randomness.unchanged():  # networks start the same whatever the codebook draws
-            _quantizer(settings, known)
+            build_quantizer(settings, known)
     if settings.has("network"):
-        known["encoder"], known["decoder"] = _networks(settings, train, likelihood, known, options)
+        known["encoder"], known["decoder"] = build_networks(settings, train, likelihood, known, options)
     if likelihood is not None and scale is not None:
         known["encoder"] = networks.Scaled.around(known["encoder"], scale)
     if "posterior" in model.takes:
@@ -135,52 +129,6 @@ def _condition(settings: Settings, train: data_module.Split) -> networks.Conditi
             )
     with randomness.unchanged():
         return entry.build({name: value for name, value in known.items() if name not in given}, given)
-
-
-def _quantizer(settings: Settings, known: dict[str, Any]) -> None:
-    """Add the quantizer to what is known; its vectors are what the decoder takes."""
-    if settings.has("update"):
-        known["update"] = settings.build("update", known)
-    known["quantizer"] = settings.build("quantizer", known)
-
-
-def _networks(
-    settings: Settings, train: data_module.Split, likelihood: str | None, known: Mapping[str, Any], options: Any
-) -> tuple[nn.Module, nn.Module]:
-    """The encoder and its mirror image; both see y beside their input where there is a condition."""
-    shape, condition = known["shape"], known.get("condition")
-    network, activation, own = settings.entry("network"), settings["activation"], settings.options("network")
-    cls, hidden = network.load(), settings["hidden"]
-    hidden = network.defaults.get("hidden", (200, 200)) if hidden is None else hidden
-    code: tuple[int, ...] = (known["dim"],)
-    if "quantizer" in known:
-        if "flatten" in own and "network.flatten" not in settings.given:
-            own["flatten"] = False  # a code for every place of the picture
-        with randomness.unchanged():
-            features = cls(shape, hidden, activation, **own).out_shape
-        code = _vectors(features, known["quantizer"].dim, options)
-    code = code if condition is None else condition.joined(code, len(code) == 1)
-    size = code if len(code) > 1 else code[0]
-    decoder = cls.decoder(size, [*reversed(hidden)], shape, activation, **own)
-    if likelihood == "columns":  # a table's encoder knows its columns
-        kinds = _kinds(train)
-        gaps = any(bool(x.isnan().any()) for x, *_ in train.resolve(None).batches(10_000))
-        if condition is not None:  # further inputs follow the columns
-            kinds = dict(enumerate((kinds or {}).values()))
-        cls, own = networks.TableEncoder, {"kinds": kinds, "mask": gaps}
-    if condition is None:
-        return cls(shape, hidden, activation, **own), decoder
-    encoder = networks.Conditioned.around(cls, condition, shape, hidden, activation, **own)
-    return encoder, networks.Conditioned(decoder, condition)
-
-
-def _vectors(features: tuple[int, ...], dim: int, options: dict[str, Any]) -> tuple[int, ...]:
-    """Shape of the vectors of size ``dim`` that a decoder takes: on the grid of the features, where they have one."""
-    if len(features) == 3:
-        return (dim, *features[1:])
-    options["positions"] = POSITIONS if options["positions"] is None else options["positions"]
-    count = options["positions"]
-    return (dim * (count if isinstance(count, int) else int(np.prod(count))),)
 
 
 def _prior_and_posterior(
@@ -220,7 +168,7 @@ def _likelihood(
 ) -> nn.Module:
     options = settings.options("likelihood")
     if name == "columns":
-        options["kinds"] = _kinds(train)
+        options["kinds"] = kinds_of(train)
     entry = settings.entry("likelihood") if settings["likelihood"] else catalog.parts("likelihood")[name]
     if entry.name == "normal":
         _hint_at_counts(train)

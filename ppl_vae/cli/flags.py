@@ -32,6 +32,9 @@ CHOSEN = {
     "posterior": "; if not given, the natural one for the prior's support",
     "penalty": "; of autoencoders, also written --model.penalty; several, and one for every layer, are for Python",
     "corruption": "; of autoencoders, also written --model.corruption",
+    "quantizer": "; of models with integer codes, such as vqvae; its vectors have the size --latent-dim",
+    "update": "; how the quantizer's codebook is trained: by running means of vectors (ema) or by gradient",
+    "code-prior": "; p(codes) of models with integer codes, trained after the rest; none: frequencies, place by place",
     "condition": "; what the labels y are, for a model of x given y",
 }
 """Additional help for the choice of a part."""

@@ -26,10 +26,14 @@ which are 500 epochs of 142 rows, wine loses what it gains elsewhere. Given --ep
 --estimator there is none, so that estimators are compared on equal terms: some are defined at beta = 1 alone.
 """
 
+OF_QUANTIZERS = {"update": "update", "latent-dim": "dim"}
+"""Flags that a model with a quantizer uses for this argument of it alone."""
+
 GRIDS = "resnet"
 """The network of a model with a grid of codes, where none is named: one whose places see more than their own patch.
 
 Half of all 7 x 7 patches of MNIST are blank, and an encoder that sees no more gives them all one code."""
+
 
 Words = Mapping[str, Sequence[str]]
 """The words behind each flag of the settings, before they are read."""
@@ -245,6 +249,9 @@ def _unused(name: str, values: Mapping[str, Any], missing: Container[str]) -> st
     role, dot, option = name.partition(".")
     if role in missing:
         return f"does not apply to --model {values['model']}, which has no {role}"
+    quantizer = _part("quantizer", values) if role in OF_QUANTIZERS else None
+    if quantizer and OF_QUANTIZERS[role] not in quantizer.takes:
+        return f"does not apply to --quantizer {quantizer.name}, which has no {OF_QUANTIZERS[role]}"
     own = _options(role, values)
     if not dot or option in own:
         return None

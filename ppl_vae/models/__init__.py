@@ -22,11 +22,13 @@ from .regularized import RegularizedAutoencoder
 from .stacked import StackedAutoencoder
 from .vae import VAE
 from .vqvae import VQVAE
+from .vqvae2 import VQVAE2
 
 __all__ = [
     "RBM",
     "VAE",
     "VQVAE",
+    "VQVAE2",
     "Autoencoder",
     "Codec",
     "ContractiveAutoencoder",

@@ -2,7 +2,7 @@
 
     Codec    codes of data and pictures of codes             autoencoders, RBM, VAE
     Latent   a distribution over codes, to draw from         VAE, RegularizedAutoencoder
-    Discrete integer codes, p(c) and p(x | c)                 VQVAE
+    Discrete integer codes, p(c) and p(x | c)                 VQVAE, VQVAE2
     Pair     a Pyro model and guide                          VAE, Program
 
 A model of one's own is a module with one or more of them as base classes, such as ``class Mine(nn.Module, Pair)``.
@@ -182,6 +182,11 @@ class Discrete(Codec, Latent):
         """Let codebooks take up what a step has left for them; comes after every step, in every process."""
         for quantizer in self.levels:
             quantizer.settle()
+
+    def defer(self) -> None:
+        """Let codebooks learn of the batches of several processes in ``settle`` alone, as ``fit`` needs it."""
+        for quantizer in self.levels:
+            quantizer.defer()
 
     def checked(self, codes: Tensor) -> Tensor:
         """Integer codes (..., *code_shape), refused if they cannot be this model's.

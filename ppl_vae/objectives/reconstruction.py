@@ -76,7 +76,9 @@ class Reconstruction(Recorded, Objective):
         return self.model.support if isinstance(self.model, Codec) else None
 
     def prepare(self, x: Tensor, *_: Tensor) -> None:
-        """Warn, before training, of a model that can learn the identity."""
+        """Warn, before training, of a model that can learn the identity; let codebooks wait for other processes."""
+        if isinstance(self.model, Discrete):
+            self.model.defer()
         if isinstance(self.model, Reconstructs) and self.model.overcomplete:
             warnings.warn(
                 f"the code is no smaller than the data's {x[0].numel()} entries, so the autoencoder may learn the "

@@ -6,10 +6,11 @@ copies of the user's own files that ``ppl-vae train`` was given; nothing execute
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -76,6 +77,20 @@ class RunFolder:
         write_atomically(self.config_file, (json.dumps(config, indent=2) + "\n").encode())
         self._keep(files)
         return None
+
+    @contextlib.contextmanager
+    def claimed(self, first: bool) -> Iterator[None]:
+        """Inside, an error that refuses the run gives the folder up, if this is ``first`` and nothing was trained."""
+        try:
+            yield
+        except (TypeError, ValueError):
+            if first and not self.checkpoint_file.exists():
+                for file in (self.config_file, self.split_file, *self.parts.glob("*")):
+                    file.unlink(missing_ok=True)
+                for folder in (self.parts, self.path):
+                    with contextlib.suppress(OSError):  # what else it holds stays
+                        folder.rmdir()
+            raise
 
     def _keep(self, files: dict[str, str]) -> None:
         for name, text in files.items():

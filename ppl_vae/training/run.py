@@ -7,6 +7,7 @@ resumed. ``begin`` is followed by a checkpoint.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -188,7 +189,8 @@ class Run:
                 randomness.restore(self.random, device)
                 self.random = None
             else:
-                self._change(loop.stage.begin)
+                with self.folder.claimed(not self.index) if self.folder else contextlib.nullcontext():
+                    self._change(loop.stage.begin)
                 if self.valid_batches is not None:
                     check_again(self.valid_batches.split, self.objective, self.supported)
                 if self.index:
@@ -288,13 +290,11 @@ class Run:
             loop.steps.capture, loop.seconds = known["capture"], known["seconds"]
             loop.stopped_early = known["stopped_early"]
             # Who asks for more epochs overrules a callback that stopped the stage.
-            longer = loop.settings.epochs > known["epochs"]
-            loop.asked = "" if longer else known.get("asked", "")
-        self.index, self.rows = state["at"][0], state["rows"]
+            loop.asked = "" if loop.settings.epochs > known["epochs"] else known.get("asked", "")
+        self.index, self.rows, self.random = state["at"][0], state["rows"], state["random"][self.processes.rank]
         load_state(self.whole, state["objective"], self.folder.checkpoint_file)
         if state["stage"] is not None:
             load_state(self.loop.module, state["stage"], self.folder.checkpoint_file)
         if state["optimizers"].keys() != {mover.name for mover in self.loop.movers}:
             raise ValueError(f"{self.folder.checkpoint_file} is of other players; it was not loaded")
         self.loop.restore(state)
-        self.random = state["random"][self.processes.rank]

@@ -20,6 +20,7 @@ from ppl_vae import (
     networks,
     posteriors,
     priors,
+    quantizers,
     training,
 )
 
@@ -106,17 +107,25 @@ def main(out, captured=False):
     net = models.DeepBeliefNet(3, (1, 8, 8), [16], pretrain=0)
     stack = models.StackedAutoencoder(net.encoder, net.decoder, 3, (1, 8, 8), pretrain=1)
     stack_history = fit(Reconstruction(stack), (x,), **settings)
+    torch.manual_seed(0)
+    encoder, decoder = networks.Conv((1, 8, 8), [4], flatten=False), networks.ConvTranspose((3, 4, 4), [4], (1, 8, 8))
+    vq = models.VQVAE(  # revival draws other vectors in each process, and takes those of the first
+        encoder, quantizers.VectorQuantizer(5, 3, revive=0.0), likelihoods.Normal(decoder, (1, 8, 8))
+    )
+    vq_history = fit(Reconstruction(vq), (x,), valid=(x[:31],), **settings)
     rank = torch.distributed.get_rank() if torch.distributed.is_initialized() else 0
     check_callbacks(rank, x, settings | {"compile": False})
-    histories = {"ae": ae_history, "vae": history, "game": game_history, "stack": stack_history}
+    histories = {"ae": ae_history, "vae": history, "game": game_history, "stack": stack_history, "vq": vq_history}
     assert {h.steps for h in histories.values()} == {"captured" if captured else "eager"}
     state = {
         f"{name}.{key}": value
-        for name, m in zip(histories, (ae, vae, game, stack), strict=True)
+        for name, m in zip(histories, (ae, vae, game, stack, vq), strict=True)
         for key, value in m.state_dict().items()
     }
     state["losses"] = torch.tensor([r["train"]["loss"] for h in histories.values() for r in h.rows])
     state["valid"] = torch.tensor([r["valid"]["loss"] for r in ae_history.rows])
+    for name in ("codes_used", "dead_codes", "commitment"):
+        state[name] = torch.tensor([r["valid"][name] for r in vq_history.rows])
     state["critic"] = torch.tensor([r["train"]["critic"] for r in game_history.rows])
     if torch.distributed.is_initialized():
         assert torch.distributed.get_world_size() == 2
