@@ -16,7 +16,7 @@ from ..checks import check_size
 from ..models import Codec
 from ..statistics.finite import check_codes
 from .coding import check_codec, codes, error_at
-from .doors import check_data
+from .doors import check_data, check_real_codes
 
 
 @dataclass(frozen=True)
@@ -59,6 +59,7 @@ def compress(
         levels: values that an entry may take.
 
     Raises:
+        TypeError: a model with integer codes, which need no rounding.
         ValueError: fewer than 2 levels, data of another shape, or codes that are NaN or infinite.
 
     Source: Theis et al. 2017, "Lossy image compression with compressive autoencoders".
@@ -70,6 +71,7 @@ def compress(
         torch.Size([5])
     """
     check_size("levels", levels, least=2)
+    check_real_codes(model, "compress", "evaluation.elbo, whose kl is the rate of these codes in nats")
     x, y = check_data(check_codec(model), x, y, values=False, third="levels")
     known = check_codes(codes(model, train, train_y), "train").flatten(1)
     low, high = known.amin(0), known.amax(0)
