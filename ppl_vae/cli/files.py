@@ -18,14 +18,21 @@ from .arguments import UsageError
 
 
 def target(out: str | None, kinds: tuple[str, ...] = (".png", ".npy")) -> Path:
-    """The file to write; a UsageError where there is none, one of another kind, or one in no folder."""
+    """The file to write; a UsageError where there is none, one of another kind, or one in no folder.
+
+    Args:
+        out: the word of ``--out``.
+        kinds: endings that it may have; any if there are none.
+    """
     if out is None:
         raise UsageError(f"--out is needed: the file to write, {' or '.join(kinds)}")
     path = Path(out)
-    if path.suffix.lower() not in kinds:
+    if kinds and path.suffix.lower() not in kinds:
         raise UsageError(f"--out {out} must end in {' or '.join(kinds)}")
     if not path.parent.is_dir():
         raise UsageError(f"--out {out} lies in {path.parent}, which is not a folder")
+    if path.is_dir():
+        raise UsageError(f"--out {out} is a folder; name a file in it")
     return path
 
 

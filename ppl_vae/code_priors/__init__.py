@@ -12,6 +12,7 @@ from .base import CodePrior as CodePrior
 from .base import Stepper as Stepper
 from .distribution import CodeDistribution as CodeDistribution
 from .frequencies import Frequencies
+from .pixel_cnn import PixelCNN
 from .transformer import Transformer
 
-__all__ = ["Frequencies", "Transformer"]
+__all__ = ["Frequencies", "PixelCNN", "Transformer"]

@@ -23,10 +23,13 @@ from . import calibration, figures, gradients
 from .annealing import Annealed, Bidirectional, annealed_log_likelihood, bidirectional
 from .anomaly import anomaly_scores
 from .baseline import Baseline
+from .coded_files import pack_codes, unpack_codes
 from .coding import codes, decode, denoise, reconstruct, reconstruction_error
 from .compression import Compression, compress
 from .discrete import CodeUsage, code_usage
+from .entropy_coding import decode_codes, encode_codes
 from .export import to_arviz
+from .file_sizes import FileSizes, file_sizes
 from .gaps import Gaps, gaps
 from .generation import prior_draws, random_codes, sample_draws, sample_means
 from .importance import log_likelihood
@@ -45,6 +48,7 @@ __all__ = [
     "Bidirectional",
     "CodeUsage",
     "Compression",
+    "FileSizes",
     "Gaps",
     "Imputation",
     "Intervals",
@@ -67,11 +71,14 @@ __all__ = [
     "continuity",
     "correlation_gaps",
     "decode",
+    "decode_codes",
     "denoise",
     "denoising_gain",
     "elbo",
+    "encode_codes",
     "evaluate",
     "figures",
+    "file_sizes",
     "gaps",
     "gradients",
     "imputation_intervals",
@@ -85,6 +92,7 @@ __all__ = [
     "manifold",
     "near_data",
     "neighbour_map",
+    "pack_codes",
     "pareto_khat",
     "prior_draws",
     "project",
@@ -101,5 +109,6 @@ __all__ = [
     "to_arviz",
     "traverse",
     "trusted_khat",
+    "unpack_codes",
     "verdict",
 ]

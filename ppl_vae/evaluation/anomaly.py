@@ -1,8 +1,9 @@
 """Anomaly detection: data that a model explains badly.
 
 The score of x is its squared reconstruction error, for a VAE -log p(x) (importance-sampled, in nats), or for a model
-with integer codes c, such as a VQ-VAE, the bound -log p(c) - log p(x | c) >= -log p(x) in nats: high is anomalous. A threshold is a quantile of the scores of normal data. AUROC is the probability that an anomaly scores
-higher than a normal datum, ties counted as one half.
+with integer codes c, such as a VQ-VAE, the bound -log p(c) - log p(x | c) >= -log p(x) in nats: high is anomalous.
+A threshold is a quantile of the scores of normal data. AUROC is the probability that an anomaly scores higher than a
+normal datum, ties counted as one half.
 """
 
 from __future__ import annotations
@@ -15,8 +16,8 @@ from ..checks import nearest
 from ..models import Codec, Discrete, Pair
 from ..models.protocols import is_pair
 from .coding import reconstruction_error
-from .doors import check_data
 from .discrete import bound
+from .doors import check_data
 from .importance import log_likelihood
 
 SCORES = ("auto", "reconstruction", "log-likelihood")

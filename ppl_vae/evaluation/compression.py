@@ -59,7 +59,7 @@ def compress(
         levels: values that an entry may take.
 
     Raises:
-        TypeError: a model with integer codes, which need no rounding.
+        TypeError: a model without an encoder, or one whose codes are whole numbers.
         ValueError: fewer than 2 levels, data of another shape, or codes that are NaN or infinite.
 
     Source: Theis et al. 2017, "Lossy image compression with compressive autoencoders".
@@ -71,7 +71,7 @@ def compress(
         torch.Size([5])
     """
     check_size("levels", levels, least=2)
-    check_real_codes(model, "compress", "evaluation.elbo, whose kl is the rate of these codes in nats")
+    check_real_codes(model, "compress", "evaluation.file_sizes, which codes them as they are")
     x, y = check_data(check_codec(model), x, y, values=False, third="levels")
     known = check_codes(codes(model, train, train_y), "train").flatten(1)
     low, high = known.amin(0), known.amax(0)

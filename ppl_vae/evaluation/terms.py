@@ -168,10 +168,10 @@ def evaluate(
         for a VAE: log_likelihood, log_likelihood_kind ("mass" or "density": figures of the two kinds compare only as
         bits of de-quantized data), log_likelihood_stderr (of the sampling), error_unknown (share of the examples whose
         error is not known), if that is 0 log_likelihood_error (``LogLikelihood.mean_error``, to print after +-), elbo,
-        reconstruction, kl, bits_per_dim, elbo_bits_per_dim (of the ELBO), active_units, n, num_particles, ess and khat (medians) and
-        reconstruction_error; for an autoencoder the last and n; for a ``models.Discrete`` elbo, reconstruction, kl (the
-        rate of its codes), bits_per_dim (of the ELBO too, the only bound there is), code_perplexity, codes_used and num_codes beside these; for a
-        ``Program`` the terms and the log-likelihood, of kind "posterior predictive" where it has latent sites outside
+        reconstruction, kl, bits_per_dim, elbo_bits_per_dim (of the ELBO), active_units, n, num_particles, ess and khat
+        (medians) and reconstruction_error; for an autoencoder the last and n; for a ``models.Discrete`` elbo,
+        reconstruction, kl (the rate of its codes), bits_per_dim (of the ELBO too, the only bound there is),
+        code_perplexity, codes_used and num_codes beside these; for a ``Program`` the terms and the log-likelihood, of kind "posterior predictive" where it has latent sites outside
         the data plate. Bits per dimension are corrected for the volume of a level where the likelihood is a density and
         the data were de-quantized, and are per seen (of a Program: observed) entry. A figure that is not defined for
         every example is NaN.

@@ -16,6 +16,7 @@ __all__ = [
     "anomaly",
     "embed",
     "compress",
+    "decompress",
     "compare",
     "report",
     "list",
