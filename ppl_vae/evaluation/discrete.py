@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..models import Discrete
+from ..models import VQVAE, Discrete
 from . import doors
 from .coding import codes
 from .doors import batches, check_data, evaluating, in_pieces
@@ -38,6 +38,11 @@ def rate_of(model: Discrete, c: Tensor, y: Tensor | None = None) -> Tensor:
 def vectors(model: Discrete, c: Tensor) -> Tensor:
     """The quantised vectors of integer codes (N, *code_shape), one after another, (N, D), on the CPU."""
     return in_pieces(model, lambda part: model.values_at(part).flatten(1), c)
+
+
+def lookup(model: VQVAE, c: Tensor) -> Tensor:
+    """The quantised vectors (N, *grid, dim) of integer codes (N, *code_shape), on the CPU."""
+    return in_pieces(model, model.quantizer.lookup, c)
 
 
 @dataclass(frozen=True)

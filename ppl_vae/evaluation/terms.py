@@ -171,10 +171,10 @@ def evaluate(
         reconstruction, kl, bits_per_dim, elbo_bits_per_dim (of the ELBO), active_units, n, num_particles, ess and khat
         (medians) and reconstruction_error; for an autoencoder the last and n; for a ``models.Discrete`` elbo,
         reconstruction, kl (the rate of its codes), bits_per_dim (of the ELBO too, the only bound there is),
-        code_perplexity, codes_used and num_codes beside these; for a ``Program`` the terms and the log-likelihood, of kind "posterior predictive" where it has latent sites outside
-        the data plate. Bits per dimension are corrected for the volume of a level where the likelihood is a density and
-        the data were de-quantized, and are per seen (of a Program: observed) entry. A figure that is not defined for
-        every example is NaN.
+        code_perplexity, codes_used and num_codes beside these; for a ``Program`` the terms and the log-likelihood, of
+        kind "posterior predictive" where it has latent sites outside the data plate. Bits per dimension are corrected
+        for the volume of a level where the likelihood is a density and the data were de-quantized, and are per seen (of
+        a Program: observed) entry. A figure that is not defined for every example is NaN.
 
     Raises:
         TypeError: a model that is neither a ``Codec`` nor a ``Pair``.

@@ -38,9 +38,7 @@ THIN, WIDE = 1 / 50, 10.0  # learned scales, in standard deviations of the data
 RISING, LEAST_RISE = 0.01, 0.05  # of the range of the validation curve, and nats
 SAME, HARDLY = 1.1, 0.1  # code perplexity: of codes that are all alike, and its share of a codebook that is hardly used
 CURVES = (("elbo", 1.0), ("squared_error", -1.0), ("reconstruction", 1.0))  # terms whose course tells, and their signs
-ALIVE = (
-    "revived codes (--quantizer vector --quantizer.revive 0.1), codes that start at the data (--quantizer.start kmeans)"
-)
+ALIVE = "more revived codes (--quantizer.revive 0.5), codes that start at the data (--quantizer.start kmeans)"
 CHEAPER = "more --epochs, a prior that learns which codes go together (--code-prior transformer), a smaller codebook"
 SCALE = "look for entries that hardly vary or repeat others, a fixed scale (--likelihood.scale 0.1), a smaller network"
 
@@ -159,7 +157,7 @@ def _unused(figures: Results) -> Iterator[Verdict]:
     perplexity, size = _known(figures, "code_perplexity"), figures.get("num_codes", 0)
     if perplexity is not None and perplexity < HARDLY * size:
         said = f"its {size} codes have a perplexity of {perplexity:.1f}, as if only so many were in use"
-        advice = f"{ALIVE}, a smaller codebook"
+        advice = f"{ALIVE}, fewer codes (--quantizer.num-codes {max(2, size // 4)})"
         yield Verdict("unused", f"The codebook is hardly used: {said}.", advice, False)
 
 
