@@ -39,7 +39,7 @@ RISING, LEAST_RISE = 0.01, 0.05  # of the range of the validation curve, and nat
 SAME, HARDLY = 1.1, 0.1  # code perplexity: of codes that are all alike, and its share of a codebook that is hardly used
 CURVES = (("elbo", 1.0), ("squared_error", -1.0), ("reconstruction", 1.0))  # terms whose course tells, and their signs
 ALIVE = "more revived codes (--quantizer.revive 0.5), codes that start at the data (--quantizer.start kmeans)"
-CHEAPER = "more --epochs, a prior that learns which codes go together (--code-prior transformer), a smaller codebook"
+CHEAPER = "more --epochs, a prior that learns which codes go together (--code-prior transformer), fewer codes"
 SCALE = "look for entries that hardly vary or repeat others, a fixed scale (--likelihood.scale 0.1), a smaller network"
 
 

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from .. import evaluation
+from ..evaluation.discrete import vectors
 from ..kinds import Column
 from ..models import Codec, Discrete
 from ..statistics.projection import neighbour_map
@@ -34,7 +35,7 @@ def codes(
     """
     z, what = evaluation.codes(model, x, y), "codes"
     if isinstance(model, Discrete):
-        z, what = evaluation.discrete.vectors(model, z), "quantised vectors"
+        z, what = vectors(model, z), "quantised vectors"
     dim = math.prod(z.shape[1:])
     first = evaluation.project(z)
     labels, column, how = _colours(x, y, classes, named, table)

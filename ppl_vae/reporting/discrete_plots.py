@@ -6,11 +6,12 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike, NDArray
 
-from .drawing import INK, LEGEND, MUTED, PALETTE, RULE, as_array, as_examples, draw_tiles, one_axes
+from .drawing import GAP, INK, LEGEND, MUTED, PALETTE, RULE, as_array, as_examples, draw_tiles, one_axes
 
-__all__ = ["code_maps", "code_usage", "stacked"]
+__all__ = ["code_maps", "code_patches", "code_usage", "stacked"]
 
 WRITTEN = 16  # places of a map up to which their codes are written into it
 
@@ -60,7 +61,6 @@ def code_maps(images: ArrayLike, codes: ArrayLike, values: ArrayLike) -> Figure:
     low, high = np.nanmin(images), np.nanmax(images)
     images = images if low >= 0 and high <= 1 else (images - low) / ((high - low) or 1.0)
     colours = _colours(values.reshape(-1, values.shape[-1])).reshape(*values.shape[:3], 3).transpose(0, 3, 1, 2)
-    # The likelihood's range is that of the pictures; the maps' too.
     wide = min(len(images), 10)
     rows, names, written = [], [], []
     for start in range(0, len(images), wide):
@@ -71,6 +71,18 @@ def code_maps(images: ArrayLike, codes: ArrayLike, values: ArrayLike) -> Figure:
     if codes.ndim == 3 and np.prod(codes.shape[1:]) <= WRITTEN:
         _write(figure, written, images.shape[2:], colours)
     return figure
+
+
+def code_patches(patches: ArrayLike) -> Figure:
+    """Small pictures (N, C, H, W) of what codes stand for, row by row, well apart.
+
+    Example:
+        >>> len(code_patches(np.random.rand(20, 1, 4, 4)).axes[0].images)
+        20
+    """
+    patches = as_examples("patches", patches, 1)
+    wide = min(len(patches), 16)
+    return draw_tiles([patches[start : start + wide] for start in range(0, len(patches), wide)], gap=0.3)
 
 
 def _colours(vectors: NDArray[np.floating]) -> NDArray[np.floating]:
@@ -92,7 +104,7 @@ def _write(figure: Figure, written: Sequence[NDArray], size: tuple[int, ...], co
         for column, (grid, colour) in enumerate(zip(codes, seen, strict=False)):
             rows, columns = grid.shape
             for i, j in np.ndindex(rows, columns):
-                x = column * (width + 0.06) + (j + 0.5) * width / columns
+                x = column * (width + GAP) + (j + 0.5) * width / columns
                 y = middle - height / 2 + (i + 0.5) * height / rows
                 ink = INK if colour[:, i, j] @ (0.3, 0.59, 0.11) > 0.45 else "#ffffff"
                 axes.text(x, y, f"{grid[i, j]:.0f}", ha="center", va="center", color=ink, size=6 if rows <= 2 else 4)
@@ -132,6 +144,7 @@ def stacked(names: Sequence[str], parts: Mapping[str, Sequence[float]], unit: st
     axes.set_yticks(places, names)
     axes.grid(axis="y", visible=False)
     axes.grid(axis="x", color=RULE, lw=0.8)
+    axes.xaxis.set_major_locator(MaxNLocator(5))
     axes.set(xlabel=unit, xlim=(0, 1.15 * float(ends.max())))
     if len(parts) > 1:
         figure.legend(loc="outside upper right", ncols=len(parts), **LEGEND)

@@ -12,7 +12,7 @@ from torch import Tensor
 from .. import evaluation
 from ..evaluation.discrete import lookup
 from ..models import VQVAE, Discrete
-from . import discrete_plots, plots
+from . import discrete_plots
 from .page import Section
 
 MAPS, PATCHES, FILED = 20, 64, 500  # pictures beside their maps, codes as patches, examples in a file
@@ -103,7 +103,7 @@ def patches(model: VQVAE, x: Tensor, codes: Tensor) -> Section:
     text += " Of the several codes of a place it is the first." * several
     if channels not in (1, 3):
         return Section("patches", "What codes stand for", text)
-    figure = plots.image_grid(means, min(16, len(means)))
+    figure = discrete_plots.code_patches(means)
     return Section("patches", "What codes stand for", text, [(figure, "Mean patches of the most used codes")])
 
 

@@ -158,10 +158,8 @@ def _samples(
     z = evaluation.random_codes(model, DRAWN, asked, x=None if latent else known)
     if latent:
         name = "Prior samples"
-        drawn_from = (
-            discrete_sections.prior_told(model) if isinstance(model, Discrete) else "Codes drawn from the prior"
-        )
-        text = f"{drawn_from}, and decoded: none of these exists in the data."
+        told = discrete_sections.prior_told(model) if isinstance(model, Discrete) else "Codes drawn from the prior"
+        text = f"{told}, and decoded: none of these exists in the data."
         text += " Shown is the likelihood's mean." * (drawn and isinstance(model, VAE | Discrete))
         text += " Each has the label of a training example." * conditional
     else:
