@@ -96,3 +96,33 @@ def test_figures_of_integer_codes_are_told_in_their_words():
         figure = evaluation.figures.FIGURES[name]
         assert figure.told(codes).startswith(figure.of_codes) and figure.told(plain).startswith(figure.words)
         assert figure.of_codes and figure.of_codes != figure.words
+
+
+SOUND = {"elbo": -20.0, "kl": 9.0, "gain": 7.0, "gain_stderr": 0.2, "code_perplexity": 64.0, "num_codes": 128}
+
+
+@pytest.mark.parametrize(
+    ("figures", "said"),
+    [
+        ({}, []),
+        ({"code_perplexity": 12.9}, []),
+        ({"code_perplexity": 12.7}, ["unused"]),
+        ({"code_perplexity": 1.05, "gain": -8.0}, ["collapsed"]),
+        ({"kl": 0.5}, ["collapsed"]),
+        ({"gain": 0.1}, ["collapsed"]),
+        ({"gain": -5.0}, ["costly"]),
+        ({"gain": -5.0, "code_perplexity": 4.0}, ["costly", "unused"]),
+    ],
+)
+def test_verdicts_on_a_codebook(figures, said):
+    found = evaluation.verdict(SOUND | figures, model=grid_model())
+    assert [one.name for one in found] == said
+    assert [one.serious for one in found] == [name == "collapsed" for name in said]
+    assert not any("--beta" in one.advice or "--likelihood.scale" in one.advice for one in found)
+
+
+def test_the_course_of_the_reconstruction_tells_an_undertrained_model():
+    rows = [{"stage": "", "epoch": i, "step": i, "valid": {"reconstruction": -50.0 + i}} for i in range(1, 31)]
+    late = [*rows, *({**rows[-1], "epoch": i} for i in range(31, 61))]
+    assert [one.name for one in evaluation.verdict(SOUND, rows, model=grid_model())] == ["undertrained"]
+    assert evaluation.verdict(SOUND, late, model=grid_model()) == []
