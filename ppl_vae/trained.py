@@ -270,8 +270,7 @@ def _codes(codes: Any, shape: tuple[int, ...]) -> tuple[Tensor, tuple[str, list[
         return codes, None
     if is_frame(codes):
         table = as_table(codes, "codes")
-        names = [name for name in table.names if name[:1] == "z" and name[1:].isdigit()]
-        names.sort(key=lambda name: int(name[1:]))
+        names = sorted((n for n in table.names if n[:1] == "z" and n[1:].isdigit()), key=lambda n: int(n[1:]))
         values = torch.from_numpy(table.cells(names, [False] * len(names)).values).float()
         values = values.reshape(-1, *shape) if values.shape[1] == torch.Size(shape).numel() else values
         return values, None if table.rows is None else (table.rows.title, [*table.rows.values])
