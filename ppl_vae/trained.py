@@ -19,7 +19,7 @@ from .checks import shortlist
 from .data import ArrayCoding, Coding, Data, Origin, Split, TableCoding, reload
 from .data.frames import as_table, is_frame, to_frame
 from .data.labels import labels_of
-from .models import VAE, Codec, Latent
+from .models import VAE, Codec, Discrete, Latent
 from .models.exporting import Exported
 from .networks import Units, units_of
 from .training import RunFolder, load
@@ -96,12 +96,12 @@ class Trained:
         x, *y = split.take(slice(None))
         z = evaluation.codes(self.model, x, *y)
         self._check_known(z, x, split, "code")
-        columns = {f"z{j}": z[:, j].numpy() for j in range(z.shape[1])}
+        columns = {f"z{j}": entry.numpy() for j, entry in enumerate(z.flatten(1).T)}
         return self._framed(columns, rows, split.named()) if self.table else z
 
     def decode(self, codes: Any, y: Any = None) -> Any:
         """Rows of codes (N, *code_shape), a frame or a tensor: means of p(x | z, y), in the source's units."""
-        z, names = _codes(codes)
+        z, names = _codes(codes, self.model.code_shape)
         x = evaluation.decode(self.model, z, None if y is None else labels_of(y, len(z), self.coding.classes))
         return self._uncoded(x, codes, names)
 
@@ -175,7 +175,7 @@ class Trained:
         if not isinstance(self.model, Latent):
             raise TypeError(f"{type(self.model).__name__} has no prior to draw codes from; decode codes of your own")
         labels = None if y is None else labels_of(y, n, self.coding.classes)
-        draws = (self.table and isinstance(self.model, VAE)) if draw is None else draw
+        draws = (self.table and isinstance(self.model, VAE | Discrete)) if draw is None else draw
         make = evaluation.sample_draws if draws else evaluation.sample_means
         return self._uncoded(make(self.model, n, labels, seed=seed))
 
@@ -264,15 +264,15 @@ class Trained:
         return data.resolve(self.model.support if isinstance(self.model, Codec) else None)
 
 
-def _codes(codes: Any) -> tuple[Tensor, tuple[str, list[Any]] | None]:
-    """Codes of a frame, an array or a tensor, as a float tensor, and what the rows of a frame are called."""
+def _codes(codes: Any, shape: tuple[int, ...]) -> tuple[Tensor, tuple[str, list[Any]] | None]:
+    """Codes of a frame, an array or a tensor, as a tensor (N, *shape), and what the rows of a frame are called."""
     if isinstance(codes, Tensor):
         return codes, None
     if is_frame(codes):
         table = as_table(codes, "codes")
-        names = [name for name in table.names if name[:1] == "z" and name[1:].isdigit()]
-        names.sort(key=lambda name: int(name[1:]))
+        names = sorted((n for n in table.names if n[:1] == "z" and n[1:].isdigit()), key=lambda n: int(n[1:]))
         values = torch.from_numpy(table.cells(names, [False] * len(names)).values).float()
+        values = values.reshape(-1, *shape) if values.shape[1] == torch.Size(shape).numel() else values
         return values, None if table.rows is None else (table.rows.title, [*table.rows.values])
     return torch.from_numpy(np.asarray(codes, dtype=np.float32)), None
 

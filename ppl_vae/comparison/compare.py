@@ -19,7 +19,7 @@ from ..checks import check_size, nearest
 from . import work
 from .cells import Cell, Parts, folder_name, identity, placed
 from .settings import settings_of
-from .table import Table, heading, row_of, shown, words
+from .table import Table, heading, only_bounded, row_of, shown, words
 
 if TYPE_CHECKING:
     from torch import nn
@@ -244,6 +244,6 @@ def _make(build: Build, seed: int, data: Parts) -> tuple[nn.Module, Parts]:
 
 def _headline(outcome: Mapping[str, Any]) -> str:
     """The first figure of a cell."""
-    name = shown([outcome])[0]
+    name = "elbo" if only_bounded(outcome) else shown([outcome])[0]
     title, unit = heading(name)
     return f"test {title} {words(outcome, name)[0]} {unit}".rstrip()

@@ -1,6 +1,7 @@
 """Figures: what one trained model is measured by, on test examples, in nats per example at beta = 1.
 
 The gap is log p(x) - ELBO = KL(q(z | x) || p(z | x)), estimated as the importance-sampled log-likelihood less the ELBO.
+Of models with integer codes, such as a VQ-VAE, the ELBO is all that is known.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from .. import evaluation, randomness
 from ..data import Split
 from ..evaluation.gradients import snr
 from ..memory import PeakMemory
-from ..models.protocols import Codec, is_pair
+from ..models.protocols import Codec, Discrete, is_pair
 from ..objectives import SVI
 from ..objectives.objective import Objective
 from ..training import fit
@@ -40,7 +41,7 @@ def final(objective: Objective, split: Split, train: Split, num_particles: int, 
         found = evaluation.evaluate(model, split, num_particles=num_particles, limit=limit, train=train)
     else:
         found = _loss(objective, split, limit)
-    if "elbo" in found:
+    if "log_likelihood" in found:
         found["gap"] = found["log_likelihood"] - found["elbo"]
     if isinstance(objective, SVI) and isinstance(objective.estimator, ELBO):
         found["train_particles"] = objective.estimator.num_particles
@@ -51,10 +52,10 @@ def final(objective: Objective, split: Split, train: Split, num_particles: int, 
 def of_validation(objective: Objective, data: Parts, num_particles: int, limit: int) -> dict[str, Any] | None:
     """The figures of validation examples, to choose a setting by before its test figures are looked at.
 
-    None where there are none apart from those that are measured, or of a model that has no log-likelihood.
+    None where there are none apart from those that are measured, or of a model that has no ELBO.
     """
     model = objective.model.eval()
-    if data.valid is None or data.measured is data.valid or not is_pair(model):
+    if data.valid is None or data.measured is data.valid or not (is_pair(model) or isinstance(model, Discrete)):
         return None
     split = data.valid.resolve(objective.support)
     return evaluation.evaluate(model, split, num_particles=num_particles, limit=limit, train=data.train)

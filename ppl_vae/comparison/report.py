@@ -15,7 +15,7 @@ from . import plots
 from .cells import Parts
 from .figures import LAST_REPEATS, PARTICLES, WATCHED
 from .settings import common, differing
-from .table import Table, heading, marks, scaled, shown, words
+from .table import Table, heading, marks, only_bounded, scaled, shown, words
 
 COURSES = ("log_likelihood", "elbo", "gap", "snr_encoder", "snr_decoder")
 COSTS = ("seconds_per_step", "memory_mib")
@@ -64,6 +64,10 @@ def _facts(table: Table, data: Parts, total: int) -> Iterator[str]:
 def _lead(table: Table, means: Sequence[Mapping[str, Any]]) -> str:
     several = any(mean["seeds"] > 1 for mean in means)
     what = "Mean over seeds ± its standard error. " if several else ""
+    if any(map(only_bounded, means)):
+        what += "The ELBO, a lower bound on log p(x), is what all have: how far below log p(x) it lies depends on the "
+        what += "guide of a VAE, and of a model with integer codes on what other codes explain an example too. "
+        return what + table.choice
     if any(mean.get("log_likelihood") is not None for mean in means):
         what += "log p(x) is the yardstick that is the same for all; the ELBO and the gap depend on the guide too: a "
         what += "collapsed model has the smallest gap. "
@@ -72,7 +76,8 @@ def _lead(table: Table, means: Sequence[Mapping[str, Any]]) -> str:
 
 
 def _note(table: Table, data: Parts) -> str:
-    row = next((row for row in table.rows if not row["error"]), {})
+    done = [row for row in table.rows if not row["error"]]
+    row = next((row for row in done if row.get("num_particles")), next(iter(done), {}))
     where = {"test": "test", "valid": "validation", "train": "training"}[data.measured.part]
     said = [f"On {row.get('n', 0):,} {where} examples."]
     if count := row.get("num_particles"):

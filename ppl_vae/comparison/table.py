@@ -23,7 +23,8 @@ from .settings import Settings
 
 NAMES = (
     *("log_likelihood", "log_likelihood_mc_error", "error_unknown", "valid_log_likelihood"),
-    *("baseline_log_likelihood", "gain", "gain_error", "elbo", "gap", "reconstruction", "kl"),
+    *("baseline_log_likelihood", "gain", "gain_error", "elbo", "valid_elbo", "gap", "reconstruction", "kl"),
+    *("bits_per_dim", "elbo_bits_per_dim", "code_perplexity", "codes_used", "num_codes"),
     *("snr_encoder", "snr_decoder", "reconstruction_error", "loss", "active_units", "khat", "ess", "train_particles"),
     *("seconds_per_step", "seconds", "memory_mib", "steps", "epochs", "parameters", "n", "num_particles", "threads"),
 )
@@ -33,12 +34,18 @@ COUNT = "_seeds"
 """Text after a figure's name that counts the seeds that have it, where some lack it."""
 
 SHOWN = {
-    **{"log_likelihood": 2, "valid_log_likelihood": 2, "gain": 2, "elbo": 2, "gap": 2, "kl": 2},
+    **{"log_likelihood": 2, "valid_log_likelihood": 2, "gain": 2, "elbo": 2, "valid_elbo": 2, "gap": 2, "kl": 2},
+    **{"elbo_bits_per_dim": 3, "code_perplexity": 1},
     **{"reconstruction_error": 3, "loss": 3, "active_units": 1, "khat": 2, "ess": 0, "train_particles": 0, "seeds": 0},
     **{"snr_encoder": 2, "snr_decoder": 2, "seconds_per_step": 1, "memory_mib": 0},
 }
 """The figures of the report and their decimals; the text of a table leaves out those that are not ``SHORT``."""
-SHORT = ("log_likelihood", "gain", "elbo", "gap", "kl", "reconstruction_error", "loss", "seconds_per_step")
+SHORT = (
+    *("log_likelihood", "gain", "elbo", "gap", "kl", "elbo_bits_per_dim", "code_perplexity"),
+    *("reconstruction_error", "loss", "seconds_per_step"),
+)
+BOUNDS = ("valid_elbo", "elbo_bits_per_dim")
+"""Figures that are shown where some setting has an ELBO and no log-likelihood, such as a VQ-VAE."""
 
 
 @dataclass(frozen=True)
@@ -70,8 +77,9 @@ class Table:
 
         Where a figure is not defined for some of the seeds, "<figure>_seeds" says for how many it is; "verdicts" says
         of how many seeds a verdict speaks, and "doubtful" whether one of them is serious. Best first, by the
-        log-likelihood of validation examples where every setting has it. Settings with a seed that is collapsed,
-        overfitted, diverged or untrusted come after those without, and settings without a log-likelihood last.
+        log-likelihood of validation examples where every setting has it; by the ELBO of these where some setting has
+        nothing else, such as a VQ-VAE. Settings with a seed that is collapsed, overfitted, diverged or untrusted come
+        after those without, and settings without either figure last.
         """
         groups: dict[str, list[dict[str, Any]]] = {}
         for row in self.rows:
@@ -86,20 +94,27 @@ class Table:
         """The best setting, if there are several and it is sound: none is collapsed or else in doubt."""
         means = self.means
         first = means[0] if len(means) > 1 else {}
-        sound = first.get("log_likelihood") is not None and not first["doubtful"]
+        sound = first.get(_criterion(means)) is not None and not first["doubtful"]
         return first["setting"] if sound else None
 
     @property
     def choice(self) -> str:
         """How the best setting was chosen, in a sentence or two."""
         means = self.means
-        if all(mean.get("log_likelihood") is None for mean in means):
+        by = _criterion(means)
+        if all(mean.get(by) is None for mean in means):
             return ""
         where = {"test": "test", "valid": "validation", "train": "training"}[self.measured]
-        if _criterion(means) == "valid_log_likelihood":
-            said = f"Settings are ranked by validation examples and reported on {where} examples."
+        bound = by.endswith("elbo")
+        which = "the ELBO of " if bound else ""
+        if by.startswith("valid"):
+            said = f"Settings are ranked by {which}validation examples and reported on {where} examples."
         else:
-            said = f"Settings are ranked by the same {where} examples that are reported, which flatters the first."
+            said = (
+                f"Settings are ranked by {which}the same {where} examples that are reported, which flatters the first."
+            )
+        if bound:
+            said += " All have the ELBO, and not all a log-likelihood."
         if any(mean["doubtful"] for mean in means):
             said += " Settings with a run that is collapsed, overfitted, diverged or untrusted come after the others"
             said += "." if self.best or len(means) == 1 else ", and no setting is without."
@@ -193,10 +208,17 @@ def marks(mean: Mapping[str, Any], best: str | None) -> str:
 
 
 def _criterion(means: Sequence[Mapping[str, Any]]) -> str:
-    """The figure by which settings are ranked."""
-    known = [mean for mean in means if mean.get("log_likelihood") is not None]
-    valid = known and all(mean.get("valid_log_likelihood") is not None for mean in known)
-    return "valid_log_likelihood" if valid else "log_likelihood"
+    """The figure by which settings are ranked: the ELBO where some have one and no log-likelihood."""
+    name = "elbo" if any(map(only_bounded, means)) else "log_likelihood"
+    known = [mean for mean in means if mean.get(name) is not None]
+    valid = known and all(mean.get(f"valid_{name}") is not None for mean in known)
+    return f"valid_{name}" if valid else name
+
+
+def only_bounded(mean: Mapping[str, Any]) -> bool:
+    """Whether a setting has an ELBO and no log-likelihood."""
+    sampled = "log_likelihood" in mean or "num_particles" in mean  # which may have failed
+    return mean.get("elbo") is not None and not sampled
 
 
 def mean_and_error(values: Sequence[float | None]) -> tuple[float | None, float | None]:
@@ -210,6 +232,7 @@ def mean_and_error(values: Sequence[float | None]) -> tuple[float | None, float 
 def shown(means: Sequence[Mapping[str, Any]]) -> list[str]:
     """The figures to show: those that some setting has; squared error and loss only where a setting has no ELBO."""
     bound = ("reconstruction_error", "loss") if all(mean.get("elbo") is not None for mean in means) else ()
+    bound += () if any(map(only_bounded, means)) else BOUNDS
     return [name for name in SHOWN if name not in bound and any(mean.get(name) is not None for mean in means)]
 
 

@@ -80,7 +80,7 @@ def train(cell: Cell, threads: int, asked: Asked) -> dict[str, Any]:
     # So called, to be told from the errors over seeds.
     outcome["log_likelihood_mc_error"] = outcome.pop("log_likelihood_stderr", None)
     outcome["gain_error"] = outcome.pop("gain_stderr", None)
-    outcome["valid_log_likelihood"] = (valid or {}).get("log_likelihood")
+    outcome |= {f"valid_{name}": (valid or {}).get(name) for name in ("log_likelihood", "elbo")}
     result = {"asked": asked, "settings": cell.record, "outcome": plain(outcome)}
     folder.keep_evaluation(split.part, found)
     if valid is not None:

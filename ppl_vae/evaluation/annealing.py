@@ -23,7 +23,7 @@ from torch import Tensor
 from ..estimators.program_layout import program_layout
 from ..models import Pair
 from ..statistics.weights import LogLikelihood, summarize
-from .doors import batches, check_data, evaluating
+from .doors import batches, check_data, check_density, evaluating
 from .importance import tile
 from .path import Path, Settings, settings
 
@@ -111,6 +111,7 @@ def annealed_log_likelihood(
         >>> annealed_log_likelihood(vae, torch.ones(5, 6), num_chains=2, num_temperatures=5).value.shape
         torch.Size([5])
     """
+    check_density(model, "annealed_log_likelihood")
     chosen = settings(num_chains, num_temperatures, leapfrog, start)
 
     def piece(path: Path) -> tuple[Tensor, ...]:
@@ -151,6 +152,7 @@ def bidirectional(
         >>> bidirectional(vae, torch.ones(5, 6), num_chains=2, num_temperatures=5).upper.shape
         torch.Size([5])
     """
+    check_density(model, "bidirectional")
     chosen = settings(num_chains, num_temperatures, leapfrog, start)
 
     def piece(path: Path) -> tuple[Tensor, ...]:

@@ -11,9 +11,10 @@ import math
 from typing import Any
 
 import torch
+from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from ..models import Codec
+from ..models import VAE, Codec, Discrete
 from . import doors
 from .doors import check_data, check_labels, in_pieces
 
@@ -28,7 +29,7 @@ def check_codec(model: Any) -> Codec:
 
 
 def codes(model: Codec, x: Tensor, y: Tensor | None = None, *, seed: int = 0) -> Tensor:
-    """Codes (B, *code_shape) of x, on the CPU: posterior means, or what an autoencoder encodes.
+    """Codes (B, *code_shape) of x, on the CPU: posterior means, or what an autoencoder encodes, be it integers.
 
     Args:
         model: a VAE, an autoencoder, or any ``models.Codec``.
@@ -84,6 +85,11 @@ def decode(model: Codec, z: Tensor, y: Tensor | None = None, *, like: Tensor | N
 
     flat = in_pieces(model, pictures, z.reshape(-1, *event), y, like, size=PICTURES)
     return flat.reshape(*lead, *model.shape)
+
+
+def likelihood_at(model: VAE | Discrete, z: Tensor, y: Tensor | None = None) -> TorchDistribution:
+    """p(x | z, y) of codes z (..., *code_shape), real or integer."""
+    return model.likelihood_at(z, y) if isinstance(model, Discrete) else model.likelihood(z, y)
 
 
 def reconstruct(model: Codec, x: Tensor, y: Tensor | None = None) -> Tensor:

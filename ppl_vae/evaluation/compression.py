@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from ..checks import check_size
-from ..models import Codec, Discrete
+from ..models import Codec
 from ..statistics.finite import check_codes
 from .coding import check_codec, codes, error_at
-from .doors import check_data
+from .doors import check_data, check_real_codes
 
 
 @dataclass(frozen=True)
@@ -71,10 +71,8 @@ def compress(
         torch.Size([5])
     """
     check_size("levels", levels, least=2)
+    check_real_codes(model, "compress", "evaluation.file_sizes, which codes them as they are")
     x, y = check_data(check_codec(model), x, y, values=False, third="levels")
-    if isinstance(model, Discrete):
-        name = type(model).__name__
-        raise TypeError(f"codes of {name} are whole numbers, which need no rounding; use evaluation.file_sizes")
     known = check_codes(codes(model, train, train_y), "train").flatten(1)
     low, high = known.amin(0), known.amax(0)
     step = torch.where(high > low, high - low, 1.0) / (levels - 1)

@@ -12,10 +12,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from ..models import Discrete
+from ..models import VQVAE, Discrete
 from . import doors
 from .coding import codes
-from .doors import batches, check_data, evaluating
+from .doors import batches, check_data, evaluating, in_pieces
 
 
 def bound(model: Discrete, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]:
@@ -33,6 +33,16 @@ def bound(model: Discrete, x: Tensor, y: Tensor | None) -> tuple[Tensor, Tensor]
 def rate_of(model: Discrete, c: Tensor, y: Tensor | None = None) -> Tensor:
     """-log p(c | y) in nats of integer codes (B, *code_shape), (B,), on the CPU."""
     return -model.prior(y).log_prob(c).cpu()
+
+
+def vectors(model: Discrete, c: Tensor) -> Tensor:
+    """The quantised vectors of integer codes (N, *code_shape), one after another, (N, D), on the CPU."""
+    return in_pieces(model, lambda part: model.values_at(part).flatten(1), c)
+
+
+def lookup(model: VQVAE, c: Tensor) -> Tensor:
+    """The quantised vectors (N, *grid, dim) of integer codes (N, *code_shape), on the CPU."""
+    return in_pieces(model, model.quantizer.lookup, c)
 
 
 @dataclass(frozen=True)

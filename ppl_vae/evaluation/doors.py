@@ -58,6 +58,18 @@ def check_density(model: Any, function: str) -> None:
         )
 
 
+def check_real_codes(model: Any, function: str, instead: str) -> None:
+    """A TypeError for a model with integer codes, which have neither lines between them nor means.
+
+    ``instead`` says what to use.
+    """
+    if isinstance(model, Discrete):
+        raise TypeError(
+            f"{function} needs codes that are real numbers; those of a {type(model).__name__} are integers, with "
+            f"nothing between two of them. Use {instead}"
+        )
+
+
 def check_labels(model: Any, y: Any, n: int, *, third: str | None = None) -> Tensor | None:
     """y as a tensor of n labels that fit the model's condition, or None where it needs none."""
     y = _labels(y, third)

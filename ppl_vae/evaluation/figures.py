@@ -28,6 +28,7 @@ class Figure:
         better: "higher", "lower", or None where neither is.
         words: what it is; "{threshold}" in it stands for the threshold.
         threshold: from all results, the value above which it is not to be trusted; None where there is none.
+        of_codes: what it is of a model with integer codes, where that is something else; "" where it is the same.
     """
 
     name: str
@@ -36,6 +37,7 @@ class Figure:
     better: Literal["higher", "lower"] | None
     words: str
     threshold: Callable[[Results], float] | None = None
+    of_codes: str = ""
 
     def limit(self, results: Results) -> float:
         """The threshold in force for these results; NaN where there is none."""
@@ -47,9 +49,12 @@ class Figure:
         Example:
             >>> FIGURES["elbo"].told()
             'lower bound on the log-likelihood: reconstruction minus KL; higher is better'
+            >>> FIGURES["kl"].told({"num_codes": 128})
+            'rate: -log p(codes), what the codes cost under their prior'
         """
         most = self.limit(results or {})
-        words = self.words.format(threshold="its threshold" if math.isnan(most) else f"{most:.2g}")
+        words = self.of_codes if self.of_codes and "num_codes" in (results or {}) else self.words
+        words = words.format(threshold="its threshold" if math.isnan(most) else f"{most:.2g}")
         return words + (f"; {self.better} is better" if self.better else "")
 
 
@@ -59,6 +64,12 @@ def _trusted(results: Results) -> float:
 
 
 _LIKELIHOOD_KINDS = "mass: of exact values; density: per unit; posterior predictive: of either"
+_GAIN = "of the ELBO over the same likelihood fitted without a code"
+_SHARED = "the log-likelihood, shared among an example's entries"
+_ELBO = "lower bound on the log-likelihood: log p(codes) + log p(x | codes)"
+_RATE = "rate: -log p(codes), what the codes cost under their prior"
+_BITS = "the ELBO, shared among an example's entries: at most so many bits, since only a bound is known"
+_ELBO_BITS = "the ELBO, shared among an example's entries: a bound that models with integer codes have too"
 _KHAT = "median; above {threshold} the log-likelihood is not to be trusted"
 _ROWS: tuple[tuple[Any, ...], ...] = (
     ("log_likelihood", "log-likelihood", "nats", "higher", "log p(x) of an example, by importance sampling"),
@@ -77,15 +88,17 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
         "higher",
         "log p(x) of the likelihood fitted without one",
     ),
-    ("gain", "gain", "nats", "higher", "over the same likelihood fitted without a code"),
+    ("gain", "gain", "nats", "higher", "over the same likelihood fitted without a code", None, _GAIN),
     ("gain_stderr", "gain's error", "nats", "lower", "standard error of the gain, paired over the examples"),
     ("gain_error", "gain's error", "nats", "lower", "the same in one run, over its examples"),
     ("gain_unknown", "gain", "", None, "not known"),
-    ("elbo", "ELBO", "nats", "higher", "lower bound on the log-likelihood: reconstruction minus KL"),
+    ("elbo", "ELBO", "nats", "higher", "lower bound on the log-likelihood: reconstruction minus KL", None, _ELBO),
+    ("valid_elbo", "validation ELBO", "nats", "higher", "the same of validation examples"),
     ("gap", "gap", "nats", "lower", "log-likelihood minus ELBO"),
     ("reconstruction", "reconstruction", "nats", "higher", "how probable an example is, given its own code"),
-    ("kl", "KL", "nats", None, "information in a code beyond the prior"),
-    ("bits_per_dim", "bits per dimension", "bits", "lower", "the log-likelihood, shared among an example's entries"),
+    ("kl", "KL", "nats", None, "information in a code beyond the prior", None, _RATE),
+    ("bits_per_dim", "bits per dimension", "bits", "lower", _SHARED, None, _BITS),
+    ("elbo_bits_per_dim", "bits per dim., bound", "bits", "lower", _ELBO_BITS),
     ("code_perplexity", "code perplexity", "", "higher", "codes that, equally frequent, would say as much"),
     ("codes_used", "codes used", "", None, "of the codebook, by at least one example"),
     ("num_codes", "codebook", "", None, "codes in the codebook"),

@@ -6,10 +6,10 @@ from torch import Tensor
 
 from .. import randomness
 from ..checks import check_size
-from ..models import VAE, Codec, Latent
+from ..models import VAE, Codec, Discrete, Latent
 from ..models.density import Density
 from ..statistics.finite import check_codes
-from .coding import PICTURES, codes, decode
+from .coding import PICTURES, codes, decode, likelihood_at
 from .doors import check_labels, evaluating, in_pieces
 
 
@@ -68,12 +68,12 @@ def sample_means(model: Codec, n: int, y: Tensor | None = None, *, seed: int = 0
     return decode(model, random_codes(model, n, y, seed=seed), y)
 
 
-def sample_draws(model: VAE, n: int, y: Tensor | None = None, *, seed: int = 0) -> Tensor:
+def sample_draws(model: VAE | Discrete, n: int, y: Tensor | None = None, *, seed: int = 0) -> Tensor:
     """Draws (n, *shape) from p(x | z) at the codes of ``sample_means`` with the same n, y and seed."""
-    if not isinstance(model, VAE):
+    if not isinstance(model, VAE | Discrete):
         raise TypeError(
             f"a {type(model).__name__} has no likelihood to draw from; take its pictures of codes as they are"
         )
     z, y = random_codes(model, n, y, seed=seed), check_labels(model, y, n)
-    draw = lambda z, y: model.likelihood(z, y).sample()  # noqa: E731
+    draw = lambda z, y: likelihood_at(model, z, y).sample()  # noqa: E731
     return in_pieces(model, draw, z, y, seed=seed + 1, size=PICTURES)

@@ -16,8 +16,8 @@ from .. import supports
 from ..distributions.given_total import GivenTotal
 from ..kinds import Column, parse_kinds
 from ..likelihoods import Columns, Missing
-from ..models import VAE, Codec, Latent
-from .coding import PICTURES, check_codec, decode
+from ..models import VAE, Codec, Discrete, Latent
+from .coding import PICTURES, check_codec, decode, likelihood_at
 from .doors import check_labels, in_pieces
 from .generation import random_codes
 
@@ -50,12 +50,12 @@ def columns_of(model: Codec, names: Sequence[str] | None = None, kinds: Any = No
         raise ValueError(f"names must hold one name for each of the {shape[0]} columns, not {len(names)}")
     if kinds is not None:
         return parse_kinds(kinds, shape[0] if names is None else names)
-    likelihood = model.likelihood if isinstance(model, VAE) else None
+    likelihood = model.likelihood if isinstance(model, VAE | Discrete) else None
     inner = likelihood.likelihood if isinstance(likelihood, Missing) else likelihood
     if isinstance(inner, Columns):
         found = inner.columns
     else:
-        kind = _KINDS.get(supports.of(model.support), "real") if isinstance(model, VAE) else "real"
+        kind = _KINDS.get(supports.of(model.support), "real") if likelihood is not None else "real"
         levels = 2 if kind == "binary" else None
         found = tuple(Column(str(i), kind, levels) for i in range(shape[0]))
     return found if names is None else tuple(replace(c, name=n) for c, n in zip(found, names, strict=True))
@@ -86,13 +86,13 @@ def sample_rows(
         torch.Size([5, 3])
     """
     z = random_codes(model, n, y, x=x, seed=seed)
-    if not isinstance(model, VAE):
+    if not isinstance(model, VAE | Discrete):
         return decode(check_codec(model), z, y)
     y = check_labels(model, y, n)
     totals = None if x is None else x.nansum(-1)[torch.arange(n) % len(x)]
 
     def draw(z: Tensor, y: Tensor | None, totals: Tensor | None) -> Tensor:
-        p = model.likelihood(z, y)
+        p = likelihood_at(model, z, y)
         if isinstance(p, GivenTotal) and totals is not None:
             p = p.at_total(totals)
         return p.sample()

@@ -13,7 +13,8 @@ from ..data import as_split
 from ..distributions.means import mean_and_variance
 from ..likelihoods import Columns, Likelihood
 from ..likelihoods.spread import Spread
-from ..models import VAE
+from ..models import VAE, Discrete
+from .coding import likelihood_at
 from .doors import check_data, evaluating
 
 DRAWS = 256
@@ -25,7 +26,7 @@ def spreads(model: Any, x: Tensor, y: Tensor | None = None, *, train: Any) -> di
     The width of an entry is the median over x of its standard deviation. The least is that of the entry where it is
     smallest beside the data's; the most is the root mean square over the entries of the one, divided by the other's.
     Entries that do not vary in the training data are left out. Nothing where no scale is learned: for a mass, a fixed
-    scale, entries in [0, 1], or a model that is not a VAE.
+    scale, entries in [0, 1], or a model without p(x | z).
 
     Args:
         model: a trained model.
@@ -41,14 +42,16 @@ def spreads(model: Any, x: Tensor, y: Tensor | None = None, *, train: Any) -> di
         {'spread_least': 1, 'spread_most': 1}
     """
     x, y = check_data(model, x, y, values=False, third=None)
-    if not (isinstance(model, VAE) and isinstance(model.likelihood, Likelihood) and not model.likelihood.mass):
+    if not (
+        isinstance(model, VAE | Discrete) and isinstance(model.likelihood, Likelihood) and not model.likelihood.mass
+    ):
         return {}
     learned = _learned(model.likelihood)
     if not learned.any():
         return {}
     with evaluating(model, 0) as device:
         label = None if y is None else y.to(device)
-        variance = mean_and_variance(model.likelihood(model.encode(x.to(device), label), label), DRAWS)[1].cpu()
+        variance = mean_and_variance(likelihood_at(model, model.encode(x.to(device), label), label), DRAWS)[1].cpu()
     width = variance.double().sqrt().nanmedian(0).values.flatten()
     std = as_split(train).resolve(model.support).std().double().flatten()
     if width.shape != std.shape:  # of a likelihood of the user's own

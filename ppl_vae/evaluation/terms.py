@@ -30,7 +30,7 @@ from . import doors
 from .baseline import Baseline, gain
 from .coding import codes, error_at
 from .discrete import CodeUsage, bound
-from .doors import batches, check_data, check_density, evaluating, in_pieces
+from .doors import batches, check_data, check_density, check_real_codes, evaluating, in_pieces
 from .importance import log_likelihood
 from .spreads import spreads
 
@@ -105,10 +105,12 @@ def active_units(model: Codec, x: Tensor, y: Tensor | None = None, *, threshold:
     """Which code dimensions depend on the data: Var_x(E_q[z_j]) > threshold, bool (*code_shape).
 
     Raises:
+        TypeError: a model with integer codes.
         ValueError: as ``codes``, or codes that are NaN or infinite.
 
     Source: Burda et al. 2016, "Importance weighted autoencoders", section 5.2.
     """
+    check_real_codes(model, "active_units", "evaluation.code_usage, which counts the codes that are used")
     return check_codes(codes(model, x, y), "x").var(0, correction=0) > threshold
 
 
@@ -122,6 +124,7 @@ def kl_by_dimension(
     up to the KL. ``num_particles`` samples are taken for each moment that is not known; other arguments and errors as
     of ``elbo``, for a VAE.
     """
+    check_real_codes(model, "kl_by_dimension", "evaluation.elbo, whose kl is the rate of all codes of an example")
 
     def divergence(part: Tensor, label: Tensor | None) -> Tensor:
         q, p = model.posterior(part, label), model.prior(label)
@@ -165,13 +168,13 @@ def evaluate(
         for a VAE: log_likelihood, log_likelihood_kind ("mass" or "density": figures of the two kinds compare only as
         bits of de-quantized data), log_likelihood_stderr (of the sampling), error_unknown (share of the examples whose
         error is not known), if that is 0 log_likelihood_error (``LogLikelihood.mean_error``, to print after +-), elbo,
-        reconstruction, kl, bits_per_dim, active_units, n, num_particles, ess and khat (medians) and
-        reconstruction_error; for an autoencoder the last and n; for a ``models.Discrete`` elbo, reconstruction, kl (the
-        rate of its codes), bits_per_dim (of the ELBO), code_perplexity, codes_used and num_codes beside these; for a
-        ``Program`` the terms and the log-likelihood, of kind "posterior predictive" where it has latent sites outside
-        the data plate. Bits per dimension are corrected for the volume of a level where the likelihood is a density and
-        the data were de-quantized, and are per seen (of a Program: observed) entry. A figure that is not defined for
-        every example is NaN.
+        reconstruction, kl, bits_per_dim, elbo_bits_per_dim (of the ELBO), active_units, n, num_particles, ess and khat
+        (medians) and reconstruction_error; for an autoencoder the last and n; for a ``models.Discrete`` elbo,
+        reconstruction, kl (the rate of its codes), bits_per_dim (of the ELBO too, the only bound there is),
+        code_perplexity, codes_used and num_codes beside these; for a ``Program`` the terms and the log-likelihood, of
+        kind "posterior predictive" where it has latent sites outside the data plate. Bits per dimension are corrected
+        for the volume of a level where the likelihood is a density and the data were de-quantized, and are per seen (of
+        a Program: observed) entry. A figure that is not defined for every example is NaN.
 
     Raises:
         TypeError: a model that is neither a ``Codec`` nor a ``Pair``.
@@ -214,6 +217,7 @@ def evaluate(
         usage = CodeUsage(torch.bincount(joined["codes"].flatten(), minlength=model.num_codes))
         out |= {"code_perplexity": usage.perplexity, "codes_used": usage.used, "num_codes": model.num_codes}
         out |= told if without is None else _gain(joined["elbo"], joined["without"])
+        out |= spreads(model, *data.take(slice(0, min(n, SPREAD))), train=train) if train is not None else {}
     if isinstance(model, Codec):
         out["reconstruction_error"] = mean["reconstruction_error"]
     return {**out, "n": n}
@@ -252,10 +256,12 @@ def _bits(model: Any, mean: dict[str, float], data: Any, found: ProgramLayout | 
     of_data = isinstance(model, VAE | Discrete)
     mass = of_data and isinstance(model.likelihood, Likelihood) and model.likelihood.mass
     seen = mean["seen"] if found is None or found.entries == math.prod(data.shape) else found.entries
-    bits = bits_per_dim(mean["log_likelihood"], (seen or math.nan,), None if mass else data.levels)
+    shape, levels = (seen or math.nan,), None if mass else data.levels
+    names = {"bits_per_dim": "log_likelihood", "elbo_bits_per_dim": "elbo"}
+    bits = {name: bits_per_dim(mean[of], shape, levels) for name, of in names.items()}
     kind = ("mass" if mass else "density") if of_data else None
     kind = "posterior predictive" if found is not None and found.shared else kind
-    return {"bits_per_dim": bits, **({} if kind is None else {"log_likelihood_kind": kind})}
+    return {**bits, **({} if kind is None else {"log_likelihood_kind": kind})}
 
 
 def _columns(model: Any, batch: tuple[Tensor, ...], num_particles: int, seed: int, memory: int) -> dict[str, Tensor]:

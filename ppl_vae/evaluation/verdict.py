@@ -2,7 +2,10 @@
 
     collapsed     the codes carry nothing: the total KL is below 1 nat, or the gain over the same likelihood fitted
                   without a code is within 2 standard errors of 0. Active units do not tell: 14 of 16 may be active at
-                  a KL of 0.8 nats, and a well-trained model may use 4 of 16.
+                  a KL of 0.8 nats, and a well-trained model may use 4 of 16. Of a model with integer codes the KL is
+                  their rate, and it is collapsed too where the code perplexity is below 1.1.
+    unused        not collapsed, but the code perplexity is below a tenth of the codebook
+    costly        the ELBO of a model with integer codes is below the same likelihood fitted without a code
     overfitted    not collapsed, but worse than without a code, or less than half of the gain on training rows is
                   left on rows that the model never saw
     diverged      a figure is NaN or infinite, or a learned scale of the likelihood is below 1/50 of the data's
@@ -24,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from ..models import VAE
+from ..models import VAE, Discrete
 from ..statistics.weights import FEWEST
 from .figures import FIGURES, Results, median_khat
 
@@ -33,7 +36,10 @@ STEPS = 2000  # of training and a third of them of a KL warm-up: what six data s
 HELD, APART = 0.5, 4.0  # share of the gain that holds on new rows, and standard errors
 THIN, WIDE = 1 / 50, 10.0  # learned scales, in standard deviations of the data
 RISING, LEAST_RISE = 0.01, 0.05  # of the range of the validation curve, and nats
-CURVES = (("elbo", 1.0), ("squared_error", -1.0))  # terms whose course tells, and their signs
+SAME, HARDLY = 1.1, 0.1  # code perplexity: of codes that are all alike, and its share of a codebook that is hardly used
+CURVES = (("elbo", 1.0), ("squared_error", -1.0), ("reconstruction", 1.0))  # terms whose course tells, and their signs
+ALIVE = "more revived codes (--quantizer.revive 0.5), codes that start at the data (--quantizer.start kmeans)"
+CHEAPER = "more --epochs, a prior that learns which codes go together (--code-prior transformer), fewer codes"
 SCALE = "look for entries that hardly vary or repeat others, a fixed scale (--likelihood.scale 0.1), a smaller network"
 
 
@@ -42,10 +48,11 @@ class Verdict:
     """One thing that went wrong.
 
     Attributes:
-        name: "collapsed", "overfitted", "diverged", "untrusted" or "undertrained".
+        name: "collapsed", "overfitted", "unused", "costly", "diverged", "untrusted" or "undertrained".
         sentence: what is wrong, with its numbers, as a sentence.
         advice: what to try, in words and flags of the shell, to follow "Try:".
-        serious: whether a comparison places the model after those that are sound: so all but "undertrained".
+        serious: whether a comparison places the model after those that are sound: so all but "unused", "costly"
+            and "undertrained".
     """
 
     name: str
@@ -66,8 +73,8 @@ def verdict(
         results: figures of held-out data, as ``evaluate(model, data, train=...)`` gives them; those that are missing
             are not judged. Without any, the last row's validation or training terms stand for them.
         rows: ``History.rows`` of the training, or the lines of metrics.jsonl.
-        model: the model, if it is at hand: collapse is judged of a VAE only, since the KL of a program of one's own
-            may be small for good reasons.
+        model: the model, if it is at hand: collapse is judged of a VAE and of a model with integer codes only, since
+            the KL of a program of one's own may be small for good reasons.
         patience: that of ``fit``, to tell a run that it stopped.
 
     Source: collapse: Bowman et al. 2016, "Generating sentences from a continuous space", section 3; k-hat: Vehtari et
@@ -84,8 +91,8 @@ def verdict(
     last = main[-1] if main else {}
     figures = dict(results) or dict(last.get("valid") or last.get("train") or {})
     found = [*_diverged(figures)]
-    if model is None or isinstance(model, VAE):
-        found += [*_collapsed(figures, main)] or [*_overfitted(figures, main)]
+    if model is None or isinstance(model, VAE | Discrete):
+        found += [*_collapsed(figures, main)] or [*_overfitted(figures, main), *_unused(figures)]
     return [*found, *_untrusted(figures), *_undertrained(main, patience)]
 
 
@@ -118,8 +125,10 @@ def _diverged(figures: Results) -> Iterator[Verdict]:
 
 def _collapsed(figures: Results, rows: Sequence[Mapping[str, Any]]) -> Iterator[Verdict]:
     kl, gain, error = (_known(figures, name) for name in ("kl", "gain", "gain_stderr"))
-    said = []
-    if kl is not None and kl < LEAST_KL:
+    said, perplexity = [], _known(figures, "code_perplexity")
+    if perplexity is not None and perplexity < SAME:
+        said.append(f"its codes are nearly all the same, with a code perplexity of {perplexity:.2f}")
+    elif kl is not None and kl < LEAST_KL:
         said.append(f"its codes carry {max(kl, 0.0):.2f} nats of information in all, less than {LEAST_KL:.0f} nat")
     # A model that is worse than without a code is overfitted.
     if gain is not None and error is not None and (abs(gain) <= ERRORS * error or (said and gain <= 0)):
@@ -129,6 +138,8 @@ def _collapsed(figures: Results, rows: Sequence[Mapping[str, Any]]) -> Iterator[
 
 
 def _against_collapse(figures: Results, rows: Sequence[Mapping[str, Any]]) -> str:
+    if "code_perplexity" in figures:
+        return f"train longer ({_longer(rows, STEPS)}), {ALIVE}"
     last = rows[-1] if rows else {}
     steps = max(2 * last.get("step", 0), STEPS)
     advice = [f"train longer ({_longer(rows, steps)})"]
@@ -142,12 +153,24 @@ def _against_collapse(figures: Results, rows: Sequence[Mapping[str, Any]]) -> st
     return ", ".join(advice)
 
 
+def _unused(figures: Results) -> Iterator[Verdict]:
+    perplexity, size = _known(figures, "code_perplexity"), figures.get("num_codes", 0)
+    if perplexity is not None and perplexity < HARDLY * size:
+        said = f"its {size} codes have a perplexity of {perplexity:.1f}, as if only so many were in use"
+        advice = f"{ALIVE}, fewer codes (--quantizer.num-codes {max(2, size // 4)})"
+        yield Verdict("unused", f"The codebook is hardly used: {said}.", advice, False)
+
+
 def _overfitted(figures: Results, rows: Sequence[Mapping[str, Any]]) -> Iterator[Verdict]:
     gain, error = _known(figures, "gain"), _known(figures, "gain_stderr")
     if gain is None or error is None:
         return
     advice = "stop in time (--patience 20 keeps the best weights), a smaller network (--hidden 64), more data"
     if gain < -ERRORS * error:
+        if "code_perplexity" in figures:
+            said = f"the ELBO is {-gain:.2f} ± {error:.2f} nats below the same likelihood fitted without a code"
+            yield Verdict("costly", f"The codes cost more than they tell: {said}.", CHEAPER, False)
+            return
         said = f"it loses {-gain:.2f} ± {error:.2f} nats against the same likelihood fitted without a code"
         yield Verdict("overfitted", f"The model is overfitted: {said}.", advice)
         return

@@ -18,7 +18,9 @@ from ..checks import check_size
 from ..distributions.means import mean_of
 from ..models import Codec, Latent
 from .coding import check_codec, codes, decode
-from .doors import check_data, check_labels, evaluating
+from .doors import check_data, check_labels, check_real_codes, evaluating
+
+DRAWN = "evaluation.sample_means, pictures of codes drawn from the model's prior"  # instead of a walk through integers
 
 
 def interpolate(
@@ -37,6 +39,7 @@ def interpolate(
         steps: pictures a row, both ends included.
 
     Raises:
+        TypeError: a model without encoder and decoder, or with integer codes.
         ValueError: fewer than 2 steps, or other shapes.
 
     Example:
@@ -46,6 +49,7 @@ def interpolate(
         torch.Size([3, 7, 1, 8, 8])
     """
     check_size("steps", steps, least=2)
+    check_real_codes(model, "interpolate", DRAWN)
     x0, y = check_data(check_codec(model), x0, y, values=False, third="steps")
     x1, y1 = check_data(model, x1, y if y1 is None else y1, values=False, third="steps")
     if x0.shape != x1.shape:
@@ -78,6 +82,7 @@ def continuity(
         >>> bool((found >= 1).all() and (found <= 50).all())
         True
     """
+    check_real_codes(model, "continuity", DRAWN)
     pictures = interpolate(model, x0, x1, y=y, y1=y1, steps=check_size("steps", steps, least=2) + 1)
     change = pictures.flatten(2).diff(dim=1).norm(dim=2)
     mean = change.mean(1)
@@ -103,6 +108,7 @@ def traverse(
             quantiles as many steps over the central 96% of the codes of x.
 
     Raises:
+        TypeError: as of ``interpolate``.
         ValueError: a dimension that is not there; no x or values where they are needed.
 
     Example:
@@ -111,6 +117,7 @@ def traverse(
         >>> traverse(ae, torch.rand(4, 1, 8, 8), dims=[1], values=[-1.0, 0.0, 1.0]).shape
         torch.Size([1, 3, 1, 8, 8])
     """
+    check_real_codes(model, "traverse", DRAWN)
     size, given, label = _start(model, x, y)
     dims = list(range(size)) if dims is None else list(dims)
     if any(not 0 <= d < size for d in dims):
@@ -138,6 +145,7 @@ def manifold(model: Codec, x: Tensor | None = None, y: Tensor | None = None, *, 
         n: points a side.
 
     Raises:
+        TypeError: as of ``interpolate``.
         ValueError: codes of another size, or neither a prior with quantiles nor x.
 
     Example:
@@ -146,6 +154,7 @@ def manifold(model: Codec, x: Tensor | None = None, y: Tensor | None = None, *, 
         >>> manifold(ae, torch.rand(9, 1, 8, 8), n=4).shape
         torch.Size([4, 4, 1, 8, 8])
     """
+    check_real_codes(model, "manifold", DRAWN)
     size, given, label = _start(model, x, y)
     if size != 2:
         raise ValueError(f"a manifold needs a model with dim 2, not {size}; traverse shows more dimensions")

@@ -17,7 +17,7 @@ import numpy as np
 import pyro
 import torch
 from torch import Tensor, nn
-from torch.distributions import transform_to
+from torch.distributions import constraints, transform_to
 
 from .. import __version__, randomness, supports
 from ..data.rows import to_float
@@ -164,8 +164,11 @@ def _made_labels(condition: Any, count: int, like: Tensor) -> Tensor:
 
 def _made_codes(model: Any, count: int, like: Tensor) -> Tensor:
     """Codes inside the support."""
+    one = supports.entry(model.code_support)
+    if isinstance(one, constraints.integer_interval):
+        return torch.randint(one.lower_bound, one.upper_bound + 1, (count, *model.code_shape))
     u = torch.randn(count, *model.code_shape, dtype=like.dtype)
-    if supports.entry(model.code_support).is_discrete:
+    if one.is_discrete:
         return supports.onto(model.code_support, u.sigmoid())
     z = supports.onto(model.code_support, u)
     return z if bool(model.code_support.check(z).all()) else transform_to(model.code_support)(u)

@@ -165,7 +165,8 @@ class Counted(Quantizer):
 def counts_of(codes: Tensor, num_codes: int, like: Tensor) -> Tensor:
     """How often each code comes, (num_codes,), in the dtype of ``like``; sums of ones, exact in any order."""
     flat = codes.reshape(-1)
-    return like.new_zeros(num_codes).index_add_(0, flat, like.new_ones(()).expand(len(flat)))
+    ones = like.new_ones(()).expand(flat.shape[0])  # len(flat) would fix the batch of an exported graph
+    return like.new_zeros(num_codes).index_add_(0, flat, ones)
 
 
 def perplexity_of(counts: Tensor) -> Tensor:

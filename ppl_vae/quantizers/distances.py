@@ -28,5 +28,7 @@ def nearest_code(vectors: Tensor, codebook: Tensor) -> Tensor:
     squares = codes.square().sum(1)
     rows = max(AT_ONCE // len(codes), 1)
     with torch.autocast(vectors.device.type, enabled=False):
-        found = [torch.addmm(squares, z - center, codes.T, alpha=-2).argmin(1) for z in vectors.split(rows)]
+        # An exported graph takes any number of vectors, so it cannot be cut into pieces.
+        pieces = (vectors,) if torch.compiler.is_exporting() else vectors.split(rows)
+        found = [torch.addmm(squares, z - center, codes.T, alpha=-2).argmin(1) for z in pieces]
     return found[0] if len(found) == 1 else torch.cat(found)

@@ -11,8 +11,9 @@ from matplotlib.figure import Figure
 from torch import Tensor
 
 from .. import evaluation
+from ..evaluation.discrete import vectors
 from ..kinds import Column
-from ..models import Codec
+from ..models import Codec, Discrete
 from ..statistics.projection import neighbour_map
 from . import code_plots, plots
 from .page import Section
@@ -32,7 +33,10 @@ def codes(
         named: what the labels are called, or None.
         table: where x are rows of a table: then codes without labels are coloured by a column.
     """
-    z, dim = evaluation.codes(model, x, y), math.prod(model.code_shape)
+    z, what = evaluation.codes(model, x, y), "codes"
+    if isinstance(model, Discrete):
+        z, what = vectors(model, z), "quantised vectors"
+    dim = math.prod(z.shape[1:])
     first = evaluation.project(z)
     labels, column, how = _colours(x, y, classes, named, table)
 
@@ -41,7 +45,7 @@ def codes(
             return code_plots.codes_by_column(points, labels, column)
         return plots.latent_scatter(points, labels, named or "label")
 
-    text = f"The codes of {len(x):,} test examples"
+    text = f"The {what} of {len(x):,} test examples"
     figures = [(figure(first), "Scatter of the codes of test examples")]
     if dim <= 2:
         return Section("codes", "Codes", f"{text}.{how}", figures)

@@ -27,6 +27,7 @@ from ..files import write_atomically
 
 INK, MUTED, RULE, PAPER = "#1c2330", "#5c6675", "#dde1e7", "#fefefe"
 GUTTER = "#2b313b"  # dark between tiles on light paper too, or the eye sees the lattice before the pictures
+GAP = 0.06  # between tiles, in sides of one
 PALETTE = (
     *("#3f90da", "#e76300", "#832db6", "#bd1f01", "#94a4a2"),
     *("#ffa90e", "#a96b59", "#717581", "#b9ac70", "#92dadd"),
@@ -129,10 +130,16 @@ def one_axes(height: float) -> tuple[Figure, Axes]:
 
 
 def draw_tiles(
-    rows: Sequence[NDArray[np.floating]], names: Sequence[str] | None = None, title: str | None = None, group: int = 1
+    rows: Sequence[NDArray[np.floating]],
+    names: Sequence[str] | None = None,
+    title: str | None = None,
+    group: int = 1,
+    gap: float = GAP,
 ) -> Figure:
-    """Rows of images (columns, C, H, W) as tiles of one axes; ``group`` rows stand close together."""
-    gap = 0.06
+    """Rows of images (columns, C, H, W) as tiles of one axes; ``group`` rows stand close together.
+
+    The gap between them is in sides of an image.
+    """
     height, width = np.array(rows[0].shape[2:]) / max(rows[0].shape[2:])
     finite = np.concatenate([row[np.isfinite(row)] for row in rows])
     lowest, highest = (finite.min(), finite.max()) if finite.size else (0.0, 1.0)

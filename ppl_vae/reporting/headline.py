@@ -13,7 +13,7 @@ from torch import nn
 
 from ..data import Data
 from ..evaluation.figures import FIGURES, error, median_khat, why_unknown
-from ..models import Codec
+from ..models import Codec, Discrete
 
 UNDEFINED = "not defined"
 BOUND, OTHERS = ("elbo", "reconstruction", "kl"), ("squared_error", "reconstruction_error", "loss")
@@ -45,7 +45,10 @@ def facts(
     if isinstance(estimator, Mapping):
         named = str(estimator.get("class") or estimator.get("custom"))
         facts.append(f"{re.split('[.:]', named)[-1]} estimator")
-    if isinstance(model, Codec):
+    if isinstance(model, Discrete):
+        facts += dict.fromkeys(type(level).__name__ for level in model.levels)
+        facts.append(f"{counted(math.prod(model.code_shape), 'code')} of {model.num_codes} values an example")
+    elif isinstance(model, Codec):
         facts.append(counted(math.prod(model.code_shape), "latent dimension"))
     facts.append(f"{sum(p.numel() for p in model.parameters()):,} parameters")
     if data is not None and len(data.train):
@@ -71,14 +74,19 @@ def numbers(
     if results.get("gain") is not None and not math.isnan(results["gain"]):
         figure, spread = FIGURES["gain"], results.get("gain_stderr")
         value = _digits(results["gain"]) + (f" ± {spread:.2g}" if spread is not None and spread > 0 else "")
-        yield Number(figure.title.capitalize(), value, figure.unit, figure.told())
+        yield Number(figure.title.capitalize(), value, figure.unit, figure.told(results))
     for name in BOUND if "elbo" in results else (*BOUND, *OTHERS):
         if name in results:
             figure = FIGURES[name]
-            yield Number(f"{where} {figure.title}", _digits(results[name]), figure.unit, figure.told())
+            yield Number(f"{where} {figure.title}", _digits(results[name]), figure.unit, figure.told(results))
     if results.get("bits_per_dim") is not None:
         figure = FIGURES["bits_per_dim"]
-        yield Number(figure.title.capitalize(), _digits(results[figure.name], 3), "", figure.told())
+        yield Number(figure.title.capitalize(), _digits(results[figure.name], 3), "", figure.told(results))
+    if "code_perplexity" in results:
+        figure, of = FIGURES["code_perplexity"], f"of {results['num_codes']}"
+        yield Number(figure.title.capitalize(), _digits(results[figure.name], 1), of, figure.told())
+        figure = FIGURES["codes_used"]
+        yield Number(figure.title.capitalize(), f"{results[figure.name]}", of, figure.told())
     if "active_units" in results and isinstance(model, Codec):
         figure, value = FIGURES["active_units"], results["active_units"]
         said = f"{value}" if isinstance(value, int) else UNDEFINED

@@ -21,9 +21,9 @@ from .. import evaluation
 from ..data import Data
 from ..evaluation.verdict import collapsed, verdict
 from ..files import write_atomically
-from ..models import VAE, Codec, Latent
+from ..models import VAE, Codec, Discrete, Latent
 from ..models.protocols import is_pair
-from . import code_sections, plots, table_sections, trust
+from . import code_sections, discrete_sections, plots, table_sections, trust
 from .headline import command, counted, facts, numbers, title
 from .page import Section, page
 
@@ -89,7 +89,10 @@ def _sections(
             yield from [made] if table is None else table_sections.against_draws(table, made)
         if table is not None:
             yield table_sections.imputation(table)
-        if x is not None:
+        if isinstance(model, Discrete) and x is not None:
+            yield from discrete_sections.sections(model, x, y, results)
+            yield code_sections.codes(model, x, y, *_named(data), table)
+        elif x is not None:
             yield from _walks(model, x, y, table)
             yield code_sections.codes(model, x, y, *_named(data), table)
             yield from _codes(model, x, y)
@@ -126,6 +129,7 @@ def _curves(stage: str, rows: Sequence[Mapping[str, Any]]) -> Iterator[Section]:
 
 def _reconstructions(model: Codec, x: Tensor, y: Tensor | None) -> Section:
     count, size = _count(model, PAIRS, 9), counted(math.prod(model.code_shape), "number")
+    size = discrete_sections.told(model) if isinstance(model, Discrete) else size
     x, y = x[:count], trust.first(y, count)
     means = evaluation.reconstruct(model, x, y)
     figure = plots.reconstructions(_drawable(model, x), _drawable(model, means))
@@ -154,8 +158,9 @@ def _samples(
     z = evaluation.random_codes(model, DRAWN, asked, x=None if latent else known)
     if latent:
         name = "Prior samples"
-        text = "Codes drawn from the prior and decoded: none of these exists in the data."
-        text += " Shown is the likelihood's mean." * (drawn and isinstance(model, VAE))
+        told = discrete_sections.prior_told(model) if isinstance(model, Discrete) else "Codes drawn from the prior"
+        text = f"{told}, and decoded: none of these exists in the data."
+        text += " Shown is the likelihood's mean." * (drawn and isinstance(model, VAE | Discrete))
         text += " Each has the label of a training example." * conditional
     else:
         name = "Samples from random codes"
@@ -169,7 +174,7 @@ def _samples(
     elif x is not None and known is not None and not (x.isnan().any() or known.isnan().any()):
         near, half = evaluation.near_data(draws, known, x), min(100, len(x) // 2)
         text += f" {near:.0%} of {DRAWN} such draws are as near to a training example as 95% of the test examples are."
-        if half:
+        if half and not isinstance(model, Discrete):
             y, y1 = (None, None) if y is None else (y[:half], y[half : 2 * half])
             jump = evaluation.continuity(model, x[:half], x[half : 2 * half], y=y, y1=y1).median().item()
             text += " In 50 steps from one test example's code to another's the largest change is "

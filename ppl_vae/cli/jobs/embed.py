@@ -21,7 +21,8 @@ def embed(run: Examples, out: str | None = None, keep: bool = False, seed: int =
     path = target(out, TABLES)
     x, y, labels = run.take()
     codes = evaluation.codes(run.model, x, y, seed=seed)
-    columns = beside(run.named(keep), {f"z{j}": codes[:, j].tolist() for j in range(codes.shape[1])})
+    flat = codes.flatten(1)
+    columns = beside(run.named(keep), {f"z{j}": flat[:, j].tolist() for j in range(flat.shape[1])})
     if labels is not None and labels.dim() == 1 and "label" not in columns:
         names = run.trained.coding.classes
         columns["label"] = [_number(label) if names is None else names[label] for label in labels.tolist()]

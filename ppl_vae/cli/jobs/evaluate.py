@@ -52,6 +52,8 @@ def _table(metrics: dict[str, Any]) -> str:
         if name == "log_likelihood_error" and "error_unknown" in metrics:
             value = error(metrics)
             shown = ("not known", "", why_unknown(metrics)) if value is None else _shown(value, figure, metrics)
+        elif name == "elbo_bits_per_dim" and "num_codes" in metrics:  # the bits per dimension are these
+            continue
         elif name in metrics and name not in ("log_likelihood_stderr", "error_unknown"):
             shown = _shown(metrics[name], figure, metrics)
         else:
