@@ -3,11 +3,12 @@
 import json
 import sys
 
+import pytest
 import torch
 
 from benchmarks import __main__ as command
-from benchmarks import hand, ours, works
-from ppl_vae import SVI
+from benchmarks import hand, ours, vqvae, works
+from ppl_vae import SVI, Reconstruction
 
 
 def test_quick_writes_rows_with_the_main_work_first(tmp_path, monkeypatch, capsys):
@@ -53,3 +54,41 @@ def test_the_hand_written_loop_and_ours_have_one_loss():
         found = objective(x).value.item()
         if work.particles == 1 or type(objective.estimator).__name__ == "IWAE":
             assert abs(found - expected) < 1e-4 * abs(expected), work.name
+
+
+def _pair():
+    """The hand-written VQ-VAE and ours, from equal weights and codebooks, without the revival of codes, which draws."""
+    torch.manual_seed(0)
+    byhand, model = vqvae.ByHand(revive=0), vqvae.vqvae(revive=0)
+    parts = (byhand.encoder, byhand.decoder), (model.encoder, model.to_vectors, model.likelihood)
+    theirs, own = ([m for part in side for m in part.modules() if list(m.parameters(recurse=False))] for side in parts)
+    assert len(theirs) == len(own) == 7
+    for a, b in zip(theirs, own, strict=True):
+        b.load_state_dict(a.state_dict())
+    codes = 0.3 * torch.randn(vqvae.CODES, vqvae.DIM)
+    for start in (byhand.quantizer._codebook.embed[0], byhand.quantizer._codebook.embed_avg[0]):
+        start.copy_(codes)
+    model.quantizer.codebook.copy_(codes)
+    model.quantizer.sums.copy_(codes)
+    return byhand, model
+
+
+def test_the_vq_vae_by_hand_and_ours_have_one_loss():
+    """The first steps agree to float32's rounding; the codebooks do too, so the running means are the same."""
+    pytest.importorskip("vector_quantize_pytorch", reason="vector-quantize-pytorch is not installed")
+    byhand, model = _pair()
+    x = vqvae.rows(None, 1)[:32]
+    losses = []
+    for module, loss_of in ((byhand, byhand), (model, lambda x: Reconstruction(model)(x).value)):
+        optimizer = torch.optim.Adam(module.parameters(), lr=1e-3)
+        losses.append([])
+        for _ in range(8):
+            loss = loss_of(x)
+            optimizer.zero_grad()
+            loss.backward()
+            optimizer.step()
+            losses[-1].append(loss.item())
+    print(losses, (byhand.quantizer.codebook - model.quantizer.codebook).abs().max())
+    assert losses[0][-1] < losses[0][0]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5)
+    torch.testing.assert_close(model.quantizer.codebook, byhand.quantizer.codebook, atol=1e-5, rtol=1e-4)
