@@ -241,8 +241,7 @@ def figures(name, run, root, vae=None, cache=None, epochs=None, codes=CODES, dra
     """Everything about a run."""
     trained = open_run(run)
     split = trained.data(root)
-    record = {**trained.record, "binarize": "none"}
-    grey = reload(record, trained.folder.split(), root)
+    grey = reload({**trained.record, "binarize": "none"}, trained.folder.split(), root)
     pictures = {"grey": grey} if split.test.binarize == "none" else {"binary draws": split, "grey": grey}
     vae = None if vae is None else open_run(vae).model
     taken = {part: getattr(grey, part).take(slice(None)) for part in ("train", "valid", "test")}
@@ -291,8 +290,7 @@ def main():
     parser.add_argument("--quick", action="store_true", help="a poor classifier and few codes, to try the command out")
     args = parser.parse_args()
     quick = {"epochs": 1, "codes": (2, 8), "draws": 50} if args.quick else {}
-    found = figures(args.data, args.run, args.data_root, args.vae, args.cache, **quick)
-    show(found)
+    show(found := figures(args.data, args.run, args.data_root, args.vae, args.cache, **quick))
     if args.json:
         args.json.write_text(json.dumps(found, indent=1))
 
