@@ -67,7 +67,7 @@ def quick(args, root):
 
 def full(args, chosen, root):
     """Every workload at every number of threads, then memory, likelihood, streaming and time to quality."""
-    rows, skipped = [], dict(works.ABSENT)
+    rows, skipped = [], {}
     for threads in args.threads or (2, 1):
         torch.set_num_threads(threads)
         for work in chosen:

@@ -32,13 +32,10 @@ def estimator(work):
     return getattr(estimators, "IWAE", estimators.TraceELBO)(num_particles=work.particles)
 
 
-def loop(work, x, precision="fp32", compiled=True):
-    """A round of ``fit``: shuffling, steps, totals and the end of an epoch."""
-    torch.manual_seed(0)
-    objective = SVI(vae(work), estimator(work))
-    settings = default_settings(batch_size=work.batch, epochs=10**6, compile=compiled, precision=precision)
-    processes = Processes("cpu")
-    run = Run(objective, as_split(x), None, settings, processes, False)
+def epochs(objective, x, batch, precision="fp32", compiled=True):
+    """A round of ``fit`` on any objective: shuffling, steps, totals and the end of an epoch."""
+    settings = default_settings(batch_size=batch, epochs=10**6, compile=compiled, precision=precision)
+    run = Run(objective, as_split(x), None, settings, Processes("cpu"), False)
     run.start(None, False, None)
     log = Log(False, 0, 0)
 
@@ -50,3 +47,9 @@ def loop(work, x, precision="fp32", compiled=True):
         raise RuntimeError(f"steps were not captured: {run.loop.steps.why_eager}")
     round_.model = objective.model
     return round_
+
+
+def loop(work, x, precision="fp32", compiled=True):
+    """A round of ``fit`` on a workload."""
+    torch.manual_seed(0)
+    return epochs(SVI(vae(work), estimator(work)), x, work.batch, precision, compiled)

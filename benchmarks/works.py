@@ -46,7 +46,6 @@ WORKS = (
     Work("dirichlet-latent", prior="dirichlet"),
     Work("iwae-50", particles=50, steps=4),
 )
-ABSENT = {"vq-vae": "ppl_vae has no VQ-VAE yet"}
 
 
 def rows(work, root, steps=None):

@@ -8,6 +8,9 @@ import pytest
 NEEDS = {"optuna_study": "optuna"}
 """Packages that an example tells its reader to install."""
 
+SMALL = {"vqvae_mnist": ["--epochs", "3"], "vqvae_sampling": ["--epochs", "3", "--n", "9"]}
+"""Arguments that make an example short."""
+
 EXAMPLES = sorted((Path(__file__).parent.parent / "examples").glob("*.py"))
 
 
@@ -17,5 +20,6 @@ def test_example_runs(path, tmp_path, monkeypatch, capsys):
     if path.stem in NEEDS:
         pytest.importorskip(NEEDS[path.stem], reason=f"{path.name} needs {NEEDS[path.stem]}, which is not installed")
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("sys.argv", [str(path), *SMALL.get(path.stem, [])])
     runpy.run_path(str(path), run_name="__main__")
     assert capsys.readouterr().out.strip()
