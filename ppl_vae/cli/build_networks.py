@@ -44,8 +44,6 @@ def build_networks(
         )
     code: tuple[int, ...] = (known["dim"],)
     if "quantizer" in known:
-        if "flatten" in own and "network.flatten" not in settings.given:
-            own["flatten"] = False  # a code for every place of the picture
         with randomness.unchanged():
             features = cls(shape, hidden, activation, **own).out_shape
         code = _vectors(settings.entry("model"), features, known["quantizer"].dim, options)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from ..checks import check_size
 from .base import Network, activation_layer, event_shape, hidden_sizes, image_shape
 
 
@@ -39,6 +40,23 @@ class Unflatten(nn.Unflatten):
         return channels_last(super().forward(x))
 
 
+class Block(nn.Module):
+    """x + f(x): activation, 3x3 convolution to half the channels, activation, 1x1 convolution.
+
+    It lets a place see its neighbours too (van den Oord et al. 2017).
+    """
+
+    def __init__(self, channels: int, activation: str) -> None:
+        super().__init__()
+        half = max(1, channels // 2)
+        first, second = nn.Conv2d(channels, half, 3, padding=1), nn.Conv2d(half, channels, 1)
+        self.body = nn.Sequential(activation_layer(activation), first, activation_layer(activation), second)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """x (B, channels, H, W), changed."""
+        return x + self.body(x)
+
+
 class Conv(Network):
     """Encoder: a 3x3 convolution with stride 2 for each hidden size (its channels), each followed by the activation.
 
@@ -48,6 +66,8 @@ class Conv(Network):
         activation: one of ``networks.ACTIVATIONS``.
         flatten: whether the features are one vector; else they are a grid (channels, height, width), as a VQ-VAE needs
             them to keep a code for every place.
+        blocks: residual blocks at the smallest size, without normalisation, which let a place of a grid see more of the
+            picture than its own patch.
 
     Example:
         >>> import torch
@@ -65,6 +85,7 @@ class Conv(Network):
         hidden: Sequence[int] = (32, 64),
         activation: str = "relu",
         flatten: bool = True,
+        blocks: int = 0,
     ) -> None:
         super().__init__()
         self.in_shape = image_shape("in_shape", in_shape)
@@ -73,6 +94,7 @@ class Conv(Network):
         for size in hidden_sizes(hidden):
             layers += [nn.Conv2d(channels, size, 3, stride=2, padding=1), activation_layer(activation)]
             channels, sides = size, [(side + 1) // 2 for side in sides]
+        layers += [Block(channels, activation) for _ in range(check_size("blocks", blocks, least=0))]
         self.out_shape = (channels * math.prod(sides),) if flatten else (channels, *sides)
         self.layers = ImageLayers(*layers, *([nn.Flatten()] if flatten else []))
 
@@ -84,13 +106,14 @@ class Conv(Network):
         shape: Sequence[int],
         activation: str = "relu",
         flatten: bool = True,
+        blocks: int = 0,
     ) -> ConvTranspose:
         """The mirrored network, from codes of size ``dim`` to features with the image's height and width.
 
         The mirror of an encoder that does not ``flatten`` takes a grid of codes, ``dim`` being (channels, height,
         width).
         """
-        return ConvTranspose(dim, hidden, shape, activation)
+        return ConvTranspose(dim, hidden, shape, activation, blocks)
 
 
 class ConvTranspose(Network):
@@ -102,6 +125,7 @@ class ConvTranspose(Network):
         hidden: channels, widest first; the code is mapped to ``hidden[0]`` channels at the smallest size.
         shape: shape of the decoded image; only height and width are used.
         activation: one of ``networks.ACTIVATIONS``.
+        blocks: residual blocks at the smallest size, as of ``Conv``.
 
     Raises:
         ValueError: a grid of another height or width than the smallest layer's.
@@ -115,7 +139,12 @@ class ConvTranspose(Network):
     """
 
     def __init__(
-        self, dim: int | Sequence[int], hidden: Sequence[int], shape: Sequence[int], activation: str = "relu"
+        self,
+        dim: int | Sequence[int],
+        hidden: Sequence[int],
+        shape: Sequence[int],
+        activation: str = "relu",
+        blocks: int = 0,
     ) -> None:
         super().__init__()
         self.in_shape = event_shape("dim", dim)
@@ -136,6 +165,7 @@ class ConvTranspose(Network):
                 )
             layers = [nn.Conv2d(self.in_shape[0], hidden[0], 3, padding=1), activation_layer(activation)]
         channels = hidden[0]
+        layers += [Block(channels, activation) for _ in range(check_size("blocks", blocks, least=0))]
         for size, small, large in zip([*hidden[1:], hidden[-1]], sides, sides[1:], strict=False):
             bottom, right = (b - (2 * a - 1) for a, b in zip(small, large, strict=True))
             layers.append(nn.ConvTranspose2d(channels, size, 3, stride=2, padding=1, output_padding=(bottom, right)))

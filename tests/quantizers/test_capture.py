@@ -8,15 +8,22 @@ import torch.nn.functional as F
 from torch import nn
 
 from ppl_vae.objectives import Loss, Objective
-from ppl_vae.quantizers import FiniteScalarQuantizer, ProductQuantizer, ResidualQuantizer, VectorQuantizer
+from ppl_vae.quantizers import (
+    EMA,
+    FiniteScalarQuantizer,
+    Gradient,
+    ProductQuantizer,
+    ResidualQuantizer,
+    VectorQuantizer,
+)
 from ppl_vae.training.capture import Captured
 
 MAKE = {
-    "ema": lambda: VectorQuantizer(9, 4, revive=0.5),
-    "gradient": lambda: VectorQuantizer(9, 4, update="gradient", revive=0.5),
-    "cosine": lambda: VectorQuantizer(9, 4, update="gradient", metric="cosine", gradient="rotation", revive=0.5),
-    "product": lambda: ProductQuantizer(9, 4, 2, gradient="rotation", revive=0.5),
-    "residual": lambda: ResidualQuantizer(9, 4, 2, update="gradient", revive=0.5),
+    "ema": lambda: VectorQuantizer(9, 4, update=EMA(0.99), revive=0.5),
+    "gradient": lambda: VectorQuantizer(9, 4, update=Gradient(0.99), revive=0.5),
+    "cosine": lambda: VectorQuantizer(9, 4, update=Gradient(0.99), metric="cosine", gradient="rotation", revive=0.5),
+    "product": lambda: ProductQuantizer(9, 4, 2, update=EMA(0.99), gradient="rotation", revive=0.5),
+    "residual": lambda: ResidualQuantizer(9, 4, 2, update=Gradient(0.99), revive=0.5),
     "finite scalar": lambda: FiniteScalarQuantizer((3, 4, 2, 5)),
 }
 
