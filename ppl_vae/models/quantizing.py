@@ -16,7 +16,7 @@ from ..data import Split
 from ..distributions.means import mean_of
 from ..likelihoods import Likelihood
 from ..networks import Condition, Conditioned, condition_of, fold, stated
-from ..parts import Part
+from ..parts import Part, digest
 from ..quantizers import Quantizer
 from .autoencoder import check_module
 from .protocols import Discrete
@@ -52,6 +52,12 @@ class QuantizingModel(Part, Discrete):
         self.prior = (Frequencies() if code_prior is None else code_prior).attach(self.code_shape, self.num_codes)
         self._condition = (condition_of(self),)  # in a tuple, which does not register it a second time
         self._try_once()
+        self._built = [digest(layer.weight, layer.bias) for layer in self.last_layers]
+
+    @property
+    @abstractmethod
+    def last_layers(self) -> list[Any]:
+        """The linear or convolutional layer that makes the vectors of every level."""
 
     @property
     @abstractmethod
@@ -105,23 +111,31 @@ class QuantizingModel(Part, Discrete):
 
     @torch.no_grad()
     def start(self, train: Split) -> None:
-        """Start the parts at the training rows, and codebooks at vectors of some of them, the coarsest level first."""
+        """Start the parts at the training rows, and the levels at vectors of some of them, the coarsest level first.
+
+        The last layer before a quantizer, if it is as it was built, is scaled so that its vectors have the mean squared
+        length 1. Much shorter ones move to other codes at each step of an optimizer; much longer ones make the
+        commitment weigh more than the likelihood. Codebooks then start at these vectors.
+        """
         super().start(train)
-        mode, device = self.training, next(self.parameters()).device
+        mode, device, taken = self.training, next(self.parameters()).device, 1 if self.condition is None else 2
         self.train()  # the vectors of training: batch normalisation has seen no data yet
         for quantizer in self.levels:
             quantizer.eval()
         for level, (quantizer, grid) in enumerate(zip(self.levels, self.grids, strict=True)):
+            wanted = -(-max(STARTING, PER_CODE * self.num_codes) // math.prod(grid))
+            rows = np.linspace(0, len(train) - 1, min(len(train), wanted)).astype(np.int64)
+            batches = (train.take(piece)[:taken] for piece in np.array_split(rows, -(-len(rows) // PIECE)))
+            found = [self.encoded(level, *(t.to(device) for t in batch)) for batch in batches]
+            vectors = torch.cat(found).reshape(-1, quantizer.dim)
+            unit = vectors.var(0, correction=0).sum().sqrt()
+            layer = self.last_layers[level]
+            if digest(layer.weight, layer.bias) == self._built[level] and unit > 0:
+                for parameter in (layer.weight, layer.bias):
+                    parameter.div_(unit)
+                vectors = vectors / unit
             if quantizer.fresh:
-                wanted = -(-max(STARTING, PER_CODE * self.num_codes) // math.prod(grid))
-                rows = np.linspace(0, len(train) - 1, min(len(train), wanted)).astype(np.int64)
-                found = [
-                    self.encoded(
-                        level, *(t.to(device) for t in train.take(piece)[: 1 if self.condition is None else 2])
-                    )
-                    for piece in np.array_split(rows, -(-len(rows) // PIECE))
-                ]
-                quantizer.start_at(torch.cat(found).reshape(-1, quantizer.dim))
+                quantizer.start_at(vectors)
         self.train(mode)
 
     @torch.no_grad()

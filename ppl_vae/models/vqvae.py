@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 from torch import Tensor, nn
 
@@ -85,6 +86,11 @@ class VQVAE(QuantizingModel):
     def levels(self) -> list[Quantizer]:
         """The quantizer."""
         return [self.quantizer]
+
+    @property
+    def last_layers(self) -> list[Any]:
+        """The layer that makes the vectors."""
+        return [self.to_vectors.layer]
 
     @property
     def grids(self) -> list[tuple[int, ...]]:

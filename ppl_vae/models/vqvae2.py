@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -109,6 +110,11 @@ class VQVAE2(QuantizingModel):
     def levels(self) -> list[Quantizer]:
         """The quantizers of the coarse and of the fine grid."""
         return [self.top_quantizer, self.quantizer]
+
+    @property
+    def last_layers(self) -> list[Any]:
+        """The layers that make the vectors of the coarse and of the fine grid."""
+        return [self.to_top.layer, self.to_bottom]
 
     @property
     def grids(self) -> list[tuple[int, ...]]:
