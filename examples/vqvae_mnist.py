@@ -24,12 +24,12 @@ epochs = args.epochs or {"mnist": 10, "digits": 200}[name]
 
 torch.manual_seed(0)
 digits = data.load(name, root=args.data_root, binarize="dynamic")
-encoder = networks.Conv(digits.shape, [32, 64], flatten=False)
+encoder = networks.Conv(digits.shape, [32, 64], flatten=False, blocks=2)
 height, width = encoder.out_shape[1:]  # of the grid: 7 x 7 for MNIST, 2 x 2 for the digits
 vq = models.VQVAE(
     encoder,
     quantizers.VectorQuantizer(num_codes=128, dim=16, commitment=0.25, update="ema"),
-    likelihoods.Bernoulli(networks.ConvTranspose((16, height, width), [64, 32], digits.shape), digits.shape),
+    likelihoods.Bernoulli(networks.ConvTranspose((16, height, width), [64, 32], digits.shape, blocks=2), digits.shape),
     code_priors.Transformer(width=64, layers=2, heads=4),
 )
 # Two stages: the autoencoder, then the prior of its codes.

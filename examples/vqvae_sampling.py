@@ -25,8 +25,8 @@ torch.manual_seed(0)
 def trained(epochs):
     """A VQ-VAE of the digits that scikit-learn ships: 2 x 2 codes."""
     digits = data.load("digits", binarize="dynamic")
-    encoder = networks.Conv(digits.shape, [32, 64], flatten=False)
-    decoder = networks.ConvTranspose((16, 2, 2), [64, 32], digits.shape)
+    encoder = networks.Conv(digits.shape, [32, 64], flatten=False, blocks=2)
+    decoder = networks.ConvTranspose((16, 2, 2), [64, 32], digits.shape, blocks=2)
     quantizer = quantizers.VectorQuantizer(num_codes=128, dim=16)
     likelihood = likelihoods.Bernoulli(decoder, digits.shape)
     vq = models.VQVAE(encoder, quantizer, likelihood, code_priors.Transformer())

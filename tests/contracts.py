@@ -240,8 +240,8 @@ def check_quantizer(quantizer):
         assert torch.allclose(cost, torch.as_tensor(terms["codebook"] + quantizer.commitment * terms["commitment"]))
         _gradients(quantizer, lambda cost=cost: cost)
     figures = quantizer.figures()
-    assert figures.keys() == {"codes_used", "dead_codes"} and all(value.shape == () for value in figures.values())
-    assert 0 <= figures["codes_used"] <= 1
+    assert figures.keys() == {"usage", "dead_codes"} and all(value.shape == () for value in figures.values())
+    assert 0 <= figures["usage"] <= 1
     quantizer.settle()
     _module(quantizer, lambda part: part(z.to(_dtype(part))).values)
     record = parts.build(parts.describe(quantizer))

@@ -57,7 +57,7 @@ def discrete_loss(model: Discrete, x: Tensor, *y: Tensor) -> Loss:
     terms = {"reconstruction": log_p, **found.loss_terms, "perplexity": found.perplexity}
     for level in model.levels:
         for name, figure in level.figures().items():
-            terms[name] = terms.get(name, 0.0) + figure / (len(model.levels) if name == "codes_used" else 1)
+            terms[name] = terms.get(name, 0.0) + figure / (len(model.levels) if name == "usage" else 1)
     return Loss(model.cost(found) - log_p.mean(), {name: term.detach() for name, term in terms.items()})
 
 

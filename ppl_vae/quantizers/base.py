@@ -67,7 +67,7 @@ class Quantizer(Part):
 
     @abstractmethod
     def figures(self) -> dict[str, Tensor]:
-        """Scalars to log: "codes_used", the share of codes in use, and "dead_codes", the number of others."""
+        """Scalars to log: "usage", the share of codes in use, and "dead_codes", the number of others."""
 
     @property
     def fresh(self) -> bool:
@@ -120,7 +120,7 @@ class Counted(Quantizer):
     @torch.no_grad()
     def figures(self) -> dict[str, Tensor]:  # noqa: D102
         dead = self.usage * self.num_codes < self.least
-        return {"codes_used": 1 - dead.float().mean(), "dead_codes": dead.sum()}
+        return {"usage": 1 - dead.float().mean(), "dead_codes": dead.sum()}
 
     def blank(self) -> tuple[list[Tensor], list[Tensor]]:
         """What is learned of no vectors at all: the sums over processes, counts first, and the draws of the first."""

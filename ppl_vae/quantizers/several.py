@@ -47,7 +47,7 @@ class Several(Quantizer):
     def figures(self) -> dict[str, Tensor]:  # noqa: D102
         each = [part.figures() for part in self.parts]
         return {
-            "codes_used": torch.stack([figures["codes_used"] for figures in each]).mean(),
+            "usage": torch.stack([figures["usage"] for figures in each]).mean(),
             "dead_codes": torch.stack([figures["dead_codes"] for figures in each]).sum(),
         }
 

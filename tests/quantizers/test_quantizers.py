@@ -102,7 +102,7 @@ def test_figures_add_up():
     product = ProductQuantizer(4, 4, 2)
     product.parts[0].usage.copy_(torch.tensor([0.5, 0.5, 0.0, 0.0]))
     product.parts[1].usage.copy_(torch.tensor([0.3, 0.3, 0.38, 0.02]))
-    assert product.figures() == {"codes_used": torch.tensor(0.625), "dead_codes": torch.tensor(3)}
+    assert product.figures() == {"usage": torch.tensor(0.625), "dead_codes": torch.tensor(3)}
 
 
 def test_abstract_bases():

@@ -134,7 +134,7 @@ def test_k_means_finds_separated_clusters(update):
     assert sorted(distance.argmin(1).tolist()) == [*range(6)]
     # A mean of 50 draws with spread 0.05 is off by 0.007 in each entry.
     assert distance.min(1).values.max() < 4 * 3**0.5 * 0.05 / 50**0.5
-    assert torch.allclose(q.counts, torch.full((6,), 50.0)) and q.figures()["codes_used"] == 1
+    assert torch.allclose(q.counts, torch.full((6,), 50.0)) and q.figures()["usage"] == 1
     start = q.codebook.detach().clone()
     q(vectors)
     q.settle()

@@ -322,7 +322,7 @@ class Fixed(TwoStage):
     [
         ([("a", {})], {}, r"the main one's being '', and they are \['a'\]"),
         ([("a", {}), ("a", {}), ("", {})], {}, r"different names, .* \['a', 'a', ''\]"),
-        ([("", {"epochs": 3})], {}, "the main stage takes epochs and patience from fit"),
+        ([("", {"epochs": 3})], {}, "the main stage takes epochs, patience and keep from fit"),
         ([("a", {"epochs": 0}), ("", {})], {}, "epochs must be a whole number of at least 1, not 0"),
         ([("a", {"patience": 2}), ("", {})], {}, "patience is 2, but there is no valid data to watch"),
         ([("a", {"lr_factor": 0}), ("", {})], {}, "lr_factor must be a positive number, not 0"),

@@ -124,7 +124,7 @@ def main(out, captured=False):
     }
     state["losses"] = torch.tensor([r["train"]["loss"] for h in histories.values() for r in h.rows])
     state["valid"] = torch.tensor([r["valid"]["loss"] for r in ae_history.rows])
-    for name in ("codes_used", "dead_codes", "commitment"):
+    for name in ("usage", "dead_codes", "commitment"):
         state[name] = torch.tensor([r["valid"][name] for r in vq_history.rows])
     state["critic"] = torch.tensor([r["train"]["critic"] for r in game_history.rows])
     if torch.distributed.is_initialized():
