@@ -130,8 +130,9 @@ def _collapsed(figures: Results, rows: Sequence[Mapping[str, Any]]) -> Iterator[
         said.append(f"its codes are nearly all the same, with a code perplexity of {perplexity:.2f}")
     elif kl is not None and kl < LEAST_KL:
         said.append(f"its codes carry {max(kl, 0.0):.2f} nats of information in all, less than {LEAST_KL:.0f} nat")
-    # A model that is worse than without a code is overfitted.
-    if gain is not None and error is not None and (abs(gain) <= ERRORS * error or (said and gain <= 0)):
+    # A model that is worse than without a code is overfitted; of integer codes the bound alone is compared.
+    level = perplexity is None and gain is not None and error is not None and abs(gain) <= ERRORS * error
+    if gain is not None and error is not None and (level or (said and gain <= 0)):
         said.append(f"it gains {_signed(gain)} ± {error:.2f} nats over the same likelihood fitted without a code")
     if said:
         yield Verdict("collapsed", f"The model is collapsed: {', and '.join(said)}.", _against_collapse(figures, rows))
