@@ -5,6 +5,7 @@ import re
 import shlex
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from ppl_vae.cli import main
@@ -53,6 +54,16 @@ def test_data_runs(tmp_path, monkeypatch):
     assert {path.name for path in (tmp_path / "runs").iterdir()} == {"mine", "patients"}
     assert (tmp_path / "codes.csv").read_text().startswith("id,age,visits,smokes,ward,pain,since,z0,")
     assert len(page.splitlines()) <= 120 + 30  # and the table of the six data sets
+
+
+def test_vqvae_runs(tmp_path, monkeypatch):
+    """docs/vqvae.md: its examples and its shell lines, one after the other, in an empty folder."""
+    pytest.importorskip(
+        "constriction", reason="the page writes files of codes, for which constriction is not installed"
+    )
+    monkeypatch.chdir(tmp_path)
+    run_page((ROOT / "docs" / "vqvae.md").read_text(), "docs/vqvae.md")
+    assert np.load(tmp_path / "back.npy").shape == (179, 1, 8, 8)
 
 
 def run_page(page, name):

@@ -146,7 +146,7 @@ class Discrete(Codec, Latent):
     """
 
     num_codes: int
-    prior: CodePrior
+    prior: CodePrior  # type: ignore[override]
     likelihood: Likelihood
 
     @property
