@@ -58,9 +58,7 @@ def test_data_runs(tmp_path, monkeypatch):
 
 def test_vqvae_runs(tmp_path, monkeypatch):
     """docs/vqvae.md: its examples and its shell lines, one after the other, in an empty folder."""
-    pytest.importorskip(
-        "constriction", reason="the page writes files of codes, for which constriction is not installed"
-    )
+    pytest.importorskip("constriction", reason="constriction, which writes files of codes, is not installed")
     monkeypatch.chdir(tmp_path)
     run_page((ROOT / "docs" / "vqvae.md").read_text(), "docs/vqvae.md")
     assert np.load(tmp_path / "back.npy").shape == (179, 1, 8, 8)
