@@ -17,7 +17,7 @@ import torch
 from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.infer.util import is_validation_enabled
 from torch import Tensor
-from torch.distributions import constraints
+from torch.distributions import constraints, kl_divergence
 
 from .. import supports
 from ..checks import check_event, check_size
@@ -27,7 +27,7 @@ from ..likelihoods import Likelihood, Scaled
 from ..networks import MLP, Condition, Conditioned, condition_of, stated
 from ..networks import Scaled as ScaledNetwork
 from ..parts import Part
-from ..posteriors import Posterior, natural
+from ..posteriors import GumbelSoftmax, Posterior, natural
 from ..posteriors.natural import BY_SUPPORT, OF_GROUPS
 from ..priors import Prior
 from .protocols import Codec, Latent, Pair
@@ -227,6 +227,8 @@ class VAE(Part, Codec, Latent, Pair):
             y = None if self.condition is None else self.condition.example(2, x)
             q, fills = self.posterior(x, y), self._fills_missing(x, y)
             p = self.likelihood(torch.zeros(2, self.dim, dtype=like.dtype, device=like.device), y)
+            if isinstance(self.posterior, GumbelSoftmax):
+                self._check_closed_kl(q, y)
             tried = [("posterior", q, (self.dim,)), ("likelihood", p, self.shape)]
             if y is not None:
                 prior = self.prior(y)
@@ -249,6 +251,16 @@ class VAE(Part, Codec, Latent, Pair):
                 "the posterior's network gives NaN where entries of x are missing; wrap it, as in "
                 f"networks.FillMissing(network, {self.shape})"
             )
+
+    def _check_closed_kl(self, q: Any, y: Tensor | None) -> None:
+        """ValueError unless the KL to the prior has a closed form, which straight-through gradients need."""
+        try:
+            kl_divergence(q, self.prior(y))
+        except NotImplementedError:
+            raise ValueError(
+                f"posterior GumbelSoftmax needs a prior to which its KL has a closed form, such as "
+                f"priors.OneHotCategorical, not {type(self.prior).__name__}; or use posteriors.OneHotCategorical"
+            ) from None
 
     def _fills_missing(self, x: Tensor, y: Tensor | None) -> bool:
         """Whether the encoder of a model of missing entries turns NaN into finite features."""

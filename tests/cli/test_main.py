@@ -210,7 +210,7 @@ def test_list_names_every_part_and_the_pairs_that_go_together(capsys):
     assert main(["list", "--json"]) == 0
     listed = json.loads(capsys.readouterr().out)
     old = "priors posteriors likelihoods estimators models data networks penalties corruptions compatible"
-    assert set(listed) == {*old.split(), "conditions"}
+    assert set(listed) == {*old.split(), "conditions", "quantizers", "updates", "code-priors"}
     for role in catalog.roles():
         if role != "beta":
             assert listed[catalog.plural(role)] == [*catalog.parts(role)]

@@ -5,7 +5,19 @@ import pytest
 import torch
 from instances import instance
 
-from ppl_vae import VAE, catalog, corruptions, likelihoods, models, networks, penalties, posteriors, priors
+from ppl_vae import (
+    VAE,
+    catalog,
+    code_priors,
+    corruptions,
+    likelihoods,
+    models,
+    networks,
+    penalties,
+    posteriors,
+    priors,
+    quantizers,
+)
 from ppl_vae.cli.build import build_objective, load_data
 from ppl_vae.cli.settings import settings
 
@@ -97,7 +109,29 @@ def test_every_likelihood(likelihood, tmp_path):
     assert not model.likelihood.head.fresh
 
 
-@pytest.mark.parametrize("name", [name for name in catalog.parts("model") if name != "vae"])
+def test_a_vqvae(tmp_path):
+    shape, own = (1, 4, 4), ["--quantizer.num-codes", "4", "--code-prior.width", "8", "--likelihood", "bernoulli"]
+    model, train = started(["--model", "vqvae", *own, *SHELL], "bernoulli", tmp_path, shape)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(SEED)
+        with torch.random.fork_rng(devices=[]):  # networks start the same whatever the codebook draws
+            quantizer = quantizers.VectorQuantizer(4, DIM)
+        decoder = networks.Conv.decoder((DIM, 2, 2), [5], shape, blocks=2)
+        encoder = networks.Conv(shape, [5], flatten=False, blocks=2)
+        likelihood = likelihoods.Bernoulli(decoder, shape)
+        python = models.VQVAE(encoder, quantizer, likelihood, code_priors.Transformer(width=8))
+        torch.manual_seed(1)
+        python.start(train)
+    states = model.state_dict(), python.state_dict()
+    learned = ("quantizer.",)  # k-means draws from the generator of the moment
+    assert states[0].keys() == states[1].keys()
+    assert [n for n, v in states[0].items() if not n.startswith(learned) and not torch.equal(v, states[1][n])] == []
+
+
+OTHERS = [name for name in catalog.parts("model") if name not in ("vae", "vqvae", "vqvae2")]
+
+
+@pytest.mark.parametrize("name", OTHERS)
 def test_every_other_model(name, tmp_path):
     entry = catalog.parts("model")[name]
     words = ["--model", name, *SHELL[2 if name == "rbm" else 0 :]]

@@ -129,7 +129,7 @@ def test_models_of_real_codes_are_refused(name):
     vae = VAE(priors.Normal(2), likelihood=likelihoods.Bernoulli(networks.MLP(2, [4]), SHAPE))
     with pytest.raises(TypeError, match=f"^{name} needs integer codes, as of models.VQVAE; VAE has none"):
         getattr(evaluation, name)(vae, b"" if name == "unpack_codes" else rows(3))
-    with pytest.raises(TypeError, match="^codes of VQVAE are whole numbers, .*use evaluation.file_sizes$"):
+    with pytest.raises(TypeError, match="^compress needs codes that are real numbers; .* Use evaluation.file_sizes"):
         evaluation.compress(tiny(), rows(3), train=rows(3))
 
 

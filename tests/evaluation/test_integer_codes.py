@@ -109,7 +109,7 @@ SOUND = {"elbo": -20.0, "kl": 9.0, "gain": 7.0, "gain_stderr": 0.2, "code_perple
         ({"code_perplexity": 12.7}, ["unused"]),
         ({"code_perplexity": 1.05, "gain": -8.0}, ["collapsed"]),
         ({"kl": 0.5}, ["collapsed"]),
-        ({"gain": 0.1}, ["collapsed"]),
+        ({"gain": 0.1}, []),
         ({"gain": -5.0}, ["costly"]),
         ({"gain": -5.0, "code_perplexity": 4.0}, ["costly", "unused"]),
     ],

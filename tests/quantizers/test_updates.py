@@ -84,7 +84,7 @@ def test_revival_lifts_perplexity_from_a_collapse(update):
     found = {}
     for revive in (0.0, 0.1):
         torch.manual_seed(5)
-        q = VectorQuantizer(16, 2, update=update, revive=revive)
+        q = VectorQuantizer(16, 2, update={"ema": EMA, "gradient": Gradient}[update](0.99), revive=revive)
         q.codebook.data.copy_(5 + 0.01 * torch.randn(16, 2))
         if update == "ema":
             q.sums.copy_(q.codebook)
