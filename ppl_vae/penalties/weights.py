@@ -48,7 +48,7 @@ class SpectralNorm(Penalty):
         >>> from ppl_vae import models, networks
         >>> ae = models.Autoencoder(networks.MLP(6, [8]), networks.MLP(3, [8]), 3, 6, penalty=SpectralNorm())
         >>> for _ in range(100):  # power iterations
-        ...     _ = ae(torch.zeros(1, 6))
+        ...     _ = ae.penalised(torch.zeros(1, 6))
         >>> round(torch.linalg.matrix_norm(ae.to_data.layer.weight, 2).item(), 2)
         1.0
     """
