@@ -30,7 +30,7 @@ OF_QUANTIZERS = {"update": "update", "latent-dim": "dim"}
 """Flags that a model with a quantizer uses for this argument of it alone."""
 
 GRIDS = {"network": "conv", "network.flatten": False, "network.blocks": 2}
-"""What a model with a grid of codes has where no flag says else: a code for each place, which sees more than its patch.
+"""Defaults of a model with a quantizer: its network keeps a grid, and residual blocks let a place see its neighbours.
 
 Half of all 7 x 7 patches of MNIST are blank, and an encoder that sees no more gives them all one code.
 """

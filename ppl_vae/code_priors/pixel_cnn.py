@@ -116,12 +116,12 @@ class _Gated(nn.Module):
         return v + more_v, h + self._dropped(more_h)
 
     def vertical(self, above: Tensor) -> tuple[Tensor, Tensor]:
-        """What is added to v, and what the horizontal stack gets, from v padded above and at both sides."""
+        """The residual of v, and what the other stack gets, made of v padded above and at both sides."""
         a = self.down(above)
         return _gate(a), self.across(a)
 
     def horizontal(self, left: Tensor, across: Tensor) -> Tensor:
-        """What is added to h, from h padded at the left."""
+        """The residual of h, made of h padded at the left."""
         return self.mixed(_gate(self.along(left) + across))
 
     def _dropped(self, h: Tensor) -> Tensor:

@@ -52,7 +52,7 @@ def final(objective: Objective, split: Split, train: Split, num_particles: int, 
 def of_validation(objective: Objective, data: Parts, num_particles: int, limit: int) -> dict[str, Any] | None:
     """The figures of validation examples, to choose a setting by before its test figures are looked at.
 
-    None where there are none apart from those that are measured, or of a model that has no ELBO.
+    None without validation rows, if these are the measured ones, or if the model has no ELBO.
     """
     model = objective.model.eval()
     if data.valid is None or data.measured is data.valid or not (is_pair(model) or isinstance(model, Discrete)):

@@ -108,7 +108,7 @@ def unpack_codes(
 
 
 def _of(model: Discrete) -> dict[str, Any]:
-    """What a header says of the model."""
+    """The entries of a header that describe the model."""
     state = model.state_dict()
     return {
         "format": FORMAT,

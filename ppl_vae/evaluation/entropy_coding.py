@@ -9,7 +9,7 @@ are whole numbers, made of the prior's logits l_k in four steps:
    1088, which is 17 nats. This costs about 1e-5 nats a code.
 3. Each j has a weight w_j = round(2^30 exp(-j / 64)), by ``decimal``, whose results are correctly rounded everywhere.
 4. Of the coder's 2^24 parts every code gets one, and of the other R = 2^24 - num_codes the share floor(R w_j / sum w);
-   what is left over goes to the first of the most probable. All of this is in whole numbers.
+   the first of the most probable codes gets the remainder. All numbers here are whole.
 
 Only step 2 depends on floats: a logit within ``MARGIN`` nats of the edge between two j could fall on either side. The
 writer records j for each of these, and the reader takes it from there. So the codes come back exact on every machine
@@ -138,7 +138,7 @@ def _checksum(numbers: np.ndarray) -> bytes:
 def _walk(
     prior: CodePrior, n: int, y: Tensor | None, visit: _Writer | _Reader, progress: Progress | None
 ) -> np.ndarray:
-    """Codes (n, positions): those that ``visit`` gives for each block of rows and each position in it."""
+    """Codes (n, positions); ``visit`` gives those of one position in one block of rows."""
     if prior.num_codes > LARGEST:
         raise ValueError(f"codes of {prior.num_codes} values cannot be written; the coder takes at most {LARGEST}")
     exact = copy.deepcopy(prior).to("cpu", torch.float64)

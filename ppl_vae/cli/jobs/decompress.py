@@ -14,7 +14,7 @@ from ..run import Run
 
 
 def decompress(run: Run, file: str, out: str | None = None, codes: bool = False) -> None:
-    """What a file of codes holds, decoded.
+    """Decode a file of codes.
 
     The codes come back exactly. What is written is the mean of p(x | codes), or the codes themselves.
 
