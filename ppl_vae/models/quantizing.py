@@ -123,14 +123,17 @@ class QuantizingModel(Part, Discrete):
         for quantizer in self.levels:
             quantizer.eval()
         for level, (quantizer, grid) in enumerate(zip(self.levels, self.grids, strict=True)):
+            layer = self.last_layers[level]
+            as_built = digest(layer.weight, layer.bias) == self._built[level]
+            if not as_built and not quantizer.fresh:
+                continue
             wanted = -(-max(STARTING, PER_CODE * self.num_codes) // math.prod(grid))
             rows = np.linspace(0, len(train) - 1, min(len(train), wanted)).astype(np.int64)
             batches = (train.take(piece)[:taken] for piece in np.array_split(rows, -(-len(rows) // PIECE)))
             found = [self.encoded(level, *(t.to(device) for t in batch)) for batch in batches]
             vectors = torch.cat(found).reshape(-1, quantizer.dim)
             unit = vectors.var(0, correction=0).sum().sqrt()
-            layer = self.last_layers[level]
-            if digest(layer.weight, layer.bias) == self._built[level] and unit > 0:
+            if as_built and unit > 0:
                 for parameter in (layer.weight, layer.bias):
                     parameter.div_(unit)
                 vectors = vectors / unit
