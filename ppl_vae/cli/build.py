@@ -94,6 +94,11 @@ def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
             build_quantizer(settings, known)
     if settings.has("network"):
         known["encoder"], known["decoder"] = build_networks(settings, train, likelihood, known, options)
+    if "classifier" in model.takes:
+        alone = {name: value for name, value in known.items() if name != "condition"}
+        with randomness.unchanged():
+            known["classifier"] = build_networks(settings, train, likelihood, alone, options)[0]
+        known["classifier"] = networks.Scaled.around(known["classifier"], scale) if scale else known["classifier"]
     if likelihood is not None and scale is not None:
         known["encoder"] = networks.Scaled.around(known["encoder"], scale)
     if "posterior" in model.takes:

@@ -4,12 +4,16 @@ from ..statistics import (
     LogLikelihood,
     auroc,
     bits_per_dim,
+    cluster_accuracy,
+    cluster_agreement,
     column_gaps,
     column_scores,
+    confusion,
     correlation_gaps,
     denoising_gain,
     knn_accuracy,
     linear_probe,
+    matched,
     near_data,
     neighbour_map,
     pareto_khat,
@@ -36,6 +40,7 @@ from .importance import log_likelihood
 from .imputation import Imputation, impute, inpaint
 from .intervals import Intervals, imputation_intervals
 from .marginals import columns_of, sample_rows
+from .predictions import assign, predict
 from .spreads import spreads
 from .terms import ELBO, active_units, elbo, evaluate, kl_by_dimension
 from .verdict import Verdict, collapsed, verdict
@@ -57,10 +62,13 @@ __all__ = [
     "active_units",
     "annealed_log_likelihood",
     "anomaly_scores",
+    "assign",
     "auroc",
     "bidirectional",
     "bits_per_dim",
     "calibration",
+    "cluster_accuracy",
+    "cluster_agreement",
     "code_usage",
     "codes",
     "collapsed",
@@ -68,6 +76,7 @@ __all__ = [
     "column_scores",
     "columns_of",
     "compress",
+    "confusion",
     "continuity",
     "correlation_gaps",
     "decode",
@@ -90,10 +99,12 @@ __all__ = [
     "linear_probe",
     "log_likelihood",
     "manifold",
+    "matched",
     "near_data",
     "neighbour_map",
     "pack_codes",
     "pareto_khat",
+    "predict",
     "prior_draws",
     "project",
     "random_codes",

@@ -6,7 +6,7 @@ from torch import Tensor
 
 from .. import randomness
 from ..checks import check_size
-from ..models import VAE, Codec, Discrete, Latent
+from ..models import VAE, Codec, Discrete, Latent, SemiSupervisedVAE
 from ..models.density import Density
 from ..statistics.finite import check_codes
 from .coding import PICTURES, codes, decode, likelihood_at
@@ -36,8 +36,7 @@ def random_codes(
         >>> random_codes(ae, 5, x=torch.rand(50, 6)).shape
         torch.Size([5, 2])
     """
-    check_size("n", n)
-    y = check_labels(model, y, n, third="seed")
+    y = _labels(model, n, y, seed)
     if isinstance(model, Latent):
         with evaluating(model, seed) as device:
             prior = model.prior(None if y is None else y.to(device))
@@ -65,15 +64,28 @@ def sample_means(model: Codec, n: int, y: Tensor | None = None, *, seed: int = 0
         >>> sample_means(vae, 3).shape
         torch.Size([3, 1, 8, 8])
     """
+    y = _labels(model, n, y, seed)
     return decode(model, random_codes(model, n, y, seed=seed), y)
 
 
-def sample_draws(model: VAE | Discrete, n: int, y: Tensor | None = None, *, seed: int = 0) -> Tensor:
+def sample_draws(
+    model: VAE | Discrete | SemiSupervisedVAE, n: int, y: Tensor | None = None, *, seed: int = 0
+) -> Tensor:
     """Draws (n, *shape) from p(x | z) at the codes of ``sample_means`` with the same n, y and seed."""
-    if not isinstance(model, VAE | Discrete):
+    if not isinstance(model, VAE | Discrete | SemiSupervisedVAE):
         raise TypeError(
             f"a {type(model).__name__} has no likelihood to draw from; take its pictures of codes as they are"
         )
-    z, y = random_codes(model, n, y, seed=seed), check_labels(model, y, n)
+    y = _labels(model, n, y, seed)
+    z = random_codes(model, n, y, seed=seed)
     draw = lambda z, y: likelihood_at(model, z, y).sample()  # noqa: E731
     return in_pieces(model, draw, z, y, seed=seed + 1, size=PICTURES)
+
+
+def _labels(model: Codec | Latent, n: int, y: Tensor | None, seed: int) -> Tensor | None:
+    """y for n examples, drawn from p(y) where the model has one and y is not given."""
+    y = check_labels(model, y, check_size("n", n), third="seed")
+    if y is None and isinstance(model, SemiSupervisedVAE):
+        with evaluating(model, seed):
+            return model.draw_target(n).cpu()
+    return y

@@ -26,11 +26,11 @@ from ..models import VAE, Codec, Discrete, Pair
 from ..models.protocols import is_pair
 from ..statistics import LogLikelihood, bits_per_dim
 from ..statistics.finite import check_codes
-from . import doors
+from . import doors, predictions
 from .baseline import Baseline, gain
 from .coding import codes, error_at
 from .discrete import CodeUsage, bound
-from .doors import batches, check_data, check_density, check_real_codes, evaluating, in_pieces
+from .doors import batches, check_data, check_density, check_real_codes, evaluating, in_pieces, told
 from .importance import log_likelihood
 from .spreads import spreads
 
@@ -172,7 +172,9 @@ def evaluate(
         (medians) and reconstruction_error; for an autoencoder the last and n; for a ``models.Discrete`` elbo,
         reconstruction, kl (the rate of its codes), bits_per_dim (of the ELBO too, the only bound there is),
         code_perplexity, codes_used and num_codes beside these; for a ``Program`` the terms and the log-likelihood, of
-        kind "posterior predictive" where it has latent sites outside the data plate. Bits per dimension are corrected
+        kind "posterior predictive" where it has latent sites outside the data plate. Of data with labels also accuracy,
+        or prediction_error and explained, of a ``models.Predictor``, which is not given them, and cluster_accuracy,
+        nmi and ari of a ``models.Clustering``. Bits per dimension are corrected
         for the volume of a level where the likelihood is a density and the data were de-quantized, and are per seen (of
         a Program: observed) entry. A figure that is not defined for every example is NaN.
 
@@ -185,12 +187,14 @@ def evaluate(
         raise TypeError(f"model must be a models.Codec or a models.Pair to be evaluated, not {type(model).__name__}")
     data = as_split(data, part="test").resolve(model.support if isinstance(model, Codec) else None)
     n = len(data) if limit is None else min(check_size("limit", limit), len(data))
-    pieces = []
+    pieces, labels = [], []
+    target = model.target if isinstance(model, Codec) else None  # a site of the model, unknown to it here
     size, found = _piece(model, data, n)
     without, told = _without(model, train)
     for start in range(0, n, size):
         batch = data.take(slice(start, min(start + size, n)))
-        columns = _columns(model, batch, num_particles, seed + start // size, memory)
+        columns = _columns(model, batch if target is None else batch[:1], num_particles, seed + start // size, memory)
+        labels += batch[1:]
         pieces.append(columns | ({} if without is None else {"without": without.log_prob(*batch)}))
     joined = {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
     mean = {name: column.double().mean().item() for name, column in joined.items() if column.dim() == 1}
@@ -220,6 +224,7 @@ def evaluate(
         out |= spreads(model, *data.take(slice(0, min(n, SPREAD))), train=train) if train is not None else {}
     if isinstance(model, Codec):
         out["reconstruction_error"] = mean["reconstruction_error"]
+    out |= predictions.scores(model, joined, torch.cat(labels) if labels else None)
     return {**out, "n": n}
 
 
@@ -269,8 +274,10 @@ def _columns(model: Any, batch: tuple[Tensor, ...], num_particles: int, seed: in
     out: dict[str, Tensor] = {}
     if isinstance(model, Codec):
         x, y = check_data(model, *batch, values=False, third=None)
+        y = told(model, x, y)
         out["codes"] = codes(model, x, y)
         out["reconstruction_error"] = error_at(model, x, y, out["codes"])
+        out |= predictions.columns(model, x)
     if isinstance(model, Discrete):
         terms = elbo(model, x, y)
         out |= {"elbo": terms.elbo, "reconstruction": terms.reconstruction, "kl": terms.kl}

@@ -6,6 +6,7 @@ from ..penalties import KLRate as KLRate
 from ..penalties import KSparse as KSparse
 from .autoencoder import Autoencoder
 from .autoencoder import Reconstructs as Reconstructs
+from .cvae import CVAE
 from .deep_belief_net import DeepBeliefNet
 from .presets import (
     ContractiveAutoencoder,
@@ -15,16 +16,20 @@ from .presets import (
     SparseAutoencoder,
 )
 from .program import Program
+from .protocols import Clustering as Clustering
 from .protocols import Codec, Latent, Pair
 from .protocols import Discrete as Discrete
+from .protocols import Predictor as Predictor
 from .rbm import RBM
 from .regularized import RegularizedAutoencoder
+from .semi_supervised import SemiSupervisedVAE
 from .stacked import StackedAutoencoder
 from .vae import VAE
 from .vqvae import VQVAE
 from .vqvae2 import VQVAE2
 
 __all__ = [
+    "CVAE",
     "RBM",
     "VAE",
     "VQVAE",
@@ -41,5 +46,6 @@ __all__ = [
     "Program",
     "RegularizedAutoencoder",
     "SparseAutoencoder",
+    "SemiSupervisedVAE",
     "StackedAutoencoder",
 ]

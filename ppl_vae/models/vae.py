@@ -120,19 +120,29 @@ class VAE(Part, Codec, Latent, Pair):
             x, given or drawn.
         """
         self._register("prior", "likelihood")
-        with pyro.plate("data", self._size(x, y, n)):
-            z = pyro.sample("z", self.prior(y))
-            return pyro.sample("x", self.likelihood(z, y), obs=x)
+        y = self._observed(x, y)
+        with pyro.plate("data", examples(x, y, n, self.condition)):
+            return self.generate(x, y)
 
     def guide(self, x: Tensor | None = None, y: Tensor | None = None, n: int | None = None) -> Tensor:
         """q(z | x, y), or the prior when there is no x to look at; the codes z (B, dim)."""
         self._register("posterior" if x is not None else "prior")
-        with pyro.plate("data", self._size(x, y, n)):
-            return pyro.sample("z", self.prior(y) if x is None else self.posterior(x, y))
+        y = self._observed(x, y)
+        with pyro.plate("data", examples(x, y, n, self.condition)):
+            return self.infer(x, y)
+
+    def generate(self, x: Tensor | None, y: Tensor | None) -> Tensor:
+        """The sites of ``model`` inside its plate, for a program of which it is a part; x, given or drawn."""
+        z = pyro.sample("z", self.prior(y))
+        return pyro.sample("x", self.likelihood(z, y), obs=x)
+
+    def infer(self, x: Tensor | None, y: Tensor | None) -> Tensor:
+        """The sites of ``guide`` inside its plate; z."""
+        return pyro.sample("z", self.prior(y) if x is None else self.posterior(x, y))
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Codes (B, dim) of x (B, *shape): the means of q(z | x, y), or the averages of 256 draws."""
-        return mean_of(self.posterior(x, y))
+        return mean_of(self.posterior(x, self._observed(x, y)))
 
     def decode(self, z: Tensor, y: Tensor | None = None, *, like: Tensor | None = None) -> Tensor:
         """Pictures (..., *shape) of codes z (..., dim): the means of p(x | z, y).
@@ -151,24 +161,18 @@ class VAE(Part, Codec, Latent, Pair):
         check_event("z", z.shape, self.dim)
         return mean_of(self.likelihood(supports.onto(self.prior.support, z), y), like)
 
-    def _size(self, x: Tensor | None, y: Tensor | None, n: int | None) -> int:
-        """How many examples there are; y is checked against it, its values only where Pyro checks values."""
-        given = next((len(value) for value in (x, y) if value is not None), None)
-        if given is None and n is None:
-            raise ValueError("model needs x, y or n: without data, say how many examples to generate, as model(n=64)")
-        if given is not None and n not in (None, given):
-            raise ValueError(f"n is {n}, but x or y holds {given} examples; give as many labels as there are examples")
-        size = check_size("n", n) if given is None else given
-        if self.condition is not None:
-            (self.condition.check if is_validation_enabled() else self.condition.check_shape)(y, size)
-        return size
+    def _observed(self, x: Tensor | None, y: Tensor | None) -> Tensor | None:
+        """The y of x where the condition takes it from x itself, else y as it is."""
+        observes = x is not None and self.condition is not None and self.condition.observes
+        return self.condition.of(x) if observes else y
 
     def _register(self, *parts: str) -> None:
         for part in parts:
-            register(f"{self._name}.{part}", self.get_submodule(part))
+            register(f"{self.name}.{part}", self.get_submodule(part))
 
     @property
-    def _name(self) -> str:
+    def name(self) -> str:
+        """What the parameters are registered under, different in every model of a process."""
         # Not part of the copied state: a deep copy or an unpickled model gets its own name.
         if "_registered_as" not in self.__dict__:
             self.__dict__["_registered_as"] = f"vae{next(_numbers)}"
@@ -267,6 +271,33 @@ class VAE(Part, Codec, Latent, Pair):
         if not supports.allows_missing(self.likelihood.support) or not isinstance(self.posterior, Posterior):
             return True
         return bool(self.posterior.features(torch.full_like(x, torch.nan), y).isfinite().all())
+
+
+def examples(
+    x: Tensor | None, y: Tensor | None, n: int | None, condition: Condition | None, *, partly: bool = False
+) -> int:
+    """How many examples a program is given; y is checked against it, its values only where Pyro checks values.
+
+    Args:
+        x: data (B, *shape), or None.
+        y: labels (B, ...), or None.
+        n: how many where neither says.
+        condition: what y is; None where it is not used.
+        partly: whether y may be missing or unknown.
+    """
+    given = next((len(value) for value in (x, y) if value is not None), None)
+    if given is None and n is None:
+        raise ValueError("model needs x, y or n: without data, say how many examples to generate, as model(n=64)")
+    if given is not None and n not in (None, given):
+        raise ValueError(f"n is {n}, but x or y holds {given} examples; give as many labels as there are examples")
+    size = check_size("n", n) if given is None else given
+    if condition is None or (partly and y is None):
+        return size
+    if is_validation_enabled():
+        condition.check(y, size, partly)
+    else:
+        condition.check_shape(y, size)
+    return size
 
 
 def _check_takes_y(name: str, part: torch.nn.Module, first: list[str]) -> None:

@@ -18,6 +18,9 @@ from .units import Units
 if TYPE_CHECKING:
     from ..data import Split
 
+UNKNOWN = -1
+"""The label of an example whose class is not known, as in scikit-learn's semi-supervised estimators."""
+
 
 class Condition(Part):
     """Base of the conditions: one kind of y and its features.
@@ -25,10 +28,12 @@ class Condition(Part):
     Attributes:
         event: shape of one y: () for a label.
         shape: shape of one y's features: (size,) or (channels, height, width).
+        observes: whether y is a part of x itself, which ``of`` takes, so that no y need be given beside x.
     """
 
     event: tuple[int, ...]
     shape: tuple[int, ...]
+    observes: bool = False
 
     @property
     def size(self) -> int:
@@ -38,6 +43,27 @@ class Condition(Part):
     @abstractmethod
     def forward(self, y: Tensor) -> Tensor:
         """Features (..., *shape) of y (..., *event)."""
+
+    def of(self, x: Tensor) -> Tensor:
+        """y (..., *event) of x (..., *shape of x), where it is a part of x.
+
+        Raises:
+            TypeError: a condition that is not.
+        """
+        raise TypeError(f"{self!r} is no part of x: give y")
+
+    def known(self, y: Tensor) -> Tensor:
+        """Which of y (B, *event) are known, (B,) bool: where a model takes them partly given, NaN says unknown.
+
+        Example:
+            >>> Label(10).known(torch.tensor([3, -1, 0])), Vector().known(torch.tensor([0.5, torch.nan]))
+            (tensor([ True, False,  True]), tensor([ True, False]))
+        """
+        return y.isfinite().reshape(len(y), -1).all(1)
+
+    def unknown(self, n: int, like: Tensor) -> Tensor:
+        """A y (n, *event) of which nothing is known."""
+        return self.example(n, like) + torch.nan
 
     def needed(self, y: Tensor | None) -> Tensor:
         """y, refused if it is missing or has the wrong dtype.
@@ -64,8 +90,8 @@ class Condition(Part):
             raise ValueError(f"y must be {self._words(n)}, not of shape {tuple(y.shape)}")
         return y
 
-    def check(self, y: Any, n: int) -> None:
-        """Refuse y unless it holds n valid examples.
+    def check(self, y: Any, n: int, partly: bool = False) -> None:
+        """Refuse y unless it holds n valid examples; ``partly`` lets those pass that are unknown (see ``known``).
 
         Raises:
             TypeError: not a tensor.
@@ -77,7 +103,8 @@ class Condition(Part):
             ...
             ValueError: y holds the label 10 in row 1, but Label(10) takes 0 to 9
         """
-        bad = self._bad(self.check_shape(y, n)).reshape(n, -1).any(1).nonzero()
+        bad = self._bad(y := self.check_shape(y, n)).reshape(n, -1).any(1)
+        bad = (bad & self.known(y) if partly else bad).nonzero()
         if len(bad):
             row = int(bad[0])
             raise ValueError(self._refusal(y[row], row))
@@ -163,6 +190,14 @@ class Label(Condition):
         like = torch.get_default_dtype() if self.table is None else self.table.weight.dtype
         hot = (y.unsqueeze(-1) == torch.arange(self.classes, device=y.device)).to(like)
         return hot if self.table is None else self.table(hot)
+
+    def known(self, y: Tensor) -> Tensor:
+        """Which of the labels y (B,) are known, (B,) bool; -1 says unknown."""
+        return y != UNKNOWN
+
+    def unknown(self, n: int, like: Tensor) -> Tensor:
+        """Labels -1."""
+        return self.example(n, like) + UNKNOWN
 
     def example(self, n: int, like: Tensor) -> Tensor:
         """Labels 0."""

@@ -5,6 +5,7 @@ from .loss import Loss as Loss
 from .objective import Objective, Player, Stage
 from .objective import as_objective as as_objective
 from .reconstruction import Reconstruction
+from .semi_supervised import SemiSupervised
 from .svi import SVI
 
-__all__ = ["SVI", "ContrastiveDivergence", "Objective", "Player", "Reconstruction", "Stage"]
+__all__ = ["SVI", "ContrastiveDivergence", "Objective", "Player", "Reconstruction", "SemiSupervised", "Stage"]

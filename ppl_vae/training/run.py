@@ -87,6 +87,7 @@ class Run:
         """Move to the device, find the parameters, claim the run folder and take up its checkpoint."""
         if resume and out is None:
             raise ValueError("resume needs out, the run folder to go on with")
+        self.objective.attach(self.train_split)
         self.objective.to(self.processes.device)
         stages = stages_of(self.objective, self.processes.device)
         self.loops = [Loop(stage, self.settings, self.batches, self.valid_batches, self.processes) for stage in stages]
