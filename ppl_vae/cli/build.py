@@ -120,6 +120,9 @@ def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
 def _condition(settings: Settings, train: data_module.Split) -> networks.Condition:
     """The condition on y; unless flags set its size, it has as many classes or numbers as the data's labels."""
     entry, labels = settings.entry("condition"), train.labels
+    if entry.load().observes:
+        given = settings.options("condition")
+        return entry.build({"shape": tuple(train.shape)}, given)
     if labels is None:
         raise ValueError(f"--condition {entry.name} needs data with labels y, which {train.name} does not have")
     known = {"shape": labels.shape, "classes": labels.count, "size": (*labels.shape, None)[0]}
@@ -179,6 +182,8 @@ def _likelihood(
         _hint_at_counts(train)
     made = entry.build(known, options)
     made = made if scale is None else likelihoods.Scaled(made, scale)
+    if "condition" in known and known["condition"].observes:
+        made = likelihoods.Completed(made, known["condition"])
     train.resolve(made.support).check(made.support)
     return made
 

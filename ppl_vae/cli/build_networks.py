@@ -32,7 +32,10 @@ def build_quantizer(settings: Settings, known: dict[str, Any]) -> None:
 def build_networks(
     settings: Settings, train: Split, likelihood: str | None, known: Mapping[str, Any], options: Any
 ) -> tuple[nn.Module, nn.Module]:
-    """The encoder and its mirror image; both see y beside their input where there is a condition."""
+    """The encoder and its mirror image; both see y beside their input where there is a condition.
+
+    Where y is a part of x, the encoder sees x alone.
+    """
     shape, condition = known["shape"], known.get("condition")
     network, activation, own = settings.entry("network"), settings["activation"], settings.options("network")
     cls, hidden = network.load(), settings["hidden"]
@@ -56,10 +59,11 @@ def build_networks(
         if condition is not None:  # further inputs follow the columns
             kinds = dict(enumerate((kinds or {}).values()))
         cls, own = networks.TableEncoder, {"kinds": kinds, "mask": gaps}
-    if condition is None:
-        return cls(shape, hidden, activation, **own), decoder
-    encoder = networks.Conditioned.around(cls, condition, shape, hidden, activation, **own)
-    return encoder, networks.Conditioned(decoder, condition)
+    if condition is None or condition.observes:  # x holds that y
+        encoder = cls(shape, hidden, activation, **own)
+    else:
+        encoder = networks.Conditioned.around(cls, condition, shape, hidden, activation, **own)
+    return encoder, decoder if condition is None else networks.Conditioned(decoder, condition)
 
 
 def _vectors(model: catalog.Entry, features: tuple[int, ...], dim: int, options: dict[str, Any]) -> tuple[int, ...]:

@@ -77,6 +77,11 @@ class Run:
             if words is not None:
                 raise UsageError(f"--y is for conditional models; the model of {self.name} takes no labels")
             return None
+        if self.condition.observes:
+            raise UsageError(
+                f"{self.name} is a model of x given a part of x, {self.condition!r}, which is taken from examples: use "
+                f"ppl-vae complete {self.name}" + ("" if words is None else ", and leave out --y")
+            )
         if words is None:
             raise UsageError(f"--y is needed: {self.name} is a model of x given y, {self.condition!r}")
         like, said = self.condition.example(1, torch.zeros(1)), " ".join(words)
@@ -168,7 +173,8 @@ class Examples(Run):
     def told(self) -> Split:
         """The chosen split with the labels that the model is given."""
         found = copy.copy(self.rows())
-        if self.y is not None or (self.condition is not None and found.y is None):
+        needed = self.condition is not None and not self.condition.observes
+        if self.y is not None or (needed and found.y is None):
             found.y = self.labels(self.y, len(found))
         return found
 
@@ -176,6 +182,8 @@ class Examples(Run):
         """Rows of a split, the one chosen if none is named."""
         x, *labels = self.rows(split).take(which)
         own = labels[0] if labels else None
+        if self.y is None and self.condition is not None and self.condition.observes:
+            return Batch(x, self.condition.of(x), own)
         y = own if self.y is None and self.condition is not None and own is not None else self.labels(self.y, len(x))
         return Batch(x, y, own)
 

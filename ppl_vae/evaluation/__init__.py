@@ -30,6 +30,7 @@ from .baseline import Baseline
 from .coded_files import pack_codes, unpack_codes
 from .coding import codes, decode, denoise, reconstruct, reconstruction_error
 from .compression import Compression, compress
+from .conditional import completions, transfer
 from .discrete import CodeUsage, code_usage
 from .entropy_coding import decode_codes, encode_codes
 from .export import to_arviz
@@ -75,6 +76,7 @@ __all__ = [
     "column_gaps",
     "column_scores",
     "columns_of",
+    "completions",
     "compress",
     "confusion",
     "continuity",
@@ -118,6 +120,7 @@ __all__ = [
     "spreads",
     "threshold",
     "to_arviz",
+    "transfer",
     "traverse",
     "trusted_khat",
     "unpack_codes",

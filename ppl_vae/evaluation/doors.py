@@ -21,7 +21,8 @@ from ..data.checks import check_event, check_values
 from ..data.labels import to_labels
 from ..data.rows import to_float
 from ..handlers import LocalParameters
-from ..models import Codec, Discrete, Pair, SemiSupervisedVAE
+from ..likelihoods import Likelihood
+from ..models import VAE, Codec, Discrete, Pair, SemiSupervisedVAE
 
 PIECE = 1000  # examples at a time
 
@@ -48,6 +49,12 @@ def observed(model: Any, x: Tensor, y: Any) -> Any:
     """The y of x where the model's condition takes it from x itself, else y as it is."""
     condition = model.condition if isinstance(model, Codec) else None
     return condition.of(x) if condition is not None and condition.observes else y
+
+
+def counted(model: Any, x: Tensor) -> Tensor:
+    """Which entries of x (B, *shape) a log-likelihood counts, (B, *shape) bool."""
+    known = isinstance(model, VAE | Discrete) and isinstance(model.likelihood, Likelihood)
+    return model.likelihood.counted(x) if known else ~x.isnan()
 
 
 def told(model: Any, x: Tensor, y: Tensor | None) -> Tensor | None:

@@ -85,6 +85,9 @@ def sample_draws(
 def _labels(model: Codec | Latent, n: int, y: Tensor | None, seed: int) -> Tensor | None:
     """y for n examples, drawn from p(y) where the model has one and y is not given."""
     y = check_labels(model, y, check_size("n", n), third="seed")
+    condition = (model.condition or model.target) if isinstance(model, Codec) else None
+    if condition is not None and y is not None:
+        condition.check_seen(y)
     if y is None and isinstance(model, SemiSupervisedVAE):
         with evaluating(model, seed):
             return model.draw_target(n).cpu()

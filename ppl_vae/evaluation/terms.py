@@ -30,7 +30,7 @@ from . import doors, predictions
 from .baseline import Baseline, gain
 from .coding import codes, error_at
 from .discrete import CodeUsage, bound
-from .doors import batches, check_data, check_density, check_real_codes, evaluating, in_pieces, told
+from .doors import batches, check_data, check_density, check_real_codes, counted, evaluating, in_pieces, told
 from .importance import log_likelihood
 from .spreads import spreads
 
@@ -281,7 +281,7 @@ def _columns(model: Any, batch: tuple[Tensor, ...], num_particles: int, seed: in
     if isinstance(model, Discrete):
         terms = elbo(model, x, y)
         out |= {"elbo": terms.elbo, "reconstruction": terms.reconstruction, "kl": terms.kl}
-        out["seen"] = (~batch[0].isnan()).flatten(1).sum(1)
+        out["seen"] = counted(model, batch[0]).flatten(1).sum(1)
     if is_pair(model):
         terms = elbo(model, *batch, seed=seed)
         likelihood = log_likelihood(model, *batch, num_particles=num_particles, seed=seed, memory=memory)
@@ -291,5 +291,5 @@ def _columns(model: Any, batch: tuple[Tensor, ...], num_particles: int, seed: in
         # Of the sum over the piece, whose data may share their draws; shared out among them.
         count = len(terms.elbo)
         out["variance"] = torch.full_like(terms.elbo, count * likelihood.mean_stderr**2)
-        out["seen"] = (~batch[0].isnan()).reshape(count, -1).sum(1)
+        out["seen"] = counted(model, batch[0]).reshape(count, -1).sum(1)
     return out

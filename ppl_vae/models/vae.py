@@ -23,7 +23,7 @@ from .. import supports
 from ..checks import check_event, check_size
 from ..distributions.means import mean_of
 from ..handlers import register
-from ..likelihoods import Likelihood, Scaled
+from ..likelihoods import Completed, Likelihood, Scaled
 from ..networks import MLP, Condition, Conditioned, condition_of, stated
 from ..networks import Scaled as ScaledNetwork
 from ..parts import Part
@@ -209,6 +209,11 @@ class VAE(Part, Codec, Latent, Pair):
             )
             fits = (BY_SUPPORT if groups == 1 else OF_GROUPS).get(supports.of(one), "Of")
             raise ValueError(f"posterior {q}, but prior {p}; use one on its support, such as posteriors.{fits}")
+        if self.condition is not None and self.condition.observes and not isinstance(self.likelihood, Completed):
+            raise ValueError(
+                f"y is a part of x, {self.condition!r}, so the likelihood must know that part: use "
+                f"likelihoods.Completed(likelihood, condition), not {type(self.likelihood).__name__}"
+            )
         self._try_parts()
 
     def _check_network(self, part: str, shape: tuple[int, ...], why: str) -> None:
@@ -317,7 +322,9 @@ def _natural(prior: Prior, likelihood: Likelihood) -> Posterior:
     """The posterior to take when none is named."""
     condition = condition_of(torch.nn.ModuleList([prior, likelihood]))
     shape = likelihood.shape
-    network = MLP(shape) if condition is None else Conditioned.around(MLP, condition, shape)
+    alone = condition is None or condition.observes  # x holds that y
+    network = MLP(shape) if alone else Conditioned.around(MLP, condition, shape)
+    likelihood = likelihood.likelihood if isinstance(likelihood, Completed) else likelihood
     if isinstance(likelihood, Scaled):
         network = ScaledNetwork.around(network, likelihood.by)
     groups = supports.ungrouped(prior.support)[1]

@@ -3,8 +3,8 @@
 A network maps an event of shape ``in_shape`` to features of shape ``out_shape``. Leading dimensions are folded into
 one batch dimension and unfolded after the layers, so convolutions and batch normalisation work with vectorised
 particles. Encoders halve the image at every hidden size (3x3 convolution, stride 2); ``X.decoder`` builds the mirrored
-network, whose features the likelihood's head maps to parameters. ``Conditioned`` adds y, a ``Label``, ``Vector`` or
-``Picture``, to a network, and ``Scaled`` gives it data in units of their own.
+network, whose features the likelihood's head maps to parameters. ``Conditioned`` adds y, a ``Label``, ``Vector``,
+``Picture`` or ``Quadrants`` of x, to a network, and ``Scaled`` gives it data in units of their own.
 """
 
 from .base import ACTIVATIONS as ACTIVATIONS
@@ -21,6 +21,7 @@ from .conv import Conv, ConvTranspose
 from .fill_missing import FillMissing
 from .head import Head as Head
 from .mlp import MLP
+from .quadrants import Guessed, Quadrants
 from .resnet import ResNet, ResNetTranspose
 from .scaled import Scaled
 from .scaled import units_of as units_of
@@ -33,8 +34,10 @@ __all__ = [
     "Conv",
     "ConvTranspose",
     "FillMissing",
+    "Guessed",
     "Label",
     "Picture",
+    "Quadrants",
     "ResNet",
     "ResNetTranspose",
     "Scaled",

@@ -109,6 +109,13 @@ class Condition(Part):
             row = int(bad[0])
             raise ValueError(self._refusal(y[row], row))
 
+    def check_seen(self, y: Tensor) -> None:
+        """Refuse y to generate from if it holds a class that no training example had.
+
+        Raises:
+            ValueError: such a class.
+        """
+
     def example(self, n: int, like: Tensor) -> Tensor:
         """A y for n examples on the device of ``like``, for trial runs."""
         return torch.zeros(n, *self.event, dtype=like.dtype, device=like.device)
@@ -176,6 +183,7 @@ class Label(Condition):
     """
 
     event = ()
+    seen: Tensor
 
     def __init__(self, classes: int, embedding: int | None = None) -> None:
         super().__init__()
@@ -184,6 +192,24 @@ class Label(Condition):
         if embedding is not None:
             self.table = nn.Linear(classes, check_size("embedding", embedding), bias=False)
         self.shape = (classes if embedding is None else embedding,)
+        self.register_buffer("seen", torch.ones(classes, dtype=torch.bool))  # classes of the training rows
+
+    def start(self, train: Split) -> None:
+        """Keep which classes the training rows have, where their labels are at hand."""
+        if isinstance(train.y, Tensor):
+            values = torch.arange(self.classes, device=train.y.device)
+            self.seen.copy_(torch.isin(values, train.y))
+
+    def check_seen(self, y: Tensor) -> None:
+        """Refuse labels y (B,) of classes that no training row has; unknown ones pass."""
+        y = y.to(self.seen.device)
+        new = (self.known(y) & ~self.seen[y.clamp(min=0)]).nonzero()
+        if len(new):
+            row = int(new[0])
+            raise ValueError(
+                f"y holds the label {int(y[row])} in row {row}, which no training example has, so the model knows "
+                f"nothing of it; use one of {self.seen.nonzero().flatten().tolist()}"
+            )
 
     def forward(self, y: Tensor) -> Tensor:
         """Features (..., size) of labels (...); 0 for a label out of range, which ``check`` refuses."""
@@ -202,6 +228,10 @@ class Label(Condition):
     def example(self, n: int, like: Tensor) -> Tensor:
         """Labels 0."""
         return torch.zeros(n, dtype=torch.long, device=like.device)
+
+    def _load_from_state_dict(self, state_dict: dict[str, Any], prefix: str, *args: Any) -> None:
+        state_dict.setdefault(f"{prefix}seen", self.seen)  # weights of a time before it was kept
+        super()._load_from_state_dict(state_dict, prefix, *args)
 
     def _kind(self) -> tuple[Any, ...]:
         return "Label", self.classes

@@ -12,6 +12,7 @@ __all__ = [
     "reconstruct",
     "interpolate",
     "impute",
+    "complete",
     "denoise",
     "anomaly",
     "embed",
