@@ -36,6 +36,11 @@ def load_data(settings: Settings) -> data_module.Data:
     return data_module.load(settings["data"], root=settings["data-root"], **flags, **settings.options("data"))
 
 
+def told(settings: Settings, train: data_module.Split) -> data_module.Split:
+    """The training rows with as many labels as the model is to be told."""
+    return train if settings["labels"] is None else data_module.hide_labels(train, settings["labels"], settings["seed"])
+
+
 def build_objective(settings: Settings, data: data_module.Data) -> nn.Module:
     """The model and its objective, initialised from the seed; the process's random state is left alone.
 

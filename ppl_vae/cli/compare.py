@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -102,10 +103,10 @@ def compare_words(given: Words, out: Path, *, progress: bool, **asked: Any) -> T
 def _make(chosen: Settings) -> tuple[Any, Any]:
     """The objective and the data of a cell, in the process that trains it."""
     from ..comparison.cells import Parts
-    from .build import build_objective, load_data
+    from .build import build_objective, load_data, told
 
     data = load_data(chosen)
-    return build_objective(chosen, data), Parts.of(data)
+    return build_objective(chosen, data), Parts.of(replace(data, train=told(chosen, data.train)))
 
 
 def _typed(value: Any) -> list[str]:

@@ -16,6 +16,11 @@ from .. import catalog
 from ..catalog import DEFAULTS, Kind, Option, Source, word
 
 WORD, WHOLE = (Kind(frozenset({name})) for name in ("str", "int"))
+WHOLE_OR_NONE = Kind(frozenset({"none", "int"}))
+LABELS_HELP = (
+    "labels of the training rows that the model is told, as many of each class, by the seed; the others are unknown. "
+    "For models that predict labels, such as semi-supervised; if not given, all"
+)
 YES_OR_NO = Kind(frozenset({"none", "bool"}))
 
 SCALES = Kind(frozenset(), ("auto", "none", "unit", "standard"))
@@ -101,6 +106,7 @@ def settings_flags() -> dict[str, Option]:
         ),
         replace(load["root"], argument="data_root", kind=WORD, group="data"),
         *(replace(load[name], group="data") for name in LOAD_FLAGS),
+        Option("labels", WHOLE_OR_NONE, LABELS_HELP, None, "data"),
         *(Option(role, WORD, text, defaults.get(role), "model") for role, text in roles.items()),
         Option("scale", SCALES, SCALE_HELP, "auto", "model"),
         Option("given_prior", YES_OR_NO, "the learned prior depends on y too, by priors.Given", None, "model"),

@@ -243,6 +243,8 @@ def _options(role: str, values: Mapping[str, Any]) -> Mapping[str, Option]:
 def _unused(name: str, values: Mapping[str, Any], missing: Container[str]) -> str | None:
     """Why the chosen parts have no use for a flag, and what they have in its place; None if they use it."""
     role, dot, option = name.partition(".")
+    if name == "labels" and values[name] is not None and "predict" not in _entry("model", values["model"]).methods:
+        return f"does not apply to --model {values['model']}, which predicts no labels; use --model semi-supervised"
     if role in missing:
         return f"does not apply to --model {values['model']}, which has no {role}"
     quantizer = _part("quantizer", values) if role in OF_QUANTIZERS else None

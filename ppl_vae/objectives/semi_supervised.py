@@ -1,32 +1,56 @@
-"""The objective of a semi-supervised VAE: the bound of every example, and the classifier's loss on the labelled ones.
+"""The objective of a semi-supervised VAE: the bound of every example, and the classifier's loss on labelled ones.
 
-value = mean of -bound(x, y or none) + classification * mean over labelled examples of -log q(y | x)
+    value = mean over the batch of -bound(x, y or none)
+            + classification * mean over labelled examples of -log q(y | x)
+
+Of 55,000 examples perhaps 100 have a label, a batch then holds none, so every step also draws some of the labelled
+ones for the second line. It is an unbiased estimate of its mean over all of them.
 """
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
+import torch
 from pyro.infer import ELBO
 from torch import Tensor
 
+from ..checks import check_size
+from ..data.hiding import known_rows, labels_in_memory
 from ..handlers import Beta
 from ..models import SemiSupervisedVAE
 from .loss import Loss
 from .svi import SVI
 
+if TYPE_CHECKING:
+    from ..data import Split
+
+HELD, PIECE = 20_000, 1_000  # labelled rows in memory at most, and read at once
+
 
 class SemiSupervised(SVI):
     """``SVI`` of a ``SemiSupervisedVAE`` with Kingma's classification term.
+
+    ``fit`` lets every step draw ``labelled`` of the labelled training rows, binarized anew where the training rows are,
+    for the classification term; several processes draw so many each. Where at least half of the rows are labelled, or
+    outside of ``fit``, the term is that of the batch's own labelled rows. Rows of validation count as unlabelled, so
+    that the bound of x alone is watched.
 
     Args:
         model: the model.
         estimator: as for ``SVI``; Enum by default.
         beta: as for ``SVI``.
-        classification: weight of the mean of -log q(y | x) over labelled examples.
+        classification: weight of the mean of -log q(y | x) over labelled examples, in nats per training example.
+            Kingma's alpha, the weight of the mean in the sum over N examples, is ``classification`` * N, and his choice
+            of 0.1 N is 0.1 here.
+        labelled: labelled rows drawn for each step.
 
-    Source: Kingma et al. 2014, equation 9: their alpha over the number of training examples.
+    Raises:
+        ValueError: a negative weight, or fewer than one row.
+
+    Source: Kingma et al. 2014, "Semi-supervised learning with deep generative models", equation 9.
 
     Example:
-        >>> import torch
         >>> from ppl_vae import likelihoods, models, networks, priors
         >>> decoder = networks.Conditioned(networks.MLP(2 + 3, [8]), networks.Label(3))
         >>> m2 = models.SemiSupervisedVAE(priors.Normal(2), likelihood=likelihoods.Bernoulli(decoder, 6))
@@ -35,24 +59,54 @@ class SemiSupervised(SVI):
         (torch.Size([]), ['classification', 'elbo', 'kl', 'reconstruction'])
     """
 
+    rows: Tensor
+    labels: Tensor
+
     def __init__(
         self,
         model: SemiSupervisedVAE,
         estimator: ELBO | None = None,
         beta: Beta = 1.0,
         classification: float = 0.1,
+        labelled: int = 64,
     ) -> None:
         super().__init__(model, estimator, beta)
-        self.classification = classification
+        if not classification >= 0:
+            raise ValueError(f"classification must be a weight of at least 0, not {classification}")
+        self.classification, self.labelled = classification, check_size("labelled", labelled)
+        self.register_buffer("rows", torch.empty(0), persistent=False)
+        self.register_buffer("labels", torch.empty(0, dtype=torch.long), persistent=False)
+        self._noise = None
+
+    def attach(self, train: Split) -> None:
+        """Hold the labelled training rows, of which steps draw."""
+        y = labels_in_memory(train)
+        known = known_rows(y) if y is not None else torch.empty(0)
+        if y is None or not 0 < len(known) < len(train) / 2:
+            self.rows, self.labels = torch.empty(0), torch.empty(0, dtype=torch.long)
+            return
+        known = known[torch.linspace(0, len(known) - 1, min(len(known), HELD)).long()]
+        self.rows = torch.cat([train.fetch(some.numpy())[0].cpu() for some in known.split(PIECE)])
+        self.labels, self._noise = y[known].cpu(), train.noise
 
     def forward(self, x: Tensor, /, *y: Tensor) -> Loss:
-        """Loss of a batch; rows of validation count as unlabelled, so that the bound of x alone is watched."""
+        """Loss of a batch (x,) or (x, y); the term "classification" is the mean of -log q(y | x)."""
         if not self.training or not y:
             return super().forward(x)
         loss = super().forward(x, *y)
-        model: SemiSupervisedVAE = self.model
-        known = model.target.known(y[0])
-        at = y[0].clamp(min=0).unsqueeze(-1)
-        wrong = -model.classify(x).gather(-1, at).squeeze(-1) * known
-        cost = wrong.sum() / known.sum().clamp(min=1)
+        rows, labels = self._draw() if len(self.rows) else (x, y[0])
+        cost = classification_cost(self.model, rows, labels)
         return Loss(loss.value + self.classification * cost, {**loss.terms, "classification": cost.detach()})
+
+    def _draw(self) -> tuple[Tensor, Tensor]:
+        """Labelled training rows, with fresh noise where the training rows have it."""
+        which = torch.randint(len(self.rows), (self.labelled,), device=self.rows.device)
+        x = self.rows[which]
+        return x if self._noise is None else self._noise.apply(x, torch.rand_like(x)), self.labels[which]
+
+
+def classification_cost(model: SemiSupervisedVAE, x: Tensor, y: Tensor) -> Tensor:
+    """Mean of -log q(y | x) over the examples whose label is known, in nats; 0 where none is."""
+    known = model.target.known(y)
+    wrong = -model.classify(x).gather(-1, y.clamp(min=0).unsqueeze(-1)).squeeze(-1) * known
+    return wrong.sum() / known.sum().clamp(min=1)

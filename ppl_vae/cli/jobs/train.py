@@ -43,7 +43,7 @@ def train(
         print(to_yaml({k: v for k, v in settings.values.items() if k not in of_the_line}), end="")
         return
     from ...training import RunFolder, fit
-    from ..build import build_objective, fit_arguments, load_data
+    from ..build import build_objective, fit_arguments, load_data, told
     from ..run import verdicts
 
     own = settings.own_files()
@@ -51,6 +51,7 @@ def train(
     if resume and folder.config_file.exists():
         settings = settings.resumed(folder.config().get("shell", {}))
     data = load_data(settings)
+    rows = told(settings, data.train)
     objective = build_objective(settings, data)
     try:
         before = len(folder.metrics())
@@ -58,7 +59,7 @@ def train(
         before = -1
     history = fit(
         objective,
-        data.train,
+        rows,
         data.valid if len(data.valid) else None,
         out=folder.path,
         resume=resume,
