@@ -8,6 +8,7 @@ from .autoencoder import Autoencoder
 from .autoencoder import Reconstructs as Reconstructs
 from .cvae import CVAE
 from .deep_belief_net import DeepBeliefNet
+from .mixture import MixtureVAE
 from .presets import (
     ContractiveAutoencoder,
     ConvAutoencoder,
@@ -41,6 +42,7 @@ __all__ = [
     "DeepBeliefNet",
     "DenoisingAutoencoder",
     "Latent",
+    "MixtureVAE",
     "LatentNoiseAutoencoder",
     "Pair",
     "Program",

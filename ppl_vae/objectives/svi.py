@@ -178,12 +178,18 @@ class SVI(Recorded, Objective):
         parts: list[Any] = [part for part in self.model.modules() if part is not self.model]
         self._scheduled = tuple(part for part in parts if callable(getattr(part, "at_step", None)))
 
+    @property
+    def pair(self) -> PairModule:
+        """What the two programs are taken from: the model."""
+        return self.model
+
     def programs(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
         """Model and guide, with beta in force."""
+        pair = self.pair
         if not callable(self.beta) and not isinstance(self.beta, Tensor) and self.beta == 1:
-            return self.model.model, self.model.guide
+            return pair.model, pair.guide
         beta = self._beta if callable(self.beta) else self.beta
-        return scale_latents(self.model.model, beta), scale_latents(self.model.guide, beta)
+        return scale_latents(pair.model, beta), scale_latents(pair.guide, beta)
 
     def forward(self, *batch: Tensor) -> Loss:
         """Loss of a batch (x,) or (x, y): the negative bound, and its terms at beta = 1.
