@@ -37,7 +37,8 @@ _BASES = {"Codec": "model", "Latent": "model", "Pair": "model", "Schedule": "bet
 """Base classes that do not have their role's name."""
 
 _SUPPLIED = frozenset(
-    "dim shape in_shape in_shape_or_dim hidden activation encoder decoder classifier max_plate_nesting".split()
+    "dim shape in_shape in_shape_or_dim hidden activation encoder decoder classifier target predictor "
+    "max_plate_nesting".split()
 )
 """Constructor arguments that the data, flags of their own and the rest of the model give, besides the roles."""
 
@@ -200,7 +201,7 @@ def taken(model: Entry) -> frozenset[str]:
     found = {name.replace("_", "-") for name in model.takes | objective(model).takes} | {"model"}
     found |= {"update"} if "quantizer" in found else set()
     found |= {"network"} if found & {"encoder", "likelihood"} else set()
-    found |= {"condition"} if "likelihood" in found else set()
+    found |= {"condition"} if "likelihood" in found and "target" not in model.takes else set()
     return frozenset(found & roles().keys())
 
 

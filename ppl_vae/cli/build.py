@@ -89,6 +89,8 @@ def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
     elif settings["given-prior"]:
         raise ValueError("--given-prior needs --condition, which says what y is")
     model = settings.entry("model")
+    if "target" in model.takes:
+        known["target"] = _target(model.name, train)
     likelihood = _likelihood_name(settings, train) if "likelihood" in model.takes else None
     options = settings.options("model")
     if "output" in options and options["output"] is None:
@@ -142,6 +144,21 @@ def _condition(settings: Settings, train: data_module.Split) -> networks.Conditi
             )
     with randomness.unchanged():
         return entry.build({name: value for name, value in known.items() if name not in given}, given)
+
+
+def _target(name: str, train: data_module.Split) -> networks.Condition:
+    """What y is, for a model that predicts it: a class, or numbers in units of their own."""
+    labels = train.labels
+    if labels is None:
+        raise ValueError(f"--model {name} needs data with labels y, which {train.name} does not have; use --model vae")
+    if len(labels.shape) > 1:
+        raise ValueError(
+            f"--model {name} needs labels that are classes or numbers; those of {train.name} have shape {labels.shape}"
+        )
+    with randomness.unchanged():
+        if labels.count is not None:
+            return networks.Label(labels.count)
+        return networks.Vector((*labels.shape, None)[0], scale="standard")
 
 
 def _prior_and_posterior(

@@ -25,6 +25,7 @@ from .rbm import RBM
 from .regularized import RegularizedAutoencoder
 from .semi_supervised import SemiSupervisedVAE
 from .stacked import StackedAutoencoder
+from .supervised import SupervisedVAE
 from .vae import VAE
 from .vqvae import VQVAE
 from .vqvae2 import VQVAE2
@@ -50,4 +51,5 @@ __all__ = [
     "SparseAutoencoder",
     "SemiSupervisedVAE",
     "StackedAutoencoder",
+    "SupervisedVAE",
 ]

@@ -288,7 +288,8 @@ class Vector(Condition):
     def start(self, train: Split) -> None:
         """Set the units of y from the training rows, unless they were set or loaded."""
         if self.units is not None and not self.units.known and train.labelled:
-            y = torch.cat([rows[1] for rows in train.batches(10_000)]).double().reshape(len(train), -1)
+            y = torch.cat([rows[1] for rows in train.batches(10_000)]).double()
+            y = y[self.known(y)].reshape(-1, *self.shape)
             self.units.start_at(y.mean(0), y.std(0, correction=0))
 
     def __repr__(self) -> str:
