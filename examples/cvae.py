@@ -21,7 +21,7 @@ cvae = models.CVAE(
     posterior=posteriors.Normal(encoder, DIM),
     likelihood=likelihoods.Bernoulli(decoder, digits.shape),
 )
-fit(SVI(cvae), digits.train, epochs=60, lr=2e-3, progress=False)
+fit(SVI(cvae), digits.train, epochs=30, lr=3e-3, progress=False)
 
 y = torch.arange(10).repeat_interleave(20)
 made = evaluation.sample_means(cvae, len(y), y)

@@ -24,10 +24,10 @@ for observed in (1, 2, 3):
         posterior=posteriors.Normal(networks.MLP(digits.shape, [200]), DIM),  # sees x, of which y is a part
         likelihood=likelihoods.Completed(likelihoods.Bernoulli(decoder, digits.shape), seen),
     )
-    fit(SVI(cvae), digits.train, valid=digits.valid, patience=5, epochs=40, lr=2e-3, progress=False)
+    fit(SVI(cvae), digits.train, valid=digits.valid, patience=3, epochs=25, lr=3e-3, progress=False)
     x, _ = digits.test.resolve(cvae.support).take(slice(None))
     rest = pixels - int(seen.mask.sum())
-    found = evaluation.log_likelihood(cvae, x, num_particles=500)
+    found = evaluation.log_likelihood(cvae, x, num_particles=200)
     print(f"{observed} seen: log p(the other {rest} pixels) = {found.mean:.2f} nats, {-found.mean / rest:.3f} a pixel")
     made = evaluation.completions(cvae, x[:8], 3)
     figure = plots.completions(torch.where(seen.mask, x[:8], 0.5), made, x[:8])
