@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import nn
 
-from ppl_vae import SVI, VAE, evaluation, fit, likelihoods, load, models, parts, posteriors, priors, quantizers
+from ppl_vae import SVI, VAE, data, evaluation, fit, likelihoods, load, models, parts, posteriors, priors, quantizers
 from ppl_vae.networks import MLP, Conditioned, Guessed, Label, Quadrants
 from ppl_vae.training.capture import Captured
 
@@ -158,9 +158,9 @@ def test_captured_steps_are_eager_steps():
 
 
 def test_trains_with_and_without_labels_and_loads(tmp_path):
-    for i, data in enumerate([(X,), (X, torch.arange(7))]):
+    for i, batch in enumerate([(X,), (X, torch.arange(7))]):
         model = cvae(3)
-        history = fit(SVI(model), data, epochs=2, batch_size=4, progress=False, out=tmp_path / str(i))
+        history = fit(SVI(model), batch, epochs=2, batch_size=4, progress=False, out=tmp_path / str(i))
         assert math.isfinite(history.rows[-1]["train"]["loss"])
         again = load(tmp_path / str(i))
         assert torch.equal(evaluation.completions(again, X, 2), evaluation.completions(model, X, 2))
@@ -205,3 +205,12 @@ def test_a_network_in_the_prior_and_a_guess_that_it_sees():
     again = parts.build(json.loads(json.dumps(parts.describe(model))))
     again.load_state_dict(model.state_dict())
     assert torch.equal(again.prior(y).mean, model.prior(y).mean)
+
+
+def test_it_starts_at_the_mean_of_whole_pictures():
+    model, by_hand = cvae(), cvae()
+    model.start(data.as_split(X))
+    by_hand.likelihood.likelihood.start_at(X.mean(0), X.std(0))
+    bias, expected = (m.likelihood.head.bias() for m in (model, by_hand))
+    assert torch.allclose(bias, expected) and bias.abs().sum() > 0
+    assert not torch.allclose(bias, cvae().likelihood.head.bias())
