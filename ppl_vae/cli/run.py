@@ -71,27 +71,27 @@ class Run:
             )
         return self.trained.data(root)
 
-    def labels(self, words: Sequence[str] | None, n: int) -> Tensor | None:
-        """The words of ``--y``, one for all or one each, as labels (n, ...) of the model; None if it takes none."""
+    def labels(self, words: Sequence[str] | None, n: int, flag: str = "--y") -> Tensor | None:
+        """The words of a flag, one for all or one each, as labels (n, ...) of the model; None if it takes none."""
         if self.condition is None:
             if words is not None:
-                raise UsageError(f"--y is for conditional models; the model of {self.name} takes no labels")
+                raise UsageError(f"{flag} is for conditional models; the model of {self.name} takes no labels")
             return None
         if self.condition.observes:
+            what = f"{self.name} is a model of x given a part of x, {self.condition!r}, which is taken from examples"
             raise UsageError(
-                f"{self.name} is a model of x given a part of x, {self.condition!r}, which is taken from examples: use "
-                f"ppl-vae complete {self.name}" + ("" if words is None else ", and leave out --y")
+                f"{what}: " + (f"use ppl-vae complete {self.name}" if words is None else f"leave out {flag}")
             )
         if words is None:
-            raise UsageError(f"--y is needed: {self.name} is a model of x given y, {self.condition!r}")
+            raise UsageError(f"{flag} is needed: {self.name} is a model of x given y, {self.condition!r}")
         like, said = self.condition.example(1, torch.zeros(1)), " ".join(words)
-        numbers = torch.tensor([self.number(word) for word in words])
+        numbers = torch.tensor([self.number(word, flag) for word in words])
         y = numbers.to(like.dtype)
         if not like.is_floating_point() and not torch.equal(y.float(), numbers):
-            raise UsageError(f"--y {said} is no whole number, which {self.condition!r} takes")
+            raise UsageError(f"{flag} {said} is no whole number, which {self.condition!r} takes")
         if len(y) not in (like.numel(), n * like.numel()):
             one = "one label" if like.numel() == 1 else f"one label of {like.numel()} numbers"
-            raise UsageError(f"--y takes {one} for all, or one for each of the {n}, not {said}")
+            raise UsageError(f"{flag} takes {one} for all, or one for each of the {n}, not {said}")
         y = y.reshape(-1, *like.shape[1:]).expand(n, *like.shape[1:])
         self.condition.check(y, n)
         return y

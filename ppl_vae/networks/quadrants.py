@@ -72,6 +72,9 @@ class Quadrants(Picture):
     def _kind(self) -> tuple[object, ...]:
         return "Quadrants", self.event, self.observed, self.fill
 
+    def _refusal(self, value: Tensor, row: int) -> str:
+        return f"the observed quadrants of row {row} hold NaN or infinity; {self!r} needs them whole"
+
     def __repr__(self) -> str:
         return f"Quadrants({self.event}, observed={self.observed})"
 

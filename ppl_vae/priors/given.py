@@ -2,11 +2,12 @@
 
     p(z | y) = p(z; theta + W f(y)),    W = 0 at the start
 
-theta are the unconstrained parameters of the prior and f(y) the features of the condition.
+theta are the unconstrained parameters of the prior and f(y) the features of the condition, or a network's of these.
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
@@ -15,7 +16,7 @@ from torch import Tensor, nn
 from torch.distributions import constraints
 from torch.func import functional_call
 
-from ..networks import Condition, full_precision
+from ..networks import Condition, Network, full_precision
 from .base import Prior
 
 TRIAL = 0.3  # size of the shifts in the trial run
@@ -26,12 +27,14 @@ class Given(Prior):
 
     Args:
         prior: a prior with learned parameters, such as ``priors.Normal(dim, learned=True)``.
-        condition: what y is: ``networks.Label``, ``Vector`` or ``Picture``.
+        condition: what y is: ``networks.Label``, ``Vector``, ``Picture`` or ``Quadrants``.
+        network: module from the condition's features, or from their entries as one vector, to features of its own;
+            without it the parameters are linear in the condition's features.
 
     Raises:
-        TypeError: not a prior, or not a condition.
-        ValueError: a prior without learned parameters, or one whose parameters cannot differ between data, such as the
-            weights of a network.
+        TypeError: not a prior, not a condition, or not a network.
+        ValueError: a network of another input size, a prior without learned parameters, or one whose parameters cannot
+            differ between data, such as the weights of a network.
 
     Source: Sohn et al. 2015, "Learning structured output representation using deep conditional generative models".
 
@@ -42,7 +45,7 @@ class Given(Prior):
         torch.Size([3])
     """
 
-    def __init__(self, prior: Prior, condition: Condition) -> None:
+    def __init__(self, prior: Prior, condition: Condition, network: Network | None = None) -> None:
         if not isinstance(prior, Prior):
             raise TypeError(f"prior must be one of ppl_vae.priors, such as Normal(2, learned=True), not {prior!r}")
         if not isinstance(condition, Condition):
@@ -55,7 +58,16 @@ class Given(Prior):
                 f"prior {type(prior).__name__} has no learned parameters; use one that has, such as "
                 "priors.Normal(dim, learned=True)"
             )
-        self.move = nn.Linear(condition.size, count, bias=False)
+        if not isinstance(network, Network | None):
+            raise TypeError(f"network must be one of ppl_vae.networks, such as MLP({condition.size}), not {network!r}")
+        self.network = network
+        if network is not None and network.in_shape not in ((condition.size,), tuple(condition.shape)):
+            raise ValueError(
+                f"network takes {network.in_shape}, but {condition!r} has features of shape {tuple(condition.shape)}: "
+                f"use networks.MLP({condition.size}, ...)"
+            )
+        size = condition.size if network is None else math.prod(network.out_shape)
+        self.move = nn.Linear(size, count, bias=False)
         nn.init.zeros_(self.move.weight)
         self._try()
 
@@ -67,6 +79,9 @@ class Given(Prior):
     def forward(self, y: Tensor | None = None) -> TorchDistribution:
         """Distribution of batch shape (B,) and event shape (dim,) from y (B, *event)."""
         seen = self.condition(self.condition.needed(y)).flatten(-len(self.condition.shape))
+        if self.network is not None:
+            features = self.network(seen.reshape(*seen.shape[:-1], *self.network.in_shape))
+            seen = features.flatten(-len(self.network.out_shape))
         return self._moved(full_precision(self.move(seen.to(self.move.weight.dtype))))
 
     def _moved(self, by: Tensor) -> Any:

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from .. import evaluation
 from ..data import Data
+from ..evaluation.doors import observed
 from ..evaluation.verdict import collapsed, verdict
 from ..files import write_atomically
 from ..models import VAE, Codec, Discrete, Latent
@@ -78,6 +79,7 @@ def _sections(
         yield from _curves(stage, [row for row in rows if row.get("stage", "") == stage])
     x, y = _examples(model, data, ("test", "valid", "train"))
     known, labels = _examples(model, data, ("train",))
+    labels = labels if known is None else observed(model, known, labels)
     table = table_sections.table_of(model, data, x, y, known)
     if isinstance(model, Codec):
         if x is not None:
@@ -154,14 +156,16 @@ def _samples(
     Of a collapsed model, whose draws are all alike, nothing is said of how near they are to data.
     """
     asked = None if labels is None else labels[torch.arange(DRAWN) % len(labels)]
-    latent, conditional = isinstance(model, Latent), model.condition is not None
+    latent = isinstance(model, Latent)
     z = evaluation.random_codes(model, DRAWN, asked, x=None if latent else known)
     if latent:
         name = "Prior samples"
         told = discrete_sections.prior_told(model) if isinstance(model, Discrete) else "Codes drawn from the prior"
         text = f"{told}, and decoded: none of these exists in the data."
         text += " Shown is the likelihood's mean." * (drawn and isinstance(model, VAE | Discrete))
-        text += " Each has the label of a training example." * conditional
+        if model.condition is not None:
+            part = "observed part" if model.condition.observes else "label"
+            text += f" Each has the {part} of a training example."
     else:
         name = "Samples from random codes"
         text = (
