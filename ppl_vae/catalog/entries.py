@@ -30,6 +30,7 @@ DEFAULTS = {
 
 _SPELLINGS = {
     **{"ResNet": "resnet", "DReG": "dreg", "DisARM": "disarm", "KLRate": "kl", "DeepBeliefNet": "dbn"},
+    **{"StackedSemiSupervisedVAE": "stacked-semi-supervised"},
     **{"SemiSupervisedVAE": "semi-supervised", "SupervisedVAE": "supervised", "ConvAutoencoder": "conv-autoencoder"},
 }
 
@@ -37,7 +38,7 @@ _BASES = {"Codec": "model", "Latent": "model", "Pair": "model", "Schedule": "bet
 """Base classes that do not have their role's name."""
 
 _SUPPLIED = frozenset(
-    "dim shape in_shape in_shape_or_dim hidden activation encoder decoder classifier max_plate_nesting".split()
+    "dim shape in_shape in_shape_or_dim hidden activation encoder decoder classifier features max_plate_nesting".split()
 )
 """Constructor arguments that the data, flags of their own and the rest of the model give, besides the roles."""
 

@@ -24,6 +24,7 @@ from .rbm import RBM
 from .regularized import RegularizedAutoencoder
 from .semi_supervised import SemiSupervisedVAE
 from .stacked import StackedAutoencoder
+from .stacked_semi_supervised import StackedSemiSupervisedVAE
 from .vae import VAE
 from .vqvae import VQVAE
 from .vqvae2 import VQVAE2
@@ -48,4 +49,5 @@ __all__ = [
     "SparseAutoencoder",
     "SemiSupervisedVAE",
     "StackedAutoencoder",
+    "StackedSemiSupervisedVAE",
 ]

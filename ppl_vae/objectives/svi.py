@@ -178,12 +178,16 @@ class SVI(Recorded, Objective):
         parts: list[Any] = [part for part in self.model.modules() if part is not self.model]
         self._scheduled = tuple(part for part in parts if callable(getattr(part, "at_step", None)))
 
-    def programs(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    def programs(self) -> tuple[Any, ...]:
         """Model and guide, with beta in force."""
+        return self.scaled(self.model.model, self.model.guide)
+
+    def scaled(self, *programs: Callable[..., Any]) -> tuple[Any, ...]:
+        """Programs with beta in force."""
         if not callable(self.beta) and not isinstance(self.beta, Tensor) and self.beta == 1:
-            return self.model.model, self.model.guide
+            return programs
         beta = self._beta if callable(self.beta) else self.beta
-        return scale_latents(self.model.model, beta), scale_latents(self.model.guide, beta)
+        return tuple(scale_latents(program, beta) for program in programs)
 
     def forward(self, *batch: Tensor) -> Loss:
         """Loss of a batch (x,) or (x, y): the negative bound, and its terms at beta = 1.
