@@ -30,6 +30,7 @@ DEFAULTS = {
 
 _SPELLINGS = {
     **{"ResNet": "resnet", "DReG": "dreg", "DisARM": "disarm", "KLRate": "kl", "DeepBeliefNet": "dbn"},
+    **{"StackedSemiSupervisedVAE": "stacked-semi-supervised"},
     **{"SemiSupervisedVAE": "semi-supervised", "SupervisedVAE": "supervised", "ConvAutoencoder": "conv-autoencoder"},
 }
 
@@ -37,7 +38,7 @@ _BASES = {"Codec": "model", "Latent": "model", "Pair": "model", "Schedule": "bet
 """Base classes that do not have their role's name."""
 
 _SUPPLIED = frozenset(
-    "dim shape in_shape in_shape_or_dim hidden activation encoder decoder classifier target predictor "
+    "dim shape in_shape in_shape_or_dim hidden activation encoder decoder classifier features target predictor "
     "max_plate_nesting".split()
 )
 """Constructor arguments that the data, flags of their own and the rest of the model give, besides the roles."""
@@ -181,7 +182,12 @@ def plural(role: str) -> str:
     return f"{role.removesuffix('y')}ies" if role.endswith("y") else f"{role}s"
 
 
-_OBJECTIVES = {"classify": "semi-supervised", "assign": "clustering", "guide": "svi", "free_energy": "contrastive-divergence"}
+_OBJECTIVES = {
+    "classify": "semi-supervised",
+    "assign": "clustering",
+    "guide": "svi",
+    "free_energy": "contrastive-divergence",
+}
 """The objective of a model with a method of this name, the first that it has; Reconstruction takes the rest."""
 
 

@@ -15,7 +15,7 @@ import numpy as np
 from torch import nn
 from torch.distributions import constraints
 
-from .. import catalog, likelihoods, networks, priors, randomness, supports
+from .. import catalog, likelihoods, networks, posteriors, priors, randomness, supports
 from .. import data as data_module
 from ..checks import check_size
 from ..data.table_coding import TABLES
@@ -93,6 +93,9 @@ def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
         known["target"] = _target(model.name, train)
     likelihood = _likelihood_name(settings, train) if "likelihood" in model.takes else None
     options = settings.options("model")
+    if "features" in model.takes:
+        known |= _stacked(settings, train, known["condition"], known["dim"])
+        return _trained_by(settings, model, known, options)
     if "output" in options and options["output"] is None:
         options["output"] = _output(settings, train)
     scale = _scale(settings, train, likelihood, options)
@@ -116,12 +119,34 @@ def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
         argument = role.replace("-", "_")
         if argument in model.takes and argument not in known and settings.has(role):
             known[argument] = settings.build(role, known)
+    return _trained_by(settings, model, known, options)
+
+
+def _trained_by(settings: Settings, model: catalog.Entry, known: dict[str, Any], options: Any) -> nn.Module:
+    """The objective of the model that is built of what is known."""
     layers = {name: settings[name] for name in ("hidden", "activation") if settings[name] is not None}
     known["model"] = model.build(known | layers, options)
     known["beta"] = settings.build("beta", {}) if settings.has("beta") else settings.values.get("beta")
     if settings.has("estimator"):
         known["estimator"] = settings.build("estimator", known)
     return catalog.objective(model).build(known, settings.options("objective"))
+
+
+def _stacked(settings: Settings, train: data_module.Split, label: Any, dim: int) -> dict[str, Any]:
+    """The parts of a model of the codes of a VAE: that VAE, which the flags describe, and normal parts over MLPs."""
+    own = {name: value for name, value in settings.values.items() if not name.startswith(("model.", "objective."))}
+    alone = own | {"model": "vae", "condition": None, "given-prior": None, "estimator": None}
+    features = _objective(Settings(alone, settings.given), train).model
+    hidden = settings["hidden"] or (200, 200)
+    encoder = networks.Conditioned.around(networks.MLP, label, dim, hidden)
+    decoder = networks.Conditioned(networks.MLP(dim + label.size, [*reversed(hidden)]), label)
+    return {
+        "features": features,
+        "prior": priors.Normal(dim),
+        "posterior": posteriors.Normal(encoder, dim),
+        "likelihood": likelihoods.Normal(decoder, dim),
+        "classifier": networks.MLP(dim, hidden),
+    }
 
 
 def _condition(settings: Settings, train: data_module.Split) -> networks.Condition:

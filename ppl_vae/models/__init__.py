@@ -25,6 +25,7 @@ from .rbm import RBM
 from .regularized import RegularizedAutoencoder
 from .semi_supervised import SemiSupervisedVAE
 from .stacked import StackedAutoencoder
+from .stacked_semi_supervised import StackedSemiSupervisedVAE
 from .supervised import SupervisedVAE
 from .vae import VAE
 from .vqvae import VQVAE
@@ -52,4 +53,5 @@ __all__ = [
     "SemiSupervisedVAE",
     "StackedAutoencoder",
     "SupervisedVAE",
+    "StackedSemiSupervisedVAE",
 ]

@@ -87,11 +87,12 @@ class SemiSupervisedVAE(Part, Codec, Latent, Pair, Predictor):
         if frequencies not in ("uniform", "data"):
             raise ValueError(f"frequencies must be 'uniform' or 'data', not {frequencies!r}")
         self._label, self.frequencies = (label,), frequencies  # in a tuple: it is registered below already
-        self.classifier = MLP(self.shape) if classifier is None else classifier
+        inside = self.conditional.shape
+        self.classifier = MLP(inside) if classifier is None else classifier
         self.head = Head(self.classifier, (label.classes,))
         self.register_buffer("frequency", torch.full((label.classes,), 1 / label.classes))
         with torch.no_grad():  # sizes lazy layers, and refuses a classifier that does not take x
-            self.classify(torch.zeros(2, *self.shape))
+            self.log_q(torch.zeros(2, *inside))
 
     @property
     def target(self) -> Label:  # type: ignore[override]
@@ -120,6 +121,10 @@ class SemiSupervisedVAE(Part, Codec, Latent, Pair, Predictor):
 
     def classify(self, x: Tensor) -> Tensor:
         """log q(y | x), (B, classes), of x (B, *shape)."""
+        return self.log_q(x)
+
+    def log_q(self, x: Tensor) -> Tensor:
+        """log q(y | x) (..., classes) of what the classifier takes."""
         return self.head(self.classifier(x))[0].log_softmax(-1)
 
     def predict(self, x: Tensor) -> Tensor:  # noqa: D102
@@ -132,6 +137,10 @@ class SemiSupervisedVAE(Part, Codec, Latent, Pair, Predictor):
     def start(self, train: Split) -> None:
         """Start the parts, and set p(y) where it is that of the data."""
         super().start(train)
+        self.count(train)
+
+    def count(self, train: Split) -> None:
+        """Set p(y) to the frequencies of the known labels, where it is that of the data."""
         if self.frequencies == "data" and train.labelled:
             y = torch.cat([rows[1] for rows in train.batches(10_000)])
             counts = torch.bincount(y[self.target.known(y)], minlength=self.target.classes)
@@ -151,7 +160,7 @@ class SemiSupervisedVAE(Part, Codec, Latent, Pair, Predictor):
         Returns:
             x, given or drawn.
         """
-        size = self._begin(x, y, n)
+        size = self.begin(x, y, n)
         with pyro.plate("data", size):
             given = y if x is None else None  # a known y of data is a point mass of the guide
             y = pyro.sample("y", dist.Categorical(self.frequency), obs=given)
@@ -159,28 +168,32 @@ class SemiSupervisedVAE(Part, Codec, Latent, Pair, Predictor):
 
     def guide(self, x: Tensor | None = None, y: Tensor | None = None, n: int | None = None) -> Tensor:
         """q(y | x) q(z | x, y), a point mass where y is known, or the prior when there is no x; z (B, dim)."""
-        size = self._begin(x, y, n)
+        size = self.begin(x, y, n)
         with pyro.plate("data", size):
             if x is not None:
-                y = pyro.sample("y", dist.Categorical(logits=self._known(self.classify(x), y)))
+                y = pyro.sample("y", dist.Categorical(logits=self.known(self.log_q(x), y)))
             elif y is None:
                 y = pyro.sample("y", dist.Categorical(self.frequency))
             return self.conditional.infer(x, y)
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Means (B, dim) of q(z | x, y), at the most probable y where it is unknown."""
-        return self.conditional.encode(x, self._known(self.classify(x), y).argmax(-1))
+        return self.conditional.encode(x, self.known(self.classify(x), y).argmax(-1))
 
     def decode(self, z: Tensor, y: Tensor | None = None, *, like: Tensor | None = None) -> Tensor:
         """Means of p(x | z, y) of codes z (..., dim); without y their average over p(y)."""
         if y is not None:
-            return self.conditional.decode(z, y, like=like)
+            return self.decode_given(z, y, like)
         classes = torch.arange(self.target.classes, device=z.device).reshape(-1, *[1] * (z.dim() - 1))
         every = classes.expand(-1, *z.shape[:-1])
-        pictures = self.conditional.decode(z.expand(len(every), *z.shape), every, like=like)
+        pictures = self.decode_given(z.expand(len(every), *z.shape), every, like)
         return torch.tensordot(self.frequency.to(pictures.dtype), pictures, 1)
 
-    def _known(self, log_q: Tensor, y: Tensor | None) -> Tensor:
+    def decode_given(self, z: Tensor, y: Tensor, like: Tensor | None) -> Tensor:
+        """Means of p(x | z, y) of codes z (..., dim) and labels y (...)."""
+        return self.conditional.decode(z, y, like=like)
+
+    def known(self, log_q: Tensor, y: Tensor | None) -> Tensor:
         """log q(y | x) (B, classes), a point mass where y (B,) is known."""
         if y is None:
             return log_q
@@ -188,7 +201,7 @@ class SemiSupervisedVAE(Part, Codec, Latent, Pair, Predictor):
         mass = torch.where(y.unsqueeze(-1) == classes, 0.0, OFF).to(log_q.dtype)
         return torch.where(self.target.known(y).unsqueeze(-1), mass, log_q)
 
-    def _begin(self, x: Tensor | None, y: Tensor | None, n: int | None) -> int:
+    def begin(self, x: Tensor | None, y: Tensor | None, n: int | None) -> int:
         """Register the parameters; how many examples there are."""
         register(f"{self.conditional.name}.labels", self)
         return examples(x, y, n, self.target, partly=x is not None)

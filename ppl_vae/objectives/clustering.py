@@ -65,10 +65,10 @@ class Clustering(SVI):
         super().__init__(model, estimator, beta)
         self.pretrain, self.restarts = check_size("pretrain", pretrain, least=0), check_size("restarts", restarts)
 
-    @property
-    def pair(self) -> Any:
-        """The model, or for an estimator that does not sum over y the same parts without it."""
-        return self.model if isinstance(self.estimator, Enum | TraceEnum_ELBO) else self.model.marginal
+    def programs(self) -> tuple[Any, ...]:
+        """Those of the model, or for an estimator that does not sum over y those of the same parts without it."""
+        pair = self.model if isinstance(self.estimator, Enum | TraceEnum_ELBO) else self.model.marginal
+        return self.scaled(pair.model, pair.guide)
 
     def stages(self) -> list[Stage]:
         """The autoencoder, then the bound, which begins with a fit of the mixture."""

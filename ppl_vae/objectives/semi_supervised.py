@@ -9,7 +9,7 @@ ones for the second line. It is an unbiased estimate of its mean over all of the
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Self
 
 import torch
 from pyro.infer import ELBO
@@ -18,8 +18,9 @@ from torch import Tensor
 from ..checks import check_size
 from ..data.hiding import known_rows, labels_in_memory
 from ..handlers import Beta
-from ..models import SemiSupervisedVAE
+from ..models import SemiSupervisedVAE, StackedSemiSupervisedVAE
 from .loss import Loss
+from .objective import Stage
 from .svi import SVI
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ class SemiSupervised(SVI):
         classification: float = 0.1,
         labelled: int = 64,
     ) -> None:
+        self._of_codes = False
         super().__init__(model, estimator, beta)
         if not classification >= 0:
             raise ValueError(f"classification must be a weight of at least 0, not {classification}")
@@ -93,10 +95,42 @@ class SemiSupervised(SVI):
         """Loss of a batch (x,) or (x, y); the term "classification" is the mean of -log q(y | x)."""
         if not self.training or not y:
             return super().forward(x)
-        loss = super().forward(x, *y)
+        loss = self._bound(x, *y)
         rows, labels = self._draw() if len(self.rows) else (x, y[0])
         cost = classification_cost(self.model, rows, labels)
         return Loss(loss.value + self.classification * cost, {**loss.terms, "classification": cost.detach()})
+
+    def stages(self) -> list[Stage]:
+        """The features of a stacked model, if they are to be trained, and then the rest."""
+        model, main = self.model, Stage("", self, begin=self.start)
+        if not isinstance(model, StackedSemiSupervisedVAE) or not model.pretrain:
+            return [main]
+        features = SVI(model.features)
+        return [Stage("features", features, epochs=model.pretrain, begin=features.start, keep="best"), main]
+
+    def train(self, mode: bool = True) -> Self:
+        """Training mode, in which the features of a stacked model stay as they are."""
+        super().train(mode)
+        if isinstance(self.model, StackedSemiSupervisedVAE):
+            self.model.features.eval()
+        return self
+
+    def programs(self) -> tuple[Any, ...]:
+        """Model and guide, with beta in force; inside of ``_bound`` those of the codes of a stacked model."""
+        return self.scaled(*self.model.programs_of_codes()) if self._of_codes else super().programs()
+
+    def _bound(self, x: Tensor, *y: Tensor) -> Loss:
+        """The loss of model and guide; of a stacked model that of a draw of its codes, with the terms of x."""
+        if not isinstance(self.model, StackedSemiSupervisedVAE):
+            return super().forward(x, *y)
+        h, log_p, log_q = self.model.draw_codes(x)
+        self._of_codes = True
+        try:
+            loss = super().forward(h, *y)
+        finally:
+            self._of_codes = False
+        elbo = loss.terms["elbo"] + log_p - log_q
+        return Loss(loss.value, {"elbo": elbo, "reconstruction": log_p, "kl": log_p - elbo})
 
     def _draw(self) -> tuple[Tensor, Tensor]:
         """Labelled training rows, with fresh noise where the training rows have it."""

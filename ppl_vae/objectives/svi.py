@@ -178,18 +178,16 @@ class SVI(Recorded, Objective):
         parts: list[Any] = [part for part in self.model.modules() if part is not self.model]
         self._scheduled = tuple(part for part in parts if callable(getattr(part, "at_step", None)))
 
-    @property
-    def pair(self) -> PairModule:
-        """What the two programs are taken from: the model."""
-        return self.model
-
-    def programs(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    def programs(self) -> tuple[Any, ...]:
         """Model and guide, with beta in force."""
-        pair = self.pair
+        return self.scaled(self.model.model, self.model.guide)
+
+    def scaled(self, *programs: Callable[..., Any]) -> tuple[Any, ...]:
+        """Programs with beta in force."""
         if not callable(self.beta) and not isinstance(self.beta, Tensor) and self.beta == 1:
-            return pair.model, pair.guide
+            return programs
         beta = self._beta if callable(self.beta) else self.beta
-        return scale_latents(pair.model, beta), scale_latents(pair.guide, beta)
+        return tuple(scale_latents(program, beta) for program in programs)
 
     def forward(self, *batch: Tensor) -> Loss:
         """Loss of a batch (x,) or (x, y): the negative bound, and its terms at beta = 1.
