@@ -180,7 +180,12 @@ def plural(role: str) -> str:
     return f"{role.removesuffix('y')}ies" if role.endswith("y") else f"{role}s"
 
 
-_OBJECTIVES = {"classify": "semi-supervised", "assign": "clustering", "guide": "svi", "free_energy": "contrastive-divergence"}
+_OBJECTIVES = {
+    "classify": "semi-supervised",
+    "assign": "clustering",
+    "guide": "svi",
+    "free_energy": "contrastive-divergence",
+}
 """The objective of a model with a method of this name, the first that it has; Reconstruction takes the rest."""
 
 

@@ -9,4 +9,13 @@ from .reconstruction import Reconstruction
 from .semi_supervised import SemiSupervised
 from .svi import SVI
 
-__all__ = ["SVI", "Clustering", "ContrastiveDivergence", "Objective", "Player", "Reconstruction", "SemiSupervised", "Stage"]
+__all__ = [
+    "SVI",
+    "Clustering",
+    "ContrastiveDivergence",
+    "Objective",
+    "Player",
+    "Reconstruction",
+    "SemiSupervised",
+    "Stage",
+]
