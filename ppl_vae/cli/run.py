@@ -11,12 +11,12 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from .. import reporting
+from .. import evaluation, reporting
 from ..checks import nearest
 from ..data import Data, Split
 from ..data.tables import is_number
 from ..evaluation import Verdict, verdict
-from ..models import Codec
+from ..models import Clustering, Codec
 from ..networks import Label
 from ..trained import Trained, open_run
 from ..training import RunFolder
@@ -71,39 +71,47 @@ class Run:
             )
         return self.trained.data(root)
 
-    def labels(self, words: Sequence[str] | None, n: int, flag: str = "--y") -> Tensor | None:
-        """The words of a flag, one for all or one each, as labels (n, ...) of the model; None if it takes none."""
-        if self.condition is None:
+    def labels(self, words: Sequence[str] | None, n: int, flag: str = "--y", *, drawn: bool = False) -> Tensor | None:
+        """The words of a flag, one for all or one each, as labels (n, ...) of the model; None if it takes none.
+
+        Examples that are ``drawn`` may have a y that the model does not need: that of a target, or a component.
+        """
+        kind = evaluation.drawn_for(self.model) if drawn else self.condition
+        if kind is None or (words is None and self.condition is None):
             if words is not None:
                 raise UsageError(f"{flag} is for conditional models; the model of {self.name} takes no labels")
             return None
-        if self.condition.observes:
+        if self.condition is not None and self.condition.observes:
             what = f"{self.name} is a model of x given a part of x, {self.condition!r}, which is taken from examples"
             raise UsageError(
                 f"{what}: " + (f"use ppl-vae complete {self.name}" if words is None else f"leave out {flag}")
             )
         if words is None:
-            raise UsageError(f"{flag} is needed: {self.name} is a model of x given y, {self.condition!r}")
-        like, said = self.condition.example(1, torch.zeros(1)), " ".join(words)
-        numbers = torch.tensor([self.number(word, flag) for word in words])
+            raise UsageError(f"{flag} is needed: {self.name} is a model of x given y, {kind!r}")
+        like, said = kind.example(1, torch.zeros(1)), " ".join(words)
+        numbers = torch.tensor([self.number(word, flag, kind) for word in words])
         y = numbers.to(like.dtype)
         if not like.is_floating_point() and not torch.equal(y.float(), numbers):
-            raise UsageError(f"{flag} {said} is no whole number, which {self.condition!r} takes")
+            raise UsageError(f"{flag} {said} is no whole number, which {kind!r} takes")
         if len(y) not in (like.numel(), n * like.numel()):
             one = "one label" if like.numel() == 1 else f"one label of {like.numel()} numbers"
             raise UsageError(f"{flag} takes {one} for all, or one for each of the {n}, not {said}")
         y = y.reshape(-1, *like.shape[1:]).expand(n, *like.shape[1:])
-        self.condition.check(y, n)
+        kind.check(y, n)
         return y
 
-    def number(self, word: str, flag: str = "--y") -> float:
-        """The number of a label that may be the name of a class; a number is a name where classes have such names."""
-        names = self.trained.coding.classes or ()
+    def number(self, word: str, flag: str = "--y", kind: Any = None) -> float:
+        """The number of a label that may be the name of a class; a number is a name where classes have such names.
+
+        Components, which a ``Clustering`` draws from, have no names.
+        """
+        kind = self.condition if kind is None else kind
+        names = () if isinstance(self.model, Clustering) else self.trained.coding.classes or ()
         if word in names:
             return names.index(word)
         if is_number(word) and not any(map(is_number, names)):
             return float(word)
-        counted = range(self.condition.classes) if isinstance(self.condition, Label) else ()
+        counted = range(kind.classes) if isinstance(kind, Label) else ()
         raise UsageError(f"{flag} {word} is unknown; {nearest(word, names or tuple(map(str, counted)))}")
 
 

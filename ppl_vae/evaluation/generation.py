@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from torch import Tensor
 
 from .. import randomness
 from ..checks import check_size
-from ..models import VAE, Codec, Discrete, Latent, SemiSupervisedVAE
+from ..models import VAE, Clustering, Codec, Discrete, Latent, MixtureVAE, SemiSupervisedVAE
 from ..models.density import Density
+from ..networks import Condition, Label
 from ..statistics.finite import check_codes
 from .coding import PICTURES, codes, decode, likelihood_at
 from .doors import check_labels, evaluating, in_pieces
@@ -21,7 +24,7 @@ def random_codes(
     Args:
         model: a VAE or an autoencoder.
         n: how many.
-        y: labels (n, ...) to draw for, or None.
+        y: labels (n, ...) to draw for, of a ``MixtureVAE`` components, or None.
         x: training data (B, *shape), for a model without a prior.
         seed: of the draws.
 
@@ -39,7 +42,8 @@ def random_codes(
     y = _labels(model, n, y, seed)
     if isinstance(model, Latent):
         with evaluating(model, seed) as device:
-            prior = model.prior(None if y is None else y.to(device))
+            y = None if y is None else y.to(device)
+            prior = model.component(y) if isinstance(model, MixtureVAE) and y is not None else model.prior(y)
             return prior.sample(() if prior.batch_shape else (n,)).cpu()
     if x is None:
         raise TypeError(f"a {type(model).__name__} has no prior to draw from; give x, data to fit a Normal to in codes")
@@ -82,9 +86,18 @@ def sample_draws(
     return in_pieces(model, draw, z, y, seed=seed + 1, size=PICTURES)
 
 
+def drawn_for(model: Any) -> Condition | None:
+    """What a y is for which the model draws examples: its condition, its target or a component; None for no y."""
+    if isinstance(model, Clustering):
+        return Label(model.components)
+    return (model.condition or model.target) if isinstance(model, Codec) else None
+
+
 def _labels(model: Codec | Latent, n: int, y: Tensor | None, seed: int) -> Tensor | None:
     """y for n examples, drawn from p(y) where the model has one and y is not given."""
     y = check_labels(model, y, check_size("n", n), third="seed")
+    if y is not None and isinstance(model, Clustering):
+        Label(model.components).check(y, n)
     condition = (model.condition or model.target) if isinstance(model, Codec) else None
     if condition is not None and y is not None:
         condition.check_seen(y)

@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import pyro.distributions as dist
 import torch
 from pyro.infer import ELBO, TraceEnum_ELBO
 from torch import Tensor
 
-from ..checks import check_size
+from ..checks import check_size, check_weight
 from ..estimators import Enum
 from ..handlers import Beta
 from ..models import MixtureVAE
@@ -34,6 +35,8 @@ class Clustering(SVI):
         beta: as for ``SVI``.
         pretrain: epochs of the first stage, named "autoencoder"; 0 leaves it out, and the mixture starts as its prior
             was built.
+        pretrain_beta: weight of KL(q(z | x) || N(0, I)) in the first stage: at 0 it is an autoencoder, as in the
+            source; above, a VAE, so that the scales of q(z | x) fit the codes when the main stage begins.
         restarts: how often EM starts; the most probable mixture is kept.
 
     Raises:
@@ -58,12 +61,14 @@ class Clustering(SVI):
         estimator: ELBO | None = None,
         beta: Beta = 1.0,
         pretrain: int = 50,
-        restarts: int = 5,
+        pretrain_beta: float = 0.0,
+        restarts: int = 2,
     ) -> None:
         if not isinstance(model, MixtureVAE):
             raise TypeError(f"model must be a models.MixtureVAE, not a {type(model).__name__}; SVI takes other models")
         super().__init__(model, estimator, beta)
         self.pretrain, self.restarts = check_size("pretrain", pretrain, least=0), check_size("restarts", restarts)
+        self.pretrain_beta = check_weight("pretrain_beta", pretrain_beta)
 
     def programs(self) -> tuple[Any, ...]:
         """Those of the model, or for an estimator that does not sum over y those of the same parts without it."""
@@ -74,7 +79,9 @@ class Clustering(SVI):
         """The autoencoder, then the bound, which begins with a fit of the mixture."""
         if not self.pretrain:
             return super().stages()
-        first = Stage("autoencoder", Autoencoding(self.model), epochs=self.pretrain, begin=self.start)
+        first = Stage(
+            "autoencoder", Autoencoding(self.model, self.pretrain_beta), epochs=self.pretrain, begin=self.start
+        )
         return [first, Stage("", self, begin=self._fit_mixture)]
 
     def _fit_mixture(self, train: Split) -> None:
@@ -84,22 +91,31 @@ class Clustering(SVI):
 
 
 class Autoencoding(Objective):
-    """-log p(x | z) at the mean z of q(z | x), or a draw where it has no formula: encoder and decoder as an autoencoder.
+    """Encoder and decoder without the mixture: -log p(x | z) + beta KL(q(z | x) || N(0, I)).
 
     Args:
         model: whose posterior and likelihood are trained.
+        beta: weight of the KL, which is sampled; at 0, z is the mean of q(z | x), or a draw where it has no formula.
     """
 
-    def __init__(self, model: MixtureVAE) -> None:
+    def __init__(self, model: MixtureVAE, beta: float) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.beta = model, beta
 
     def forward(self, x: Tensor, /, *_: Tensor) -> Loss:
         """Loss of a batch (x, ...)."""
         q = self.model.posterior(x)
-        try:
-            z = q.mean
-        except (NotImplementedError, AttributeError):  # no formula, as for a flow
-            z = q.rsample()
+        z = q.rsample() if self.beta else _mean_or_draw(q)
         log_p = self.model.likelihood(z).log_prob(x)
-        return Loss(-log_p.mean(), {"reconstruction": log_p.detach()})
+        value, terms = -log_p.mean(), {"reconstruction": log_p.detach()}
+        if self.beta:
+            kl = q.log_prob(z) - dist.Normal(torch.zeros_like(z), 1.0).to_event(1).log_prob(z)
+            value, terms["kl"] = value + self.beta * kl.mean(), kl.detach()
+        return Loss(value, terms)
+
+
+def _mean_or_draw(q: Any) -> Tensor:
+    try:
+        return q.mean
+    except (NotImplementedError, AttributeError):  # no formula, as for a flow
+        return q.rsample()

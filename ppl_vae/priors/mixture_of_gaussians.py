@@ -70,8 +70,11 @@ class MixtureOfGaussians(Prior):
         return self().responsibilities(z)
 
     @torch.no_grad()
-    def start_at(self, codes: Tensor, restarts: int = 5, seed: int = 0) -> MixtureOfGaussians:
+    def start_at(self, codes: Tensor, restarts: int = 2, seed: int = 0) -> MixtureOfGaussians:
         """Start at the mixture that scikit-learn's EM finds in codes (N, dim), N >= components; returns self.
+
+        EM's components have full covariances, which find classes better in the codes of an encoder that was trained
+        without a mixture; their weights, means and variances are taken.
 
         Args:
             codes: of the training data, of which at most 50,000 are used.
@@ -104,9 +107,10 @@ class MixtureOfGaussians(Prior):
             unit = z.std(0, correction=0).clamp(min=1e-6)
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore", ConvergenceWarning)
-                em = Fitted(self.components, covariance_type="diag", n_init=restarts, reg_covar=1e-4, random_state=seed)
+                em = Fitted(self.components, n_init=restarts, reg_covar=1e-4, random_state=seed)
                 em.fit((z / unit).numpy())
         weights, means, variances = (torch.from_numpy(t) for t in (em.weights_, em.means_, em.covariances_))
+        variances = variances.diagonal(dim1=-2, dim2=-1)
         self.logits.copy_((weights + 1e-6).log())
         self.means.copy_(means * unit)
         self.raw_scales.copy_(inverse_softplus(variances.sqrt() * unit))

@@ -25,7 +25,8 @@ def sample(
             units and words of the training data; a table has draws, never means.
         draw: draw from the likelihood instead of writing its means.
         seed: seed of everything drawn here.
-        y: labels to draw for, of a conditional model: one for all, or one each.
+        y: labels to draw for, of a conditional or semi-supervised model, or components of a mixture: one for all, or
+            one each.
     """
     path = target(out, (".png", ".npy", ".csv", ".parquet"))
     coding, as_rows = run.trained.coding, path.suffix.lower() in (".csv", ".parquet")
@@ -33,7 +34,7 @@ def sample(
         raise UsageError(f"--out {out} is for tables; the rows of {run.name} are arrays, so use .png or .npy")
     draws = draw or (as_rows and isinstance(run.model, VAE | Discrete))
     make = evaluation.sample_draws if draws else evaluation.sample_means
-    rows = make(run.model, n, run.labels(y, n), seed=seed)
+    rows = make(run.model, n, run.labels(y, n, drawn=True), seed=seed)
     if as_rows:
         write_table(path, coding.uncode(rows), rows)
     else:
