@@ -34,7 +34,9 @@ FLOWS = {"coupling": 0.1, "autoregressive": 0.1, "spline": 0.02}  # kinds, and h
 
 SPECIAL = {
     "networks.MLP": lambda: [networks.MLP(SHAPE, [5]), networks.MLP(DIM, [5, 4], "tanh"), networks.MLP(SHAPE, [])],
-    **{f"networks.{name}": list for name in ("Conditioned", "Label", "Picture", "Vector")},  # test_conditioned.py
+    **{
+        f"networks.{name}": list for name in ("Conditioned", "FiLM", "Label", "Picture", "Vector")
+    },  # test_conditioned.py
     "networks.ConvTranspose": lambda: [networks.ConvTranspose(DIM, [3, 2], (1, 5, 4))],
     "networks.ResNetTranspose": lambda: [networks.ResNetTranspose(DIM, [3, 2], (1, 5, 4))],
     "priors.Normal": lambda: [priors.Normal(DIM), priors.Normal(DIM, learned=True)],

@@ -32,7 +32,7 @@ def build_quantizer(settings: Settings, known: dict[str, Any]) -> None:
 def build_networks(
     settings: Settings, train: Split, likelihood: str | None, known: Mapping[str, Any], options: Any
 ) -> tuple[nn.Module, nn.Module]:
-    """The encoder and its mirror image; both see y beside their input where there is a condition."""
+    """The encoder and its mirror image; both see y where there is a condition."""
     shape, condition = known["shape"], known.get("condition")
     network, activation, own = settings.entry("network"), settings["activation"], settings.options("network")
     cls, hidden = network.load(), settings["hidden"]
@@ -47,19 +47,20 @@ def build_networks(
         with randomness.unchanged():
             features = cls(shape, hidden, activation, **own).out_shape
         code = _vectors(settings.entry("model"), features, known["quantizer"].dim, options)
-    code = code if condition is None else condition.joined(code, len(code) == 1)
+    film = settings["condition-by"] == "film"
+    code = code if condition is None or film else condition.joined(code, len(code) == 1)
     size = code if len(code) > 1 else code[0]
     decoder = cls.decoder(size, [*reversed(hidden)], shape, activation, **own)
     if likelihood == "columns":  # a table's encoder knows its columns
         kinds = kinds_of(train)
         gaps = any(bool(x.isnan().any()) for x, *_ in train.resolve(None).batches(10_000))
-        if condition is not None:  # further inputs follow the columns
+        if condition is not None and not film:  # further inputs follow the columns
             kinds = dict(enumerate((kinds or {}).values()))
         cls, own = networks.TableEncoder, {"kinds": kinds, "mask": gaps}
     if condition is None:
         return cls(shape, hidden, activation, **own), decoder
-    encoder = networks.Conditioned.around(cls, condition, shape, hidden, activation, **own)
-    return encoder, networks.Conditioned(decoder, condition)
+    by = networks.FiLM if film else networks.Conditioned
+    return by.around(cls, condition, shape, hidden, activation, **own), by(decoder, condition)
 
 
 def _vectors(model: catalog.Entry, features: tuple[int, ...], dim: int, options: dict[str, Any]) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ A network maps an event of shape ``in_shape`` to features of shape ``out_shape``
 one batch dimension and unfolded after the layers, so convolutions and batch normalisation work with vectorised
 particles. Encoders halve the image at every hidden size (3x3 convolution, stride 2); ``X.decoder`` builds the mirrored
 network, whose features the likelihood's head maps to parameters. ``Conditioned`` adds y, a ``Label``, ``Vector`` or
-``Picture``, to a network, and ``Scaled`` gives it data in units of their own.
+``Picture``, to the input of a network, ``FiLM`` to its layers, and ``Scaled`` gives it data in units of their own.
 """
 
 from .base import ACTIVATIONS as ACTIVATIONS
@@ -19,6 +19,7 @@ from .condition import condition_of as condition_of
 from .conditioned import Conditioned
 from .conv import Conv, ConvTranspose
 from .fill_missing import FillMissing
+from .film import FiLM
 from .head import Head as Head
 from .mlp import MLP
 from .resnet import ResNet, ResNetTranspose
@@ -32,6 +33,7 @@ __all__ = [
     "Conditioned",
     "Conv",
     "ConvTranspose",
+    "FiLM",
     "FillMissing",
     "Label",
     "Picture",
