@@ -216,7 +216,9 @@ SPECIAL = {
             code_prior=code_priors.Transformer(8, 1, 2),
         ),
     ],
-    **{f"models.{name}": list for name in ("CVAE", "SemiSupervisedVAE", "SupervisedVAE")},  # of x and y: tests/models
+    **{
+        f"models.{name}": list for name in ("AdjustedVAE", "CVAE", "SemiSupervisedVAE", "SupervisedVAE")
+    },  # of x and y: tests/models
     "models.Program": lambda: [],  # made of the user's own functions: tests/models/test_program.py
 }
 

@@ -30,7 +30,12 @@ DEFAULTS = {
 
 _SPELLINGS = {
     **{"ResNet": "resnet", "DReG": "dreg", "DisARM": "disarm", "KLRate": "kl", "DeepBeliefNet": "dbn"},
-    **{"SemiSupervisedVAE": "semi-supervised", "SupervisedVAE": "supervised", "ConvAutoencoder": "conv-autoencoder"},
+    **{
+        "SemiSupervisedVAE": "semi-supervised",
+        "SupervisedVAE": "supervised",
+        "AdjustedVAE": "adjusted",
+        "ConvAutoencoder": "conv-autoencoder",
+    },
 }
 
 _BASES = {"Codec": "model", "Latent": "model", "Pair": "model", "Schedule": "beta", "CodebookUpdate": "update"}
@@ -181,7 +186,12 @@ def plural(role: str) -> str:
     return f"{role.removesuffix('y')}ies" if role.endswith("y") else f"{role}s"
 
 
-_OBJECTIVES = {"classify": "semi-supervised", "guide": "svi", "free_energy": "contrastive-divergence"}
+_OBJECTIVES = {
+    "classify": "semi-supervised",
+    "dependence": "adjusted",
+    "guide": "svi",
+    "free_energy": "contrastive-divergence",
+}
 """The objective of a model with a method of this name, the first that it has; Reconstruction takes the rest."""
 
 

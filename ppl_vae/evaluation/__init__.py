@@ -39,6 +39,7 @@ from .generation import prior_draws, random_codes, sample_draws, sample_means
 from .importance import log_likelihood
 from .imputation import Imputation, impute, inpaint
 from .intervals import Intervals, imputation_intervals
+from .leaking import Leakage, leakage
 from .marginals import columns_of, sample_rows
 from .predictions import assign, predict
 from .spreads import spreads
@@ -57,6 +58,7 @@ __all__ = [
     "Gaps",
     "Imputation",
     "Intervals",
+    "Leakage",
     "LogLikelihood",
     "Verdict",
     "active_units",
@@ -96,6 +98,7 @@ __all__ = [
     "interpolate",
     "kl_by_dimension",
     "knn_accuracy",
+    "leakage",
     "linear_probe",
     "log_likelihood",
     "manifold",

@@ -1,5 +1,6 @@
 """Objectives: modules whose ``forward(*batch)`` gives a ``Loss`` for ``fit`` to minimise."""
 
+from .adjusted import Adjusted
 from .contrastive_divergence import ContrastiveDivergence
 from .loss import Loss as Loss
 from .objective import Objective, Player, Stage
@@ -8,4 +9,13 @@ from .reconstruction import Reconstruction
 from .semi_supervised import SemiSupervised
 from .svi import SVI
 
-__all__ = ["SVI", "ContrastiveDivergence", "Objective", "Player", "Reconstruction", "SemiSupervised", "Stage"]
+__all__ = [
+    "SVI",
+    "Adjusted",
+    "ContrastiveDivergence",
+    "Objective",
+    "Player",
+    "Reconstruction",
+    "SemiSupervised",
+    "Stage",
+]
