@@ -34,7 +34,9 @@ FLOWS = {"coupling": 0.1, "autoregressive": 0.1, "spline": 0.02}  # kinds, and h
 
 SPECIAL = {
     "networks.MLP": lambda: [networks.MLP(SHAPE, [5]), networks.MLP(DIM, [5, 4], "tanh"), networks.MLP(SHAPE, [])],
-    **{f"networks.{name}": list for name in ("Conditioned", "Label", "Picture", "Vector")},  # test_conditioned.py
+    **{
+        f"networks.{name}": list for name in ("Conditioned", "FiLM", "Label", "Picture", "Vector")
+    },  # test_conditioned.py
     **{name: list for name in ("networks.Quadrants", "networks.Guessed", "likelihoods.Completed")},  # test_quadrants.py
     "networks.ConvTranspose": lambda: [networks.ConvTranspose(DIM, [3, 2], (1, 5, 4))],
     "networks.ResNetTranspose": lambda: [networks.ResNetTranspose(DIM, [3, 2], (1, 5, 4))],
@@ -215,7 +217,9 @@ SPECIAL = {
             code_prior=code_priors.Transformer(8, 1, 2),
         ),
     ],
-    **{f"models.{name}": list for name in ("CVAE", "SemiSupervisedVAE", "SupervisedVAE")},  # of x and y: tests/models
+    **{
+        f"models.{name}": list for name in ("AdjustedVAE", "CVAE", "SemiSupervisedVAE", "SupervisedVAE")
+    },  # of x and y: tests/models
     "models.Program": lambda: [],  # made of the user's own functions: tests/models/test_program.py
 }
 

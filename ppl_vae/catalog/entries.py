@@ -30,7 +30,7 @@ DEFAULTS = {
 
 _SPELLINGS = {
     **{"ResNet": "resnet", "DReG": "dreg", "DisARM": "disarm", "KLRate": "kl", "DeepBeliefNet": "dbn"},
-    **{"StackedSemiSupervisedVAE": "stacked-semi-supervised"},
+    **{"AdjustedVAE": "adjusted", "StackedSemiSupervisedVAE": "stacked-semi-supervised"},
     **{"SemiSupervisedVAE": "semi-supervised", "SupervisedVAE": "supervised", "ConvAutoencoder": "conv-autoencoder"},
 }
 
@@ -185,6 +185,7 @@ def plural(role: str) -> str:
 _OBJECTIVES = {
     "classify": "semi-supervised",
     "assign": "clustering",
+    "dependence": "adjusted",
     "guide": "svi",
     "free_energy": "contrastive-divergence",
 }

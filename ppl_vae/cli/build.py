@@ -86,8 +86,9 @@ def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
     known: dict[str, Any] = {"dim": check_size("latent-dim", settings["latent-dim"]), "shape": tuple(train.shape)}
     if settings.has("condition"):
         known["condition"] = _condition(settings, train)
-    elif settings["given-prior"]:
-        raise ValueError("--given-prior needs --condition, which says what y is")
+    elif settings["given-prior"] or settings["condition-by"] == "film":
+        flag = "--given-prior" if settings["given-prior"] else "--condition-by film"
+        raise ValueError(f"{flag} needs --condition, which says what y is")
     model = settings.entry("model")
     if "target" in model.takes:
         known["target"] = _target(model.name, train)

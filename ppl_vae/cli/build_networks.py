@@ -50,20 +50,22 @@ def build_networks(
         with randomness.unchanged():
             features = cls(shape, hidden, activation, **own).out_shape
         code = _vectors(settings.entry("model"), features, known["quantizer"].dim, options)
-    code = code if condition is None else condition.joined(code, len(code) == 1)
+    film = settings["condition-by"] == "film"
+    code = code if condition is None or film else condition.joined(code, len(code) == 1)
     size = code if len(code) > 1 else code[0]
     decoder = cls.decoder(size, [*reversed(hidden)], shape, activation, **own)
     if likelihood == "columns":  # a table's encoder knows its columns
         kinds = kinds_of(train)
         gaps = any(bool(x.isnan().any()) for x, *_ in train.resolve(None).batches(10_000))
-        if condition is not None:  # further inputs follow the columns
+        if condition is not None and not film:  # further inputs follow the columns
             kinds = dict(enumerate((kinds or {}).values()))
         cls, own = networks.TableEncoder, {"kinds": kinds, "mask": gaps}
+    by = networks.FiLM if film else networks.Conditioned
     if condition is None or condition.observes:  # x holds that y
         encoder = cls(shape, hidden, activation, **own)
     else:
-        encoder = networks.Conditioned.around(cls, condition, shape, hidden, activation, **own)
-    return encoder, decoder if condition is None else networks.Conditioned(decoder, condition)
+        encoder = by.around(cls, condition, shape, hidden, activation, **own)
+    return encoder, decoder if condition is None else by(decoder, condition)
 
 
 def _vectors(model: catalog.Entry, features: tuple[int, ...], dim: int, options: dict[str, Any]) -> tuple[int, ...]:

@@ -28,6 +28,10 @@ SCALE_HELP = (
     "units in which networks and likelihood see the columns or channels: standard for the training rows' mean and "
     "standard deviation, unit for their range; auto: standard for tables if the model is on the reals, else none"
 )
+CONDITION_BY = Kind(frozenset(), ("concatenation", "film"))
+CONDITION_BY_HELP = (
+    "how the networks see y: concatenation joins it to their input, film lets it scale and shift every hidden layer"
+)
 LOAD_FLAGS = ("binarize", "dequantize", "download")
 FIT_BUILT = frozenset("objective train valid out resume overwrite progress extra callback callbacks".split())
 """Arguments of ``fit`` that the shell supplies itself."""
@@ -110,6 +114,7 @@ def settings_flags() -> dict[str, Option]:
         *(Option(role, WORD, text, defaults.get(role), "model") for role, text in roles.items()),
         Option("scale", SCALES, SCALE_HELP, "auto", "model"),
         Option("given_prior", YES_OR_NO, "the learned prior depends on y too, by priors.Given", None, "model"),
+        Option("condition_by", CONDITION_BY, CONDITION_BY_HELP, "concatenation", "model"),
         Option("latent_dim", WHOLE, "size of the code", 16, "model"),
         Option("hidden", replace(WHOLE, many=True), layers, None, "model"),
         Option("activation", Kind(frozenset(), activations), between, "relu", "model"),

@@ -41,6 +41,7 @@ from .generation import prior_draws, random_codes, sample_draws, sample_means
 from .importance import log_likelihood
 from .imputation import Imputation, impute, inpaint
 from .intervals import Intervals, imputation_intervals
+from .leaking import Leakage, leakage
 from .marginals import columns_of, sample_rows
 from .predictions import assign, predict
 from .spreads import spreads
@@ -59,6 +60,7 @@ __all__ = [
     "Gaps",
     "Imputation",
     "Intervals",
+    "Leakage",
     "LogLikelihood",
     "Verdict",
     "active_units",
@@ -99,6 +101,7 @@ __all__ = [
     "interpolate",
     "kl_by_dimension",
     "knn_accuracy",
+    "leakage",
     "linear_probe",
     "log_likelihood",
     "manifold",

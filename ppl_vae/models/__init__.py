@@ -4,6 +4,7 @@ from ..penalties import L1 as L1
 from ..penalties import L2 as L2
 from ..penalties import KLRate as KLRate
 from ..penalties import KSparse as KSparse
+from .adjusted import AdjustedVAE
 from .autoencoder import Autoencoder
 from .autoencoder import Reconstructs as Reconstructs
 from .cvae import CVAE
@@ -37,6 +38,7 @@ __all__ = [
     "VAE",
     "VQVAE",
     "VQVAE2",
+    "AdjustedVAE",
     "Autoencoder",
     "Codec",
     "ContractiveAutoencoder",

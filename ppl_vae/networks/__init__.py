@@ -4,7 +4,8 @@ A network maps an event of shape ``in_shape`` to features of shape ``out_shape``
 one batch dimension and unfolded after the layers, so convolutions and batch normalisation work with vectorised
 particles. Encoders halve the image at every hidden size (3x3 convolution, stride 2); ``X.decoder`` builds the mirrored
 network, whose features the likelihood's head maps to parameters. ``Conditioned`` adds y, a ``Label``, ``Vector``,
-``Picture`` or ``Quadrants`` of x, to a network, and ``Scaled`` gives it data in units of their own.
+``Picture`` or ``Quadrants`` of x, to the input of a network, ``FiLM`` to its layers, and ``Scaled`` gives it data in
+units of their own.
 """
 
 from .base import ACTIVATIONS as ACTIVATIONS
@@ -19,6 +20,7 @@ from .condition import condition_of as condition_of
 from .conditioned import Conditioned
 from .conv import Conv, ConvTranspose
 from .fill_missing import FillMissing
+from .film import FiLM
 from .head import Head as Head
 from .mlp import MLP
 from .quadrants import Guessed, Quadrants
@@ -33,6 +35,7 @@ __all__ = [
     "Conditioned",
     "Conv",
     "ConvTranspose",
+    "FiLM",
     "FillMissing",
     "Guessed",
     "Label",

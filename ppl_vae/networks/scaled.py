@@ -75,7 +75,7 @@ class Scaled(Network):
         """
         if isinstance(network, Conditioned):
             inner = cls(network.layers, network.takes or network.condition.joined(network.in_shape, network.flat), by)
-            return Conditioned(inner, network.condition, network.in_shape)
+            return type(network)(inner, network.condition, network.in_shape)
         return cls(network, network.in_shape, by)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -1,5 +1,6 @@
 """Objectives: modules whose ``forward(*batch)`` gives a ``Loss`` for ``fit`` to minimise."""
 
+from .adjusted import Adjusted
 from .clustering import Clustering
 from .contrastive_divergence import ContrastiveDivergence
 from .loss import Loss as Loss
@@ -11,6 +12,7 @@ from .svi import SVI
 
 __all__ = [
     "SVI",
+    "Adjusted",
     "Clustering",
     "ContrastiveDivergence",
     "Objective",
