@@ -58,6 +58,11 @@ class Run:
         return self.model.condition if isinstance(self.model, Codec) else None
 
     @property
+    def kind(self) -> Any:
+        """What y is that the model can be given, be it needed or not; None where it takes none."""
+        return self.model.drawn_by if isinstance(self.model, Codec) else None
+
+    @property
     def record(self) -> dict[str, Any]:
         """The arguments of ``data.load`` that the run was trained on; none for data of the user's own."""
         found = self.folder.config().get("data") or {}
@@ -73,22 +78,25 @@ class Run:
 
     def labels(self, words: Sequence[str] | None, n: int) -> Tensor | None:
         """The words of ``--y``, one for all or one each, as labels (n, ...) of the model; None if it takes none."""
-        if self.condition is None:
+        kind = self.kind
+        if kind is None:
             if words is not None:
                 raise UsageError(f"--y is for conditional models; the model of {self.name} takes no labels")
             return None
         if words is None:
-            raise UsageError(f"--y is needed: {self.name} is a model of x given y, {self.condition!r}")
-        like, said = self.condition.example(1, torch.zeros(1)), " ".join(words)
+            if self.condition is None:
+                return None
+            raise UsageError(f"--y is needed: {self.name} is a model of x given y, {kind!r}")
+        like, said = kind.example(1, torch.zeros(1)), " ".join(words)
         numbers = torch.tensor([self.number(word) for word in words])
         y = numbers.to(like.dtype)
         if not like.is_floating_point() and not torch.equal(y.float(), numbers):
-            raise UsageError(f"--y {said} is no whole number, which {self.condition!r} takes")
+            raise UsageError(f"--y {said} is no whole number, which {kind!r} takes")
         if len(y) not in (like.numel(), n * like.numel()):
             one = "one label" if like.numel() == 1 else f"one label of {like.numel()} numbers"
             raise UsageError(f"--y takes {one} for all, or one for each of the {n}, not {said}")
         y = y.reshape(-1, *like.shape[1:]).expand(n, *like.shape[1:])
-        self.condition.check(y, n)
+        kind.check(y, n)
         return y
 
     def number(self, word: str, flag: str = "--y") -> float:
@@ -98,7 +106,7 @@ class Run:
             return names.index(word)
         if is_number(word) and not any(map(is_number, names)):
             return float(word)
-        counted = range(self.condition.classes) if isinstance(self.condition, Label) else ()
+        counted = range(self.kind.classes) if isinstance(self.kind, Label) else ()
         raise UsageError(f"{flag} {word} is unknown; {nearest(word, names or tuple(map(str, counted)))}")
 
 

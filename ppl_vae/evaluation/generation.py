@@ -36,7 +36,7 @@ def random_codes(
         >>> random_codes(ae, 5, x=torch.rand(50, 6)).shape
         torch.Size([5, 2])
     """
-    y = _labels(model, n, y, seed)
+    y = labels_for(model, n, y, seed)
     if isinstance(model, Latent):
         with evaluating(model, seed) as device:
             prior = model.prior(None if y is None else y.to(device))
@@ -64,7 +64,7 @@ def sample_means(model: Codec, n: int, y: Tensor | None = None, *, seed: int = 0
         >>> sample_means(vae, 3).shape
         torch.Size([3, 1, 8, 8])
     """
-    y = _labels(model, n, y, seed)
+    y = labels_for(model, n, y, seed)
     return decode(model, random_codes(model, n, y, seed=seed), y)
 
 
@@ -76,15 +76,15 @@ def sample_draws(
         raise TypeError(
             f"a {type(model).__name__} has no likelihood to draw from; take its pictures of codes as they are"
         )
-    y = _labels(model, n, y, seed)
+    y = labels_for(model, n, y, seed)
     z = random_codes(model, n, y, seed=seed)
     draw = lambda z, y: likelihood_at(model, z, y).sample()  # noqa: E731
     return in_pieces(model, draw, z, y, seed=seed + 1, size=PICTURES)
 
 
-def _labels(model: Codec | Latent, n: int, y: Tensor | None, seed: int) -> Tensor | None:
-    """y for n examples, drawn from p(y) where the model has one and y is not given."""
-    y = check_labels(model, y, check_size("n", n), third="seed")
+def labels_for(model: Codec | Latent, n: int, y: Tensor | None = None, seed: int = 0) -> Tensor | None:
+    """y for n new examples, drawn from p(y) where the model has one and y is not given."""
+    y = check_labels(model, y, check_size("n", n), third="seed", partly=False)
     if y is None and isinstance(model, SemiSupervisedVAE):
         with evaluating(model, seed):
             return model.draw_target(n).cpu()

@@ -27,7 +27,7 @@ from typing import Any
 
 import numpy as np
 
-from ..models import VAE, Discrete
+from ..models import VAE, Discrete, SemiSupervisedVAE
 from ..statistics.weights import FEWEST
 from .figures import FIGURES, Results, median_khat
 
@@ -91,7 +91,7 @@ def verdict(
     last = main[-1] if main else {}
     figures = dict(results) or dict(last.get("valid") or last.get("train") or {})
     found = [*_diverged(figures)]
-    if model is None or isinstance(model, VAE | Discrete):
+    if model is None or isinstance(model, VAE | Discrete | SemiSupervisedVAE):
         found += [*_collapsed(figures, main)] or [*_overfitted(figures, main), *_unused(figures)]
     return [*found, *_untrusted(figures), *_undertrained(main, patience)]
 

@@ -15,6 +15,7 @@ __all__ = [
     "denoise",
     "anomaly",
     "embed",
+    "predict",
     "compress",
     "decompress",
     "compare",
