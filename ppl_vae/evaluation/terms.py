@@ -176,7 +176,8 @@ def evaluate(
         code_perplexity, codes_used and num_codes beside these; for a ``Program`` the terms and the log-likelihood, of
         kind "posterior predictive" where it has latent sites outside the data plate. Of data with labels also accuracy,
         or prediction_error and explained, of a ``models.Predictor``, which is not given them, and cluster_accuracy,
-        nmi and ari of a ``models.Clustering``. Bits per dimension are corrected
+        nmi and ari of a ``models.Clustering``; of a ``SemiSupervisedVAE`` label_kl, KL(q(y | x) || p(y)), which is a
+        part of kl. Bits per dimension are corrected
         for the volume of a level where the likelihood is a density and the data were de-quantized, and are per seen (of
         a Program: observed) entry. A figure that is not defined for every example is NaN.
 
@@ -203,7 +204,8 @@ def evaluate(
     mean = {name: column.double().mean().item() for name, column in joined.items() if column.dim() == 1}
     out: dict[str, Any] = {}
     if is_pair(model):
-        out = {name: mean[name] for name in ("log_likelihood", "elbo", "reconstruction", "kl")}
+        terms = ("log_likelihood", "elbo", "reconstruction", "kl", "label_kl")
+        out = {name: mean[name] for name in terms if name in mean}
         stderr = joined["variance"].double().sum().sqrt().item() / n
         estimate = (joined[name] for name in ("log_likelihood", "stderr", "ess", "khat"))
         likelihood = LogLikelihood(*estimate, num_particles, stderr)
@@ -296,4 +298,7 @@ def _columns(model: Any, batch: tuple[Tensor, ...], num_particles: int, seed: in
         count = len(terms.elbo)
         out["variance"] = torch.full_like(terms.elbo, count * likelihood.mean_stderr**2)
         out["seen"] = (~batch[0].isnan()).reshape(count, -1).sum(1)
+    if isinstance(model, SemiSupervisedVAE):
+        share = out["predicted"].double()
+        out["label_kl"] = (torch.xlogy(share, share) - share * model.frequency.cpu().log()).sum(1)
     return out

@@ -112,7 +112,7 @@ def confusion(table: ArrayLike, rows: Sequence[str], columns: Sequence[str], fou
     for (i, j), part in np.ndenumerate(share):
         axes.add_patch(_cell(i, j, float(part)))
         if max(table.shape) <= WRITTEN:
-            ink = "#ffffff" if part > 0.55 else INK
+            ink = "#ffffff" if part > 0.7 else INK
             at_zero = {"color": MUTED} if not table[i, j] else {"color": ink}
             axes.text(j, i, f"{table[i, j]:.0f}", ha="center", va="center", size=8, **at_zero)
     axes.set(xlim=(-0.5, len(columns) - 0.5), ylim=(len(rows) - 0.5, -0.5), xlabel=found, ylabel="class")

@@ -144,7 +144,9 @@ def _confused(kind: Label, found: Tensor, y: Tensor, names: Sequence[str], accur
     wrong = table.clone().fill_diagonal_(0)
     if wrong.any():
         of, taken = divmod(int(wrong.argmax()), kind.classes)
-        text += f" The most frequent mistake is to take {names[of]} for {names[taken]}, {wrong.max()} times."
+        often = int(wrong.max())
+        if often > 1:
+            text += f" The most frequent mistake is to take {names[of]} for {names[taken]}, {often} times."
     figure = label_plots.confusion(table, names, names)
     return Section("confusion", "Predicted classes", text, [(figure, "Table of true and predicted classes")])
 

@@ -25,6 +25,7 @@ from ..evaluation.verdict import collapsed, verdict
 from ..files import write_atomically
 from ..models import VAE, Codec, Discrete, Latent, SemiSupervisedVAE
 from ..models.protocols import is_pair
+from ..networks import Label
 from . import code_sections, discrete_sections, label_sections, plots, table_sections, trust
 from .headline import command, counted, facts, numbers, title
 from .page import Section, page
@@ -213,7 +214,8 @@ def _walks(model: Any, x: Tensor, y: Tensor | None, table: table_sections.Table 
     if rows and table is None:
         y0, y1 = (None, None) if y is None else (y[:rows], y[rows : 2 * rows])
         lines = evaluation.interpolate(model, x[:rows], x[rows : 2 * rows], y=y0, y1=y1, steps=10)
-        text = "A straight line between the codes of two test examples, decoded step by step."
+        text = "A straight line between the codes of two test examples, decoded step by step"
+        text += ", with the label of the first." if isinstance(model.drawn_by, Label) else "."
         alt = "Rows of decoded codes on the line between two test examples"
         yield Section("interpolation", "Interpolation", text, [(plots.interpolation(_drawable(model, lines)), alt)])
     if len(x) < 2 or len(model.code_shape) != 1:
@@ -251,8 +253,9 @@ def _codes(model: Codec, x: Tensor, y: Tensor | None) -> Iterator[Section]:
     if isinstance(model, VAE | SemiSupervisedVAE):
         kl, active = evaluation.kl_by_dimension(model, x, y), evaluation.active_units(model, x, y)
         dim = math.prod(model.code_shape)
+        given = ", given the label" * isinstance(model.drawn_by, Label)
         text = (
-            f"KL of each latent dimension in nats. {int(active.sum())} of {dim} are active: their "
+            f"KL of each latent dimension in nats{given}. {int(active.sum())} of {dim} are active: their "
             "posterior mean varies over the data with a variance above 0.01. The others equal the prior."
         )
         alt = "Bar chart of the KL of each latent dimension"
