@@ -19,9 +19,9 @@ from .checks import shortlist
 from .data import ArrayCoding, Coding, Data, Origin, Split, TableCoding, reload
 from .data.frames import as_table, is_frame, to_frame
 from .data.labels import labels_of
-from .models import VAE, Codec, Discrete, Latent
+from .models import VAE, Clustering, Codec, Discrete, Latent, Predictor, SemiSupervisedVAE
 from .models.exporting import Exported
-from .networks import Units, units_of
+from .networks import Label, Units, units_of
 from .training import RunFolder, load
 
 
@@ -93,7 +93,7 @@ class Trained:
             ['z0']
         """
         split = self.rows(rows, y)
-        x, *y = split.take(slice(None))
+        x, *y = self._batch(split, y)
         z = evaluation.codes(self.model, x, *y)
         self._check_known(z, x, split, "code")
         columns = {f"z{j}": entry.numpy() for j, entry in enumerate(z.flatten(1).T)}
@@ -108,7 +108,7 @@ class Trained:
     def reconstruct(self, rows: Any, y: Any = None) -> Any:
         """Reconstructions of rows, as ``evaluation.reconstruct``, in the source's units and words."""
         split = self.rows(rows, y)
-        x, *y = split.take(slice(None))
+        x, *y = self._batch(split, y)
         made = evaluation.reconstruct(self.model, x, *y)
         self._check_known(made, x, split, "reconstruction")
         return self._uncoded(made, rows, split.named())
@@ -124,8 +124,8 @@ class Trained:
             seed: of the draws.
         """
         split, options = self.rows(rows, y), {"num_samples": num_samples, "seed": seed}
-        batch = split.take(slice(None))
-        if isinstance(self.model, VAE) and supports.allows_missing(self.model.support):
+        batch = self._batch(split, y)
+        if isinstance(self.model, VAE | SemiSupervisedVAE) and supports.allows_missing(self.model.support):
             done = evaluation.impute(self.model, *batch, **options)
         else:
             done = evaluation.inpaint(self.model, *batch, start=self.middle, **options)
@@ -145,6 +145,60 @@ class Trained:
             return units[1](torch.zeros(shape))
         found = next((part for part in self.model.modules() if isinstance(part, Units)), None)
         return 0.0 if found is None else found.of(shape)[0].expand(shape)
+
+    def _batch(self, split: Split, y: Any) -> tuple[Tensor, ...]:
+        """x and y of coded rows; where y is a site of the model, it is unknown unless the caller gave it."""
+        batch = split.take(slice(None))
+        site = isinstance(self.model, Codec) and self.model.target is not None
+        return batch[:1] if site and y is None else batch
+
+    def predict(self, rows: Any) -> Any:
+        """What the model predicts of y for rows, as ``evaluation.predict``.
+
+        Tables give a frame: of classes the most probable one, "predicted", and the probability of each, named "p" and
+        the class; of numbers their means.
+
+        Args:
+            rows: as of the class; labels among them are not looked at.
+
+        Raises:
+            TypeError: a model that predicts nothing.
+            ValueError: rows that cannot be coded.
+        """
+        return self._found(rows, evaluation.predict, "predicted")
+
+    def assign(self, rows: Any) -> Any:
+        """Probabilities of the components of rows, as ``evaluation.assign``; "cluster" and one column each of tables.
+
+        Args:
+            rows: as of the class.
+
+        Raises:
+            TypeError: a model without components.
+            ValueError: rows that cannot be coded.
+        """
+        return self._found(rows, evaluation.assign, "cluster")
+
+    def _found(self, rows: Any, function: Any, name: str) -> Any:
+        if not isinstance(self.model, Predictor if name == "predicted" else Clustering):
+            return function(self.model, None)  # which refuses it
+        split = self.rows(rows)
+        x, *_ = split.take(slice(None))
+        found = function(self.model, x)
+        self._check_known(found, x, split, "prediction")
+        return self._framed(self.told(found, name), rows, split.named()) if self.table else found
+
+    def told(self, found: Tensor, name: str) -> dict[str, Any]:
+        """Predictions of ``predict``, or with the name "cluster" of ``assign``, as columns by their names."""
+        if name == "predicted" and not isinstance(self.model.target, Label):
+            flat = found.reshape(len(found), -1)
+            names = [name] if flat.shape[1] == 1 else [f"{name}{j}" for j in range(flat.shape[1])]
+            return dict(zip(names, flat.T.numpy(), strict=True))
+        best, count = found.argmax(1).tolist(), found.shape[1]
+        classes = self.coding.classes if name == "predicted" else None
+        words = list(map(str, range(count))) if classes is None else [*classes]
+        chosen = best if classes is None else [words[i] for i in best]
+        return {name: chosen} | {f"p {word}": found[:, j].numpy() for j, word in enumerate(words)}
 
     def _check_known(self, found: Tensor, x: Tensor, split: Split, what: str) -> None:
         """ValueError for a row that missing or infinite entries leave without a code or reconstruction."""
@@ -175,37 +229,37 @@ class Trained:
         if not isinstance(self.model, Latent):
             raise TypeError(f"{type(self.model).__name__} has no prior to draw codes from; decode codes of your own")
         labels = None if y is None else labels_of(y, n, self.coding.classes)
-        draws = (self.table and isinstance(self.model, VAE | Discrete)) if draw is None else draw
+        draws = (self.table and isinstance(self.model, VAE | Discrete | SemiSupervisedVAE)) if draw is None else draw
         make = evaluation.sample_draws if draws else evaluation.sample_means
         return self._uncoded(make(self.model, n, labels, seed=seed))
 
     def log_likelihood(self, rows: Any, y: Any = None, *, num_particles: int = 1000, seed: int = 0) -> Any:
         """log p(x | y) of rows in nats, as ``evaluation.log_likelihood``: a density in the source's own units."""
-        batch = self.rows(rows, y).take(slice(None))
+        batch = self._batch(self.rows(rows, y), y)
         return evaluation.log_likelihood(self.model, *batch, num_particles=num_particles, seed=seed)
 
     def anomaly_scores(self, rows: Any, y: Any = None, **options: Any) -> Tensor:
         """Scores (N,) of rows, higher for stranger ones, as ``evaluation.anomaly_scores``."""
-        return evaluation.anomaly_scores(self.model, *self.rows(rows, y).take(slice(None)), **options)
+        return evaluation.anomaly_scores(self.model, *self._batch(self.rows(rows, y), y), **options)
 
     def export(
         self,
         path: str | Path,
-        part: Literal["encoder", "decoder"] = "encoder",
+        part: Literal["encoder", "decoder", "predictor"] = "encoder",
         rows: Any = None,
         y: Any = None,
         *,
         metadata: Mapping[str, str] | None = None,
         tolerance: float = 1e-5,
     ) -> Exported:
-        """Write the encoder or the decoder to a file, as ``models.Codec.export``, with the coding in its metadata.
+        """Write encoder, decoder or predictor to a file, as ``models.Codec.export``, with the coding in its metadata.
 
         The entry "coding" of the metadata is JSON: columns in order, words, dates and origins of a table, or shape and
         grey levels. The file itself takes and gives coded rows.
 
         Args:
             path: the file to write, ending in ``.onnx`` or ``.pt2``.
-            part: which half of the model.
+            part: which part of the model.
             rows: raw rows, on the first 256 of which file and model are compared; made up if not given.
             y: their labels, for a conditional model, where the rows hold none.
             metadata: further strings to keep in the file.
@@ -226,7 +280,7 @@ class Trained:
         if not isinstance(self.model, Codec):
             raise TypeError(f"{type(self.model).__name__} has no encoder and decoder, so it cannot be exported")
         about = {"coding": json.dumps(self.coding.json), **(metadata or {})}
-        x, *labels = (None,) if rows is None else self.rows(rows, y).take(slice(None))
+        x, *labels = (None,) if rows is None else self._batch(self.rows(rows, y), y)
         return self.model.export(path, part, x=x, y=next(iter(labels), None), metadata=about, tolerance=tolerance)
 
     @property

@@ -11,7 +11,7 @@ from typing import Any, Literal, NamedTuple
 import torch
 from torch import Tensor
 
-from .. import evaluation, reporting
+from .. import reporting
 from ..checks import nearest
 from ..data import Data, Split
 from ..data.tables import is_number
@@ -58,6 +58,11 @@ class Run:
         return self.model.condition if isinstance(self.model, Codec) else None
 
     @property
+    def kind(self) -> Any:
+        """What y is that the model can be given, be it needed or not; None where it takes none."""
+        return self.model.drawn_by if isinstance(self.model, Codec) else None
+
+    @property
     def record(self) -> dict[str, Any]:
         """The arguments of ``data.load`` that the run was trained on; none for data of the user's own."""
         found = self.folder.config().get("data") or {}
@@ -74,9 +79,9 @@ class Run:
     def labels(self, words: Sequence[str] | None, n: int, flag: str = "--y", *, drawn: bool = False) -> Tensor | None:
         """The words of a flag, one for all or one each, as labels (n, ...) of the model; None if it takes none.
 
-        Examples that are ``drawn`` may have a y that the model does not need: that of a target, or a component.
+        Examples that are ``drawn`` may be of a component, too.
         """
-        kind = evaluation.drawn_for(self.model) if drawn else self.condition
+        kind = None if isinstance(self.model, Clustering) and not drawn else self.kind
         if kind is None or (words is None and self.condition is None):
             if words is not None:
                 raise UsageError(f"{flag} is for conditional models; the model of {self.name} takes no labels")

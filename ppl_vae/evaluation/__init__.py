@@ -36,7 +36,6 @@ from .entropy_coding import decode_codes, encode_codes
 from .export import to_arviz
 from .file_sizes import FileSizes, file_sizes
 from .gaps import Gaps, gaps
-from .generation import drawn_for as drawn_for
 from .generation import prior_draws, random_codes, sample_draws, sample_means
 from .importance import log_likelihood
 from .imputation import Imputation, impute, inpaint

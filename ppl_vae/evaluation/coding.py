@@ -77,7 +77,7 @@ def decode(model: Codec, z: Tensor, y: Tensor | None = None, *, like: Tensor | N
     if y is not None and isinstance(y, Tensor) and y.shape and tuple(y.shape[: len(lead)]) != tuple(lead):
         raise ValueError(f"y must hold a label for each of the codes {tuple(lead)}, not have shape {tuple(y.shape)}")
     y = y.reshape(-1, *y.shape[len(lead) :]) if isinstance(y, Tensor) and y.shape else y
-    y = check_labels(model, y, math.prod(lead))
+    y = check_labels(model, y, math.prod(lead), partly=False)
     like = None if like is None else like.reshape(-1, *model.shape)
 
     def pictures(z: Tensor, y: Tensor | None, like: Tensor | None) -> Tensor:
@@ -87,11 +87,9 @@ def decode(model: Codec, z: Tensor, y: Tensor | None = None, *, like: Tensor | N
     return flat.reshape(*lead, *model.shape)
 
 
-def likelihood_at(model: VAE | Discrete, z: Tensor, y: Tensor | None = None) -> TorchDistribution:
+def likelihood_at(model: VAE | Discrete | SemiSupervisedVAE, z: Tensor, y: Tensor | None = None) -> TorchDistribution:
     """p(x | z, y) of codes z (..., *code_shape), real or integer."""
-    if isinstance(model, Discrete):
-        return model.likelihood_at(z, y)
-    return (model.conditional if isinstance(model, SemiSupervisedVAE) else model).likelihood(z, y)
+    return model.likelihood_at(z, y) if isinstance(model, Discrete) else model.likelihood(z, y)
 
 
 def reconstruct(model: Codec, x: Tensor, y: Tensor | None = None) -> Tensor:

@@ -91,12 +91,15 @@ def check_real_codes(model: Any, function: str, instead: str) -> None:
         )
 
 
-def check_labels(model: Any, y: Any, n: int, *, third: str | None = None) -> Tensor | None:
-    """y as a tensor of n labels that fit the model's condition, or None where it needs none."""
+def check_labels(model: Any, y: Any, n: int, *, third: str | None = None, partly: bool = True) -> Tensor | None:
+    """y as a tensor of n labels that fit the model's condition, or None where it needs none.
+
+    Where y is a site of the model, some may be unknown, unless ``partly`` is false.
+    """
     y = _labels(y, third)
     kind = (model.condition or model.target) if isinstance(model, Codec) else None
     if kind is not None and (y is not None or model.condition is not None):
-        kind.check(y, n, partly=model.condition is None)
+        kind.check(y, n, partly=partly and model.condition is None)
     elif y is not None and len(y) != n:
         raise ValueError(f"y must hold a label for each of the {n} examples, not {len(y)} labels")
     return y

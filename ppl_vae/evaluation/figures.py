@@ -97,6 +97,7 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
     ("gap", "gap", "nats", "lower", "log-likelihood minus ELBO"),
     ("reconstruction", "reconstruction", "nats", "higher", "how probable an example is, given its own code"),
     ("kl", "KL", "nats", None, "information in a code beyond the prior", None, _RATE),
+    ("label_kl", "KL of the label", "nats", None, "the part of the KL that is in the predicted label, not in the code"),
     ("bits_per_dim", "bits per dimension", "bits", "lower", _SHARED, None, _BITS),
     ("elbo_bits_per_dim", "bits per dim., bound", "bits", "lower", _ELBO_BITS),
     ("code_perplexity", "code perplexity", "", "higher", "codes that, equally frequent, would say as much"),

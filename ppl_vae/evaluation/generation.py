@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
 from .. import randomness
 from ..checks import check_size
-from ..models import VAE, Clustering, Codec, Discrete, Latent, MixtureVAE, SemiSupervisedVAE
+from ..models import VAE, Codec, Discrete, Latent, MixtureVAE, SemiSupervisedVAE
 from ..models.density import Density
-from ..networks import Condition, Label
 from ..statistics.finite import check_codes
 from .coding import PICTURES, codes, decode, likelihood_at
 from .doors import check_labels, evaluating, in_pieces
@@ -39,7 +36,7 @@ def random_codes(
         >>> random_codes(ae, 5, x=torch.rand(50, 6)).shape
         torch.Size([5, 2])
     """
-    y = _labels(model, n, y, seed)
+    y = labels_for(model, n, y, seed)
     if isinstance(model, Latent):
         with evaluating(model, seed) as device:
             y = None if y is None else y.to(device)
@@ -68,7 +65,7 @@ def sample_means(model: Codec, n: int, y: Tensor | None = None, *, seed: int = 0
         >>> sample_means(vae, 3).shape
         torch.Size([3, 1, 8, 8])
     """
-    y = _labels(model, n, y, seed)
+    y = labels_for(model, n, y, seed)
     return decode(model, random_codes(model, n, y, seed=seed), y)
 
 
@@ -80,27 +77,19 @@ def sample_draws(
         raise TypeError(
             f"a {type(model).__name__} has no likelihood to draw from; take its pictures of codes as they are"
         )
-    y = _labels(model, n, y, seed)
+    y = labels_for(model, n, y, seed)
     z = random_codes(model, n, y, seed=seed)
     draw = lambda z, y: likelihood_at(model, z, y).sample()  # noqa: E731
     return in_pieces(model, draw, z, y, seed=seed + 1, size=PICTURES)
 
 
-def drawn_for(model: Any) -> Condition | None:
-    """What a y is for which the model draws examples: its condition, its target or a component; None for no y."""
-    if isinstance(model, Clustering):
-        return Label(model.components)
-    return (model.condition or model.target) if isinstance(model, Codec) else None
-
-
-def _labels(model: Codec | Latent, n: int, y: Tensor | None, seed: int) -> Tensor | None:
-    """y for n examples, drawn from p(y) where the model has one and y is not given."""
-    y = check_labels(model, y, check_size("n", n), third="seed")
-    if y is not None and isinstance(model, Clustering):
-        Label(model.components).check(y, n)
-    condition = (model.condition or model.target) if isinstance(model, Codec) else None
-    if condition is not None and y is not None:
-        condition.check_seen(y)
+def labels_for(model: Codec | Latent, n: int, y: Tensor | None = None, seed: int = 0) -> Tensor | None:
+    """y for n new examples, drawn from p(y) where the model has one and y is not given."""
+    y = check_labels(model, y, check_size("n", n), third="seed", partly=False)
+    kind = model.drawn_by if isinstance(model, Codec) else None
+    if kind is not None and y is not None:
+        kind.check(y, n)
+        kind.check_seen(y)
     if y is None and isinstance(model, SemiSupervisedVAE):
         with evaluating(model, seed):
             return model.draw_target(n).cpu()

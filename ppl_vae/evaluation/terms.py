@@ -22,7 +22,7 @@ from ..estimators import MeanFieldELBO
 from ..estimators.program_layout import ProgramLayout, program_layout
 from ..failing import sentence
 from ..likelihoods import Likelihood
-from ..models import VAE, Codec, Discrete, Pair
+from ..models import VAE, Codec, Discrete, Pair, SemiSupervisedVAE
 from ..models.protocols import is_pair
 from ..statistics import LogLikelihood, bits_per_dim
 from ..statistics.finite import check_codes
@@ -115,14 +115,15 @@ def active_units(model: Codec, x: Tensor, y: Tensor | None = None, *, threshold:
 
 
 def kl_by_dimension(
-    model: VAE, x: Tensor, y: Tensor | None = None, *, num_particles: int = 100, seed: int = 0
+    model: VAE | SemiSupervisedVAE, x: Tensor, y: Tensor | None = None, *, num_particles: int = 100, seed: int = 0
 ) -> Tensor:
     """Mean over x of KL(q(z_j | x) || p(z_j)) for every code dimension, (dim,), in nats.
 
     In closed form where both factorise over dimensions; otherwise the KL between Normals with the mean and variance
     (sampled where they are not known) of each dimension and the prior's: it describes the marginals and does not add
     up to the KL. ``num_particles`` samples are taken for each moment that is not known; other arguments and errors as
-    of ``elbo``, for a VAE.
+    of ``elbo``, for a VAE. Of a ``SemiSupervisedVAE`` it is KL(q(z_j | x, y) || p(z_j | y)) at the most probable y
+    where y is not known.
     """
     check_real_codes(model, "kl_by_dimension", "evaluation.elbo, whose kl is the rate of all codes of an example")
 
@@ -130,7 +131,7 @@ def kl_by_dimension(
         q, p = model.posterior(part, label), model.prior(label)
         try:
             by_dimension = kl_divergence(q.base_dist, p.expand(q.batch_shape).base_dist)
-            if by_dimension.shape == (len(part), model.dim):
+            if by_dimension.shape == (len(part), *model.code_shape):
                 return by_dimension.sum(0, keepdim=True)
         except (NotImplementedError, AttributeError):
             pass
@@ -139,6 +140,7 @@ def kl_by_dimension(
         return by_dimension.sum(0, keepdim=True)
 
     x, y = check_data(model, x, y)
+    y = told(model, x, y)
     return in_pieces(model, divergence, x, y, seed=seed, size=doors.PIECE).sum(0) / len(x)
 
 
@@ -174,7 +176,8 @@ def evaluate(
         code_perplexity, codes_used and num_codes beside these; for a ``Program`` the terms and the log-likelihood, of
         kind "posterior predictive" where it has latent sites outside the data plate. Of data with labels also accuracy,
         or prediction_error and explained, of a ``models.Predictor``, which is not given them, and cluster_accuracy,
-        nmi and ari of a ``models.Clustering``. Bits per dimension are corrected
+        nmi and ari of a ``models.Clustering``; of a ``SemiSupervisedVAE`` label_kl, KL(q(y | x) || p(y)), which is a
+        part of kl. Bits per dimension are corrected
         for the volume of a level where the likelihood is a density and the data were de-quantized, and are per seen (of
         a Program: observed) entry. A figure that is not defined for every example is NaN.
 
@@ -190,17 +193,19 @@ def evaluate(
     pieces, labels = [], []
     target = model.target if isinstance(model, Codec) else None  # a site of the model, unknown to it here
     size, found = _piece(model, data, n)
-    without, told = _without(model, train)
+    without, why = _without(model, train)
     for start in range(0, n, size):
         batch = data.take(slice(start, min(start + size, n)))
-        columns = _columns(model, batch if target is None else batch[:1], num_particles, seed + start // size, memory)
         labels += batch[1:]
+        batch = batch if target is None else batch[:1]
+        columns = _columns(model, batch, num_particles, seed + start // size, memory)
         pieces.append(columns | ({} if without is None else {"without": without.log_prob(*batch)}))
     joined = {name: torch.cat([piece[name] for piece in pieces]) for name in pieces[0]}
     mean = {name: column.double().mean().item() for name, column in joined.items() if column.dim() == 1}
     out: dict[str, Any] = {}
     if is_pair(model):
-        out = {name: mean[name] for name in ("log_likelihood", "elbo", "reconstruction", "kl")}
+        terms = ("log_likelihood", "elbo", "reconstruction", "kl", "label_kl")
+        out = {name: mean[name] for name in terms if name in mean}
         stderr = joined["variance"].double().sum().sqrt().item() / n
         estimate = (joined[name] for name in ("log_likelihood", "stderr", "ess", "khat"))
         likelihood = LogLikelihood(*estimate, num_particles, stderr)
@@ -210,8 +215,9 @@ def evaluate(
         out |= _bits(model, mean, data, found)
         out |= {name: joined[name].median().item() for name in ("ess", "khat")}
         out["num_particles"] = num_particles
-        out |= told if without is None else _gain(joined["log_likelihood"], joined["without"])
-        out |= spreads(model, *data.take(slice(0, min(n, SPREAD))), train=train) if train is not None else {}
+        out |= why if without is None else _gain(joined["log_likelihood"], joined["without"])
+        some = data.take(slice(0, min(n, SPREAD)))
+        out |= spreads(model, *(some if target is None else some[:1]), train=train) if train is not None else {}
         if isinstance(model, Codec):
             active = (joined["codes"].var(0, correction=0) > ACTIVE).sum()
             out["active_units"] = int(active) if joined["codes"].isfinite().all() else math.nan
@@ -220,7 +226,7 @@ def evaluate(
         out |= _bits(model, mean | {"log_likelihood": mean["elbo"]}, data, None)
         usage = CodeUsage(torch.bincount(joined["codes"].flatten(), minlength=model.num_codes))
         out |= {"code_perplexity": usage.perplexity, "codes_used": usage.used, "num_codes": model.num_codes}
-        out |= told if without is None else _gain(joined["elbo"], joined["without"])
+        out |= why if without is None else _gain(joined["elbo"], joined["without"])
         out |= spreads(model, *data.take(slice(0, min(n, SPREAD))), train=train) if train is not None else {}
     if isinstance(model, Codec):
         out["reconstruction_error"] = mean["reconstruction_error"]
@@ -230,7 +236,7 @@ def evaluate(
 
 def _without(model: Any, train: Any) -> tuple[Baseline | None, dict[str, Any]]:
     """The likelihood fitted without a code, or why it is not."""
-    if train is None or not isinstance(model, VAE | Discrete):
+    if train is None or not isinstance(model, VAE | Discrete | SemiSupervisedVAE):
         return None, {}
     try:
         return Baseline(model, train), {}
@@ -258,7 +264,7 @@ def _piece(model: Any, data: Any, n: int) -> tuple[int, ProgramLayout | None]:
 
 def _bits(model: Any, mean: dict[str, float], data: Any, found: ProgramLayout | None) -> dict[str, Any]:
     """Bits per seen entry, with the volume of a level taken out of a density; and what the log-likelihood is of."""
-    of_data = isinstance(model, VAE | Discrete)
+    of_data = isinstance(model, VAE | Discrete | SemiSupervisedVAE)
     mass = of_data and isinstance(model.likelihood, Likelihood) and model.likelihood.mass
     seen = mean["seen"] if found is None or found.entries == math.prod(data.shape) else found.entries
     shape, levels = (seen or math.nan,), None if mass else data.levels
@@ -292,4 +298,7 @@ def _columns(model: Any, batch: tuple[Tensor, ...], num_particles: int, seed: in
         count = len(terms.elbo)
         out["variance"] = torch.full_like(terms.elbo, count * likelihood.mean_stderr**2)
         out["seen"] = counted(model, batch[0]).reshape(count, -1).sum(1)
+    if isinstance(model, SemiSupervisedVAE):
+        share = out["predicted"].double()
+        out["label_kl"] = (torch.xlogy(share, share) - share * model.frequency.cpu().log()).sum(1)
     return out

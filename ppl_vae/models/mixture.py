@@ -80,6 +80,11 @@ class MixtureVAE(VAE, Clustering):
         return self.prior.components
 
     @property
+    def drawn_by(self) -> Label:  # type: ignore[override]
+        """What y is in ``model(y=...)``: a component."""
+        return Label(self.components)
+
+    @property
     def marginal(self) -> VAE:
         """The same parts as a ``VAE``, whose programs have no site y; its bounds are equal."""
         return self._marginal[0]
@@ -94,7 +99,7 @@ class MixtureVAE(VAE, Clustering):
         Raises:
             ValueError: y that are no components.
         """
-        Label(self.components).check(y, len(y))
+        self.drawn_by.check(y, len(y))
         return self.prior.component(y)
 
     def generate(self, x: Tensor | None, y: Tensor | None) -> Tensor:  # noqa: D102

@@ -66,6 +66,11 @@ class Codec(Abstract):
     condition: Condition | None = None
     target: Condition | None = None
 
+    @property
+    def drawn_by(self) -> Condition | None:
+        """What y is where data can be drawn for a y of choice: the condition, or a label that is a site before z."""
+        return self.condition
+
     @abstractmethod
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Codes (B, *code_shape) of x (B, *shape), such as the means of q(z | x, y)."""
@@ -83,23 +88,25 @@ class Codec(Abstract):
     def export(
         self,
         path: str | Path,
-        part: Literal["encoder", "decoder"] = "encoder",
+        part: Literal["encoder", "decoder", "predictor"] = "encoder",
         *,
         x: Any = None,
         y: Any = None,
         metadata: Mapping[str, str] | None = None,
         tolerance: float = 1e-5,
     ) -> Exported:
-        """Write ``encode`` or ``decode`` to a file that runs without this package, for any number of rows.
+        """Write ``encode``, ``decode`` or ``predict`` to a file that runs without this package, for any number of rows.
 
         A file ``.onnx`` runs in ONNX Runtime from many languages, a file ``.pt2`` in ``torch.export.load``. The encoder
         takes ``x`` and gives ``z``, the decoder takes ``z`` and gives ``x``; those of a conditional model also take
-        ``y``. Weights and units are inside, half-precision ones as float32. The file's numbers are compared with the
-        model's before anything is written, those of ONNX only where ``onnxruntime`` is installed.
+        ``y``, and so does the decoder of a semi-supervised one. The predictor of a ``Predictor`` takes ``x`` and gives
+        ``y``, probabilities of the classes or means. Weights and units are inside, half-precision ones as float32. The
+        file's numbers are compared with the model's before anything is written, those of ONNX only where
+        ``onnxruntime`` is installed.
 
         Args:
             path: the file to write, ending in ``.onnx`` or ``.pt2``.
-            part: which half of the model.
+            part: which part of the model.
             x: rows (B, *shape) on which to compare, of which the first 256 are used; made up if not given.
             y: their labels (B, ...), for a conditional model; made up if not given.
             metadata: further strings to keep in the file, beside the package's version, shapes and names.
@@ -125,6 +132,8 @@ class Codec(Abstract):
             ...     torch.export.load(made.path).module()(torch.ones(5, 6)).shape
             torch.Size([5, 2])
         """
+        if part == "predictor" and not isinstance(self, Predictor):
+            raise ValueError(f"{type(self).__name__} predicts nothing, so it has no part 'predictor'; use 'encoder'")
         return export_codec(self, path, part, x, y, metadata, tolerance)
 
 

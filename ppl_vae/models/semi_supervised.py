@@ -100,6 +100,21 @@ class SemiSupervisedVAE(Part, Codec, Latent, Pair, Predictor):
         return self._label[0]
 
     @property
+    def drawn_by(self) -> Label:
+        """What y is: data can be drawn for a label."""
+        return self.target
+
+    @property
+    def likelihood(self) -> Likelihood:
+        """p(x | z, y)."""
+        return self.conditional.likelihood
+
+    @property
+    def posterior(self) -> Posterior:
+        """q(z | x, y)."""
+        return self.conditional.posterior
+
+    @property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]  # noqa: D102
         return self.conditional.shape
 

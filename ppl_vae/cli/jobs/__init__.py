@@ -16,6 +16,7 @@ __all__ = [
     "denoise",
     "anomaly",
     "embed",
+    "predict",
     "compress",
     "decompress",
     "compare",

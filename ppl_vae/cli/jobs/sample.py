@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from ... import evaluation
 from ...data import TableCoding
-from ...models import VAE, Discrete
+from ...models import VAE, Discrete, SemiSupervisedVAE
 from ...reporting import plots
 from ..arguments import UsageError
 from ..files import target, write_array, write_table
@@ -32,7 +32,7 @@ def sample(
     coding, as_rows = run.trained.coding, path.suffix.lower() in (".csv", ".parquet")
     if as_rows and not isinstance(coding, TableCoding):
         raise UsageError(f"--out {out} is for tables; the rows of {run.name} are arrays, so use .png or .npy")
-    draws = draw or (as_rows and isinstance(run.model, VAE | Discrete))
+    draws = draw or (as_rows and isinstance(run.model, VAE | Discrete | SemiSupervisedVAE))
     make = evaluation.sample_draws if draws else evaluation.sample_means
     rows = make(run.model, n, run.labels(y, n, drawn=True), seed=seed)
     if as_rows:
