@@ -32,8 +32,8 @@ def drawn_for(model: Any, y: Tensor | None, classes: Sequence[str] | None, drawa
         drawable: brings pictures into the shape in which they are drawn.
     """
     kind = model.drawn_by
-    if kind is None or kind.observes or not isinstance(model, Latent):
-        return
+    if kind is None or kind.observes or not isinstance(model, Latent) or isinstance(model, Clustering):
+        return  # clusters have a section of their own
     if isinstance(kind, Label):
         labels = torch.arange(min(kind.classes, MOST))
         names, what = _names(kind, classes)[: len(labels)], "label"
