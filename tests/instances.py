@@ -29,14 +29,14 @@ DIM, SHAPE, BATCH = 2, (1, 4, 4), 3
 # Supports that tie the entries together, or that are discrete: worth more than two entries.
 JOINT = ("Dirichlet", "LogisticNormal", "StickBreaking", "RelaxedOneHotCategorical", "Hyperspherical")
 JOINT += ("OneHotCategorical", "Bernoulli")
+OF_LABELS = ("AdjustedVAE", "CVAE", "SemiSupervisedVAE", "StackedSemiSupervisedVAE", "SupervisedVAE")
 DISCRETE = ("DisARM", "Enum")  # estimators of discrete codes
 FLOWS = {"coupling": 0.1, "autoregressive": 0.1, "spline": 0.02}  # kinds, and how far ``shaken`` moves them
 
 SPECIAL = {
     "networks.MLP": lambda: [networks.MLP(SHAPE, [5]), networks.MLP(DIM, [5, 4], "tanh"), networks.MLP(SHAPE, [])],
-    **{
-        f"networks.{name}": list for name in ("Conditioned", "FiLM", "Label", "Picture", "Vector")
-    },  # test_conditioned.py
+    **{f"networks.{name}": list for name in ("Conditioned", "Label", "Picture", "Vector")},  # test_conditioned.py
+    "networks.FiLM": list,  # test_film.py
     **{name: list for name in ("networks.Quadrants", "networks.Guessed", "likelihoods.Completed")},  # test_quadrants.py
     "networks.ConvTranspose": lambda: [networks.ConvTranspose(DIM, [3, 2], (1, 5, 4))],
     "networks.ResNetTranspose": lambda: [networks.ResNetTranspose(DIM, [3, 2], (1, 5, 4))],
@@ -217,9 +217,14 @@ SPECIAL = {
             code_prior=code_priors.Transformer(8, 1, 2),
         ),
     ],
-    **{
-        f"models.{name}": list for name in ("AdjustedVAE", "CVAE", "SemiSupervisedVAE", "SupervisedVAE")
-    },  # of x and y: tests/models
+    **{f"models.{name}": list for name in OF_LABELS},  # of x and y: tests/models
+    "models.MixtureVAE": lambda: [
+        models.MixtureVAE(
+            priors.MixtureOfGaussians(DIM, components=3),
+            posteriors.Normal(networks.MLP(SHAPE, [5], "tanh"), DIM),
+            likelihoods.Bernoulli(networks.MLP(DIM, [5], "tanh"), SHAPE),
+        )
+    ],
     "models.Program": lambda: [],  # made of the user's own functions: tests/models/test_program.py
 }
 
