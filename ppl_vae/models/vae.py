@@ -163,8 +163,9 @@ class VAE(Part, Codec, Latent, Pair):
 
     def _observed(self, x: Tensor | None, y: Tensor | None) -> Tensor | None:
         """The y of x where the condition takes it from x itself, else y as it is."""
-        observes = x is not None and self.condition is not None and self.condition.observes
-        return self.condition.of(x) if observes else y
+        if x is None or self.condition is None or not self.condition.observes:
+            return y
+        return self.condition.of(x)
 
     def _register(self, *parts: str) -> None:
         for part in parts:
@@ -322,8 +323,10 @@ def _natural(prior: Prior, likelihood: Likelihood) -> Posterior:
     """The posterior to take when none is named."""
     condition = condition_of(torch.nn.ModuleList([prior, likelihood]))
     shape = likelihood.shape
-    alone = condition is None or condition.observes  # x holds that y
-    network = MLP(shape) if alone else Conditioned.around(MLP, condition, shape)
+    if condition is None or condition.observes:  # x holds that y
+        network: Any = MLP(shape)
+    else:
+        network = Conditioned.around(MLP, condition, shape)
     likelihood = likelihood.likelihood if isinstance(likelihood, Completed) else likelihood
     if isinstance(likelihood, Scaled):
         network = ScaledNetwork.around(network, likelihood.by)
