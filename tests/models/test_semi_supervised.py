@@ -77,6 +77,8 @@ def test_a_known_label_gives_the_classifier_no_gradient_and_an_unknown_one_does(
 
 def test_given_y_the_likelihood_is_the_joint_whose_sum_over_y_is_that_of_x():
     model = tiny(spread=0.2).eval()
+    with torch.no_grad():
+        model.conditional.posterior.head.bias(1).add_(1.5)  # wider than p(z | x, y), for light-tailed weights
     every = [torch.full((6,), y) for y in range(3)]
     joint = torch.stack([evaluation.log_likelihood(model, X, y, num_particles=4000).value for y in every], -1)
     whole = evaluation.log_likelihood(model, X, num_particles=4000).value
