@@ -154,6 +154,7 @@ SPECIAL = {
         models.StackedAutoencoder(networks.MLP(SHAPE, [5, 4]), networks.MLP(DIM, [4, 5]), DIM, SHAPE, beside=beside)
         for beside in (False, True)
     ],
+    "models.StackedSemiSupervisedVAE": lambda: [stacked_semi_supervised()],
     "models.LatentNoiseAutoencoder": lambda: [models.LatentNoiseAutoencoder(*plain())],
     "models.RegularizedAutoencoder": lambda: [
         models.RegularizedAutoencoder(*plain(), regularizer=regularizer, components=3)
@@ -268,6 +269,13 @@ def vae(dim=DIM, shape=SHAPE, prior=None, posterior=None, likelihood=None, hidde
         prior or priors.Normal(dim),
         posterior or posteriors.Normal(networks.MLP(shape, hidden, "tanh"), dim),
         likelihood or likelihoods.Bernoulli(networks.MLP(dim, hidden, "tanh"), shape),
+    )
+
+
+def stacked_semi_supervised():
+    decoder = networks.Conditioned(networks.MLP(DIM + 3, [4]), networks.Label(3))
+    return models.StackedSemiSupervisedVAE(
+        vae(), priors.Normal(DIM), None, likelihoods.Normal(decoder, DIM), pretrain=1
     )
 
 
