@@ -1,6 +1,6 @@
 """Time a captured step of M2, which sums over 10 classes, beside one of the CVAE inside of it, in turns.
 
-python -m benchmarks.semi_supervised [--batch 128] [--hidden 500] [--dim 50] [--rounds 5] [--steps 20] [--device cpu] [--uncompiled]
+python -m benchmarks.semi_supervised [--hidden 500] [--rounds 5] [--steps 20] [--device cpu] [--uncompiled]
 """
 
 import argparse

@@ -154,7 +154,11 @@ SPECIAL = {
         models.StackedAutoencoder(networks.MLP(SHAPE, [5, 4]), networks.MLP(DIM, [4, 5]), DIM, SHAPE, beside=beside)
         for beside in (False, True)
     ],
-    "models.StackedSemiSupervisedVAE": lambda: [stacked_semi_supervised()],
+    "models.CVAE": lambda: [conditional(models.CVAE)],
+    "models.SemiSupervisedVAE": lambda: [conditional(models.SemiSupervisedVAE)],
+    "models.StackedSemiSupervisedVAE": lambda: [
+        conditional(models.StackedSemiSupervisedVAE, DIM, features=vae(), pretrain=1)
+    ],
     "models.LatentNoiseAutoencoder": lambda: [models.LatentNoiseAutoencoder(*plain())],
     "models.RegularizedAutoencoder": lambda: [
         models.RegularizedAutoencoder(*plain(), regularizer=regularizer, components=3)
@@ -272,11 +276,10 @@ def vae(dim=DIM, shape=SHAPE, prior=None, posterior=None, likelihood=None, hidde
     )
 
 
-def stacked_semi_supervised():
+def conditional(cls, shape=SHAPE, **more):
+    """A conditional or semi-supervised model of 3 classes."""
     decoder = networks.Conditioned(networks.MLP(DIM + 3, [4]), networks.Label(3))
-    return models.StackedSemiSupervisedVAE(
-        vae(), priors.Normal(DIM), None, likelihoods.Normal(decoder, DIM), pretrain=1
-    )
+    return cls(prior=priors.Normal(DIM), likelihood=likelihoods.Normal(decoder, shape), **more)
 
 
 def vqvae2(quantizer=None, shape=SHAPE, **more):
