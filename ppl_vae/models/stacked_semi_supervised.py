@@ -91,8 +91,8 @@ class StackedSemiSupervisedVAE(SemiSupervisedVAE):
         return self.features.support
 
     def classify(self, x: Tensor) -> Tensor:
-        """log q(y | h), (B, classes), at the mean h of q(h | x) of x (B, *shape)."""
-        return self.log_q(self.features.encode(x))
+        """log q(y | h), (B, classes), at the mean h of q(h | x) of x (B, *shape); the features take no gradient."""
+        return self.log_q(self.features.encode(x).detach())
 
     def start(self, train: Split) -> None:
         """Start the parts of the codes at codes of the training rows, and the features at the rows themselves."""

@@ -43,7 +43,7 @@ class SemiSupervised(SVI):
         beta: as for ``SVI``.
         classification: weight of the mean of -log q(y | x) over labelled examples, in nats per training example.
             Kingma's alpha, the weight of the mean in the sum over N examples, is ``classification`` * N, and his choice
-            of 0.1 N is 0.1 here.
+            of 0.1 N is 0.1 here. On digits with 100 labels 1 is better than 0.1, 10 and 50.
         labelled: labelled rows drawn for each step.
 
     Raises:
@@ -68,7 +68,7 @@ class SemiSupervised(SVI):
         model: SemiSupervisedVAE,
         estimator: ELBO | None = None,
         beta: Beta = 1.0,
-        classification: float = 0.1,
+        classification: float = 1.0,
         labelled: int = 64,
     ) -> None:
         self._of_codes = False

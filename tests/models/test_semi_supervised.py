@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.distributions import normal
 
-from ppl_vae import SVI, estimators, evaluation, likelihoods, models, networks, posteriors, priors
+from ppl_vae import SVI, estimators, evaluation, likelihoods, models, networks, objectives, posteriors, priors
 
 X = (torch.rand(6, 5, generator=torch.Generator().manual_seed(3)) < 0.5).float()
 Y = torch.tensor([0, 2, 1, 1, 0, 2])
@@ -77,6 +77,8 @@ def test_a_known_label_gives_the_classifier_no_gradient_and_an_unknown_one_does(
 
 def test_given_y_the_likelihood_is_the_joint_whose_sum_over_y_is_that_of_x():
     model = tiny(spread=0.2).eval()
+    with torch.no_grad():
+        model.conditional.posterior.head.bias(1).add_(1.5)  # wider than p(z | x, y), for light-tailed weights
     every = [torch.full((6,), y) for y in range(3)]
     joint = torch.stack([evaluation.log_likelihood(model, X, y, num_particles=4000).value for y in every], -1)
     whole = evaluation.log_likelihood(model, X, num_particles=4000).value
@@ -92,3 +94,15 @@ def test_given_y_the_likelihood_is_the_joint_whose_sum_over_y_is_that_of_x():
 def test_garbage_labels_are_refused():
     with pytest.raises(ValueError, match=r"label 3 in row 1, but Label\(3\) takes 0 to 2"):
         SVI(tiny())(X, torch.tensor([0, 3, -1, -1, 0, 0]))
+
+
+def test_a_stacked_model_classifies_codes_and_its_features_take_no_gradient():
+    m1 = models.VAE(priors.Normal(3), likelihood=likelihoods.Bernoulli(networks.MLP(3, [6]), 5))
+    decoder = networks.Conditioned(networks.MLP(2 + 3, [6]), networks.Label(3))
+    stacked = models.StackedSemiSupervisedVAE(m1, priors.Normal(2), likelihood=likelihoods.Normal(decoder, 3))
+    torch.testing.assert_close(stacked.predict(X), stacked.log_q(m1.encode(X)).exp())
+    objective = objectives.SemiSupervised(stacked).train()
+    objective(X, Y).value.backward()
+    assert not any(p.grad is not None and p.grad.any() for p in m1.parameters())
+    assert all(p.grad is not None for p in stacked.classifier.parameters())
+    assert [stage.name for stage in objective.stages()] == ["features", ""]
