@@ -75,6 +75,14 @@ class Clustering(SVI):
         """The model, or for an estimator that does not sum over y the same parts without it."""
         return self.model if isinstance(self.estimator, Enum | TraceEnum_ELBO) else self.model.marginal
 
+    def attach(self, train: Split) -> None:
+        """Refuse fewer training rows than components, to which no mixture can be fitted."""
+        if self.pretrain and len(train) < self.model.components:
+            raise ValueError(
+                f"train holds {len(train)} rows, too few to fit a mixture of {self.model.components} components; use "
+                "fewer components"
+            )
+
     def stages(self) -> list[Stage]:
         """The autoencoder, then the bound, which begins with a fit of the mixture."""
         if not self.pretrain:
