@@ -106,6 +106,8 @@ class Autoencoding(Objective):
         beta: weight of the KL, which is sampled; at 0, z is the mean of q(z | x), or a draw where it has no formula.
     """
 
+    model: Any  # type: ignore[assignment]
+
     def __init__(self, model: MixtureVAE, beta: float) -> None:
         super().__init__()
         self.model, self.beta = model, beta
