@@ -123,6 +123,13 @@ SPECIAL = {
         in_units(likelihoods.Scaled(likelihoods.ContinuousBernoulli(networks.MLP(DIM, [5]), 1), by="unit")),
     ],
     "models.VAE": lambda: [vae()],
+    "models.MixtureVAE": lambda: [
+        models.MixtureVAE(
+            priors.MixtureOfGaussians(DIM, 3),
+            posteriors.Normal(networks.MLP(SHAPE, [5]), DIM),
+            likelihoods.Bernoulli(networks.MLP(DIM, [5]), SHAPE),
+        )
+    ],
     "models.Autoencoder": lambda: [
         models.Autoencoder(networks.MLP(SHAPE, [5]), networks.MLP(DIM, [5]), DIM, SHAPE),
         models.Autoencoder(networks.Conv(SHAPE, [3]), networks.Conv.decoder(DIM, [3], SHAPE), DIM, SHAPE, "identity"),

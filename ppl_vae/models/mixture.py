@@ -8,6 +8,8 @@ importance weights are those of a ``VAE`` whose prior is the mixture, with or wi
 
 from __future__ import annotations
 
+from typing import Any
+
 import pyro
 import pyro.distributions as dist
 from pyro.distributions import TorchDistribution
@@ -112,7 +114,8 @@ class MixtureVAE(VAE, Clustering):
             return pyro.sample("z", self.prior.component(self._draw_component(x, y)))
         z = pyro.sample("z", self.posterior(x))
         found = dist.Categorical(logits=self.prior().joint(z))
-        pyro.sample("y", found, infer={"enumerate": "parallel", "own_dimension": True})
+        infer: Any = {"enumerate": "parallel", "own_dimension": True}
+        pyro.sample("y", found, infer=infer)
         return z
 
     def _draw_component(self, x: Tensor | None, y: Tensor | None) -> Tensor:

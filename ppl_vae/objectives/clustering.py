@@ -75,6 +75,14 @@ class Clustering(SVI):
         pair = self.model if isinstance(self.estimator, Enum | TraceEnum_ELBO) else self.model.marginal
         return self.scaled(pair.model, pair.guide)
 
+    def attach(self, train: Split) -> None:
+        """Refuse fewer training rows than components, to which no mixture can be fitted."""
+        if self.pretrain and len(train) < self.model.components:
+            raise ValueError(
+                f"train holds {len(train)} rows, too few to fit a mixture of {self.model.components} components; use "
+                "fewer components"
+            )
+
     def stages(self) -> list[Stage]:
         """The autoencoder, then the bound, which begins with a fit of the mixture."""
         if not self.pretrain:
@@ -97,6 +105,8 @@ class Autoencoding(Objective):
         model: whose posterior and likelihood are trained.
         beta: weight of the KL, which is sampled; at 0, z is the mean of q(z | x), or a draw where it has no formula.
     """
+
+    model: Any  # type: ignore[assignment]
 
     def __init__(self, model: MixtureVAE, beta: float) -> None:
         super().__init__()

@@ -19,7 +19,7 @@ from ..distributions.softplus import inverse_softplus
 from .base import Prior
 
 SCALE_FLOOR = 1e-6  # keeps the density finite when the softplus underflows
-MOST = 50_000  # codes used for a fit
+MOST = 20_000  # codes used for a fit
 START = math.sqrt(0.5)  # standard deviation of the means about 0, and of each component about its mean
 
 
@@ -77,7 +77,7 @@ class MixtureOfGaussians(Prior):
         without a mixture; their weights, means and variances are taken.
 
         Args:
-            codes: of the training data, of which at most 50,000 are used.
+            codes: of the training data, of which at most 20,000 are used.
             restarts: how often EM starts, each time at another k-means clustering; the most probable result is kept.
             seed: of the k-means clusterings.
 

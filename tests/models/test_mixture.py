@@ -207,14 +207,14 @@ def clustering(seed=0, **options):
     prior = priors.MixtureOfGaussians(2, 3)
     posterior = posteriors.Normal(networks.MLP(9, [32]), 2)
     mixture = models.MixtureVAE(prior, posterior, likelihoods.Bernoulli(networks.MLP(2, [32]), 9))
-    return objectives.Clustering(mixture, **{"pretrain": 20, **options})
+    return objectives.Clustering(mixture, **{"pretrain": 10, **options})
 
 
 def test_finds_clusters_and_its_figures_say_so():
     x, y = clusters()
     objective = clustering()
-    history = fit(objective, (x, y), epochs=20, batch_size=60, lr=5e-3, progress=False)
-    assert [row["stage"] for row in history.rows] == ["autoencoder"] * 20 + [""] * 20
+    history = fit(objective, (x, y), epochs=10, batch_size=30, lr=5e-3, progress=False)
+    assert [row["stage"] for row in history.rows] == ["autoencoder"] * 10 + [""] * 10
     found = evaluation.evaluate(objective.model, (x, y), num_particles=5)
     assert found["cluster_accuracy"] > 0.95 and found["nmi"] > 0.8 and found["ari"] > 0.85
     assert {"elbo", "kl", "log_likelihood", "active_units"} <= found.keys()
@@ -258,6 +258,13 @@ def test_the_mixture_starts_at_the_clusters_of_codes():
     for bad in (codes[:2], codes[:, :1], torch.full((9, 2), torch.nan)):
         with pytest.raises(ValueError, match="codes must"):
             copy.deepcopy(prior).start_at(bad)
+
+
+def test_fewer_rows_than_components_are_refused_before_anything_is_trained(tmp_path):
+    x, _ = clusters(2)
+    with pytest.raises(ValueError, match="train holds 2 rows, too few to fit a mixture of 3 components"):
+        fit(clustering(), x, epochs=1, progress=False, out=tmp_path / "run")
+    assert not (tmp_path / "run").exists()
 
 
 # The figures of clusters
