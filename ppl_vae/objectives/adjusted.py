@@ -7,6 +7,7 @@ with z the means of q(z | x, y), each entry in standard deviations of the batch.
 
 from __future__ import annotations
 
+import pyro
 from pyro.infer import ELBO
 from torch import Tensor
 
@@ -60,7 +61,8 @@ class Adjusted(SVI):
 
     def codes(self, x: Tensor, /, *y: Tensor) -> Tensor:
         """What the penalty is on: means of q(z | x, y), or draws, in standard deviations of the batch, (B, dim)."""
-        q = self.model.posterior(x, *y)  # type: ignore[operator]
+        with pyro.validation_enabled(False):  # which reads values, as a captured step cannot
+            q = self.model.posterior(x, *y)  # type: ignore[operator]
         try:
             z = q.mean
         except (NotImplementedError, AttributeError):
