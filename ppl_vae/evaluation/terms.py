@@ -22,7 +22,7 @@ from ..estimators import MeanFieldELBO
 from ..estimators.program_layout import ProgramLayout, program_layout
 from ..failing import sentence
 from ..likelihoods import Likelihood
-from ..models import VAE, Codec, Discrete, Pair
+from ..models import VAE, AdjustedVAE, Codec, Discrete, Pair
 from ..models.protocols import is_pair
 from ..statistics import LogLikelihood, bits_per_dim
 from ..statistics.finite import check_codes
@@ -32,6 +32,7 @@ from .coding import codes, error_at
 from .discrete import CodeUsage, bound
 from .doors import batches, check_data, check_density, check_real_codes, evaluating, in_pieces, told
 from .importance import log_likelihood
+from .leaking import leakage
 from .spreads import spreads
 
 SPREAD = 200  # examples at which scales of the likelihood are read
@@ -173,7 +174,8 @@ def evaluate(
         reconstruction, kl (the rate of its codes), bits_per_dim (of the ELBO too, the only bound there is),
         code_perplexity, codes_used and num_codes beside these; for a ``Program`` the terms and the log-likelihood, of
         kind "posterior predictive" where it has latent sites outside the data plate. Of data with labels also accuracy,
-        or prediction_error and explained, of a ``models.Predictor``, which is not given them, and cluster_accuracy,
+        or prediction_error and explained, of a ``models.Predictor``, which is not given them, leakage of a
+        ``models.AdjustedVAE`` where training rows are given, and cluster_accuracy,
         nmi and ari of a ``models.Clustering``. Bits per dimension are corrected
         for the volume of a level where the likelihood is a density and the data were de-quantized, and are per seen (of
         a Program: observed) entry. A figure that is not defined for every example is NaN.
@@ -225,6 +227,8 @@ def evaluate(
     if isinstance(model, Codec):
         out["reconstruction_error"] = mean["reconstruction_error"]
     out |= predictions.scores(model, joined, torch.cat(labels) if labels else None)
+    if isinstance(model, AdjustedVAE) and train is not None:
+        out["leakage"] = leakage(model, train, data.take(slice(0, n)), seed=seed).left
     return {**out, "n": n}
 
 

@@ -52,8 +52,9 @@ class Adjusted(SVI):
         super().__init__(model, estimator, beta)
         self.weight = check_weight("weight", weight)
 
-    def forward(self, x: Tensor, /, *y: Tensor) -> Loss:
+    def forward(self, *batch: Tensor) -> Loss:
         """Loss of a batch (x, y)."""
+        x, *y = batch
         loss = super().forward(x, *y)
         model: AdjustedVAE = self.model  # type: ignore[assignment]
         dependence = model.dependence(self.codes(x, *y), *y)
