@@ -107,6 +107,13 @@ _ROWS: tuple[tuple[Any, ...], ...] = (
     ("accuracy", "accuracy", "", "higher", "share of the examples whose class is predicted"),
     ("prediction_error", "prediction error", "", "lower", "root mean square error of the predicted y, in its units"),
     ("explained", "explained", "", "higher", "share of the variance of y that the prediction explains"),
+    (
+        "leakage",
+        "y left in codes",
+        "",
+        "lower",
+        "share of y that a probe finds in the codes, 0 at chance and 1 for all",
+    ),
     ("cluster_accuracy", "cluster accuracy", "", "higher", "share in the cluster that is matched to their class"),
     ("nmi", "cluster NMI", "", "higher", "mutual information of clusters and classes, over their mean entropy"),
     ("ari", "cluster ARI", "", "higher", "Rand index of clusters and classes, 0 by chance"),

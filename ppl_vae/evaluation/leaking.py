@@ -31,7 +31,7 @@ class Leakage:
         n: rows on which the probes are judged.
 
     Example:
-        >>> Leakage(0.25, 0.55, 0.1, 100).left
+        >>> Leakage(0.25, 0.75, 0.5, 100).left
         0.5
     """
 
@@ -50,17 +50,17 @@ class Leakage:
         return f"linear {self.linear:.3f}, nonlinear {self.nonlinear:.3f}, by chance {self.chance:.3f} (n={self.n})"
 
 
-def leakage(model: Codec, train: Any, test: Any, *, means: bool = False, seed: int = 0) -> Leakage:
+def leakage(model: Codec, train: Any, test: Any, *, draws: bool = False, seed: int = 0) -> Leakage:
     """What a linear and a nonlinear probe predict of y from a model's codes.
 
-    A code is one draw of q(z | x, y) for a VAE: what the model says of x in nats. Means can tell more than draws: a
-    dimension whose means differ by less than the noise of q carries little, but a probe reads it all the same.
+    Codes are the means of q(z | x, y), as ``evaluation.codes`` gives them. Means tell more than draws: a dimension
+    whose means differ by less than the noise of q carries few nats, but a probe reads it all the same.
 
     Args:
         model: any ``models.Codec``; a conditional one is given y, as whoever encodes with it gives it.
         train: rows with y to fit the probes to: a split, or what ``fit`` takes for one; at most 5,000 are used.
         test: rows with y to judge the probes on.
-        means: take the means of q(z | x, y), which ``evaluation.codes`` gives, in place of draws.
+        draws: take one draw of q(z | x, y) for each row in place of its mean, for a VAE.
         seed: of the rows chosen, and of the draws.
 
     Raises:
@@ -74,11 +74,11 @@ def leakage(model: Codec, train: Any, test: Any, *, means: bool = False, seed: i
         >>> from ppl_vae import models, networks
         >>> ae = models.Autoencoder(networks.MLP(6, [8]), networks.MLP(2, [8]), 2, 6)
         >>> x, y = torch.rand(60, 6), torch.arange(60) % 3
-        >>> leakage(ae, (x[:40], y[:40]), (x[40:], y[40:])).chance
-        0.35
+        >>> leakage(ae, (x[:40], y[:40]), (x[40:], y[40:])).n
+        20
     """
-    z, y = _coded(model, train, "train", MOST, means, seed)
-    test_z, test_y = _coded(model, test, "test", None, means, seed + 1)
+    z, y = _coded(model, train, "train", MOST, draws, seed)
+    test_z, test_y = _coded(model, test, "test", None, draws, seed + 1)
     classes = y.dtype.kind != "f"
     if classes and len(np.unique(y)) < 2:
         raise ValueError("y of the training rows must hold at least two classes to be told apart")
@@ -112,7 +112,7 @@ def _score(probe: Any, z: np.ndarray, y: np.ndarray, test_z: np.ndarray, test_y:
 
 
 def _coded(
-    model: Codec, rows: Any, part: str, most: int | None, means: bool, seed: int
+    model: Codec, rows: Any, part: str, most: int | None, draws: bool, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
     """Codes (N, D) and y of rows: classes (N,), or numbers (N, size) in float64."""
     split = as_split(rows, part=part).resolve(model.support if isinstance(model, Codec) else None)
@@ -129,7 +129,7 @@ def _coded(
         raise ValueError(f"leakage needs y, but all y of the {part} rows are unknown")
     x, y = x[known], y[known].cpu()
     given = y if model.condition is not None else None
-    if means or not isinstance(model, VAE):
+    if not (draws and isinstance(model, VAE)):
         z = codes(model, x, given, seed=seed)
     else:
         x, given = check_data(model, x, given, values=False, third=None)

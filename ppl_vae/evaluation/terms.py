@@ -22,7 +22,7 @@ from ..estimators import MeanFieldELBO
 from ..estimators.program_layout import ProgramLayout, program_layout
 from ..failing import sentence
 from ..likelihoods import Likelihood
-from ..models import VAE, Codec, Discrete, Pair, SemiSupervisedVAE
+from ..models import VAE, AdjustedVAE, Codec, Discrete, Pair, SemiSupervisedVAE
 from ..models.protocols import is_pair
 from ..statistics import LogLikelihood, bits_per_dim
 from ..statistics.finite import check_codes
@@ -32,6 +32,7 @@ from .coding import codes, error_at
 from .discrete import CodeUsage, bound
 from .doors import batches, check_data, check_density, check_real_codes, counted, evaluating, in_pieces, told
 from .importance import log_likelihood
+from .leaking import leakage
 from .spreads import spreads
 
 SPREAD = 200  # examples at which scales of the likelihood are read
@@ -177,7 +178,7 @@ def evaluate(
         kind "posterior predictive" where it has latent sites outside the data plate. Of data with labels also accuracy,
         or prediction_error and explained, of a ``models.Predictor``, which is not given them, and cluster_accuracy,
         nmi and ari of a ``models.Clustering``; of a ``SemiSupervisedVAE`` label_kl, KL(q(y | x) || p(y)), which is a
-        part of kl. Bits per dimension are corrected
+        part of kl; of an ``AdjustedVAE`` leakage, where training rows are given. Bits per dimension are corrected
         for the volume of a level where the likelihood is a density and the data were de-quantized, and are per seen (of
         a Program: observed) entry. A figure that is not defined for every example is NaN.
 
@@ -231,6 +232,8 @@ def evaluate(
     if isinstance(model, Codec):
         out["reconstruction_error"] = mean["reconstruction_error"]
     out |= predictions.scores(model, joined, torch.cat(labels) if labels else None)
+    if isinstance(model, AdjustedVAE) and train is not None:
+        out["leakage"] = leakage(model, train, data.take(slice(0, n)), seed=seed).left
     return {**out, "n": n}
 
 

@@ -10,7 +10,7 @@ y is observed where it is known; where it is not, its term is left out, and the 
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pyro
 import pyro.distributions as dist
@@ -46,7 +46,8 @@ class Outcome(nn.Module):
 
     def __init__(self, network: nn.Module, dim: int, target: Label | Vector) -> None:
         super().__init__()
-        self.network, self.target = network, target
+        self.network = network
+        self.target: Any = target
         takes = stated(network, "in_shape")
         if takes not in (None, (dim,)):
             raise ValueError(f"the predictor takes {takes}, but the codes have shape ({dim},)")
@@ -156,7 +157,7 @@ class SupervisedVAE(VAE, Predictor):
         if y is not None:
             # Several handlers look at the scale's presence: at weight 1 there must be none.
             scaled = contextlib.nullcontext() if self.weight == 1 else pyro.poutine.scale(scale=self.weight)
-            known = self.target.known(y)
+            known: Any = self.target.known(y)
             whole = torch.where(known.reshape(-1, *[1] * (y.dim() - 1)), y, torch.zeros_like(y))
             with scaled, pyro.poutine.mask(mask=known):
                 pyro.sample("y", p, obs=whole if isinstance(self.target, Label) else whole.to(p.mean.dtype))
