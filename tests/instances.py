@@ -227,13 +227,6 @@ SPECIAL = {
         ),
     ],
     **{f"models.{name}": list for name in OF_LABELS},  # of x and y: tests/models
-    "models.MixtureVAE": lambda: [
-        models.MixtureVAE(
-            priors.MixtureOfGaussians(DIM, components=3),
-            posteriors.Normal(networks.MLP(SHAPE, [5], "tanh"), DIM),
-            likelihoods.Bernoulli(networks.MLP(DIM, [5], "tanh"), SHAPE),
-        )
-    ],
     "models.Program": lambda: [],  # made of the user's own functions: tests/models/test_program.py
 }
 

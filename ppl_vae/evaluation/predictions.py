@@ -5,9 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import torch
 from torch import Tensor
 
-from ..models import Clustering, Predictor
+from ..models import Clustering, Predictor, SemiSupervisedVAE
 from ..networks import Label
 from ..statistics.clusters import cluster_agreement
 from .doors import PIECE, check_data, in_pieces
@@ -51,8 +52,11 @@ def assign(model: Clustering, x: Tensor) -> Tensor:
 
 
 def columns(model: Any, x: Tensor) -> dict[str, Tensor]:
-    """What ``scores`` needs of x: predictions and components."""
+    """What ``scores`` needs of x, predictions and components; of a ``SemiSupervisedVAE`` KL(q(y | x) || p(y)) too."""
     found = {"predicted": predict(model, x)} if isinstance(model, Predictor) else {}
+    if isinstance(model, SemiSupervisedVAE):
+        share = found["predicted"].double()
+        found["label_kl"] = (torch.xlogy(share, share) - share * model.frequency.cpu().log()).sum(1)
     return found | ({"assigned": assign(model, x)} if isinstance(model, Clustering) else {})
 
 

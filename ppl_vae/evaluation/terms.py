@@ -177,10 +177,10 @@ def evaluate(
         code_perplexity, codes_used and num_codes beside these; for a ``Program`` the terms and the log-likelihood, of
         kind "posterior predictive" where it has latent sites outside the data plate. Of data with labels also accuracy,
         or prediction_error and explained, of a ``models.Predictor``, which is not given them, and cluster_accuracy,
-        nmi and ari of a ``models.Clustering``; of a ``SemiSupervisedVAE`` label_kl, KL(q(y | x) || p(y)), which is a
-        part of kl; of an ``AdjustedVAE`` leakage, where training rows are given. Bits per dimension are corrected
-        for the volume of a level where the likelihood is a density and the data were de-quantized, and are per seen (of
-        a Program: observed) entry. A figure that is not defined for every example is NaN.
+        nmi and ari of a ``models.Clustering``; of a ``SemiSupervisedVAE`` label_kl, the part KL(q(y | x) || p(y)) of
+        kl; of an ``AdjustedVAE`` leakage, where training rows are given. Bits per dimension are corrected for the
+        volume of a level where the likelihood is a density and the data were de-quantized, and are per seen (of a
+        Program: observed) entry. A figure not defined for every example is NaN.
 
     Raises:
         TypeError: a model that is neither a ``Codec`` nor a ``Pair``.
@@ -205,8 +205,7 @@ def evaluate(
     mean = {name: column.double().mean().item() for name, column in joined.items() if column.dim() == 1}
     out: dict[str, Any] = {}
     if is_pair(model):
-        terms = ("log_likelihood", "elbo", "reconstruction", "kl", "label_kl")
-        out = {name: mean[name] for name in terms if name in mean}
+        out = {k: mean[k] for k in ("log_likelihood", "elbo", "reconstruction", "kl", "label_kl") if k in mean}
         stderr = joined["variance"].double().sum().sqrt().item() / n
         estimate = (joined[name] for name in ("log_likelihood", "stderr", "ess", "khat"))
         likelihood = LogLikelihood(*estimate, num_particles, stderr)
@@ -217,8 +216,8 @@ def evaluate(
         out |= {name: joined[name].median().item() for name in ("ess", "khat")}
         out["num_particles"] = num_particles
         out |= why if without is None else _gain(joined["log_likelihood"], joined["without"])
-        some = data.take(slice(0, min(n, SPREAD)))
-        out |= spreads(model, *(some if target is None else some[:1]), train=train) if train is not None else {}
+        some = data.take(slice(0, min(n, SPREAD)))[: None if target is None else 1]
+        out |= spreads(model, *some, train=train) if train is not None else {}
         if isinstance(model, Codec):
             active = (joined["codes"].var(0, correction=0) > ACTIVE).sum()
             out["active_units"] = int(active) if joined["codes"].isfinite().all() else math.nan
@@ -301,7 +300,4 @@ def _columns(model: Any, batch: tuple[Tensor, ...], num_particles: int, seed: in
         count = len(terms.elbo)
         out["variance"] = torch.full_like(terms.elbo, count * likelihood.mean_stderr**2)
         out["seen"] = counted(model, batch[0]).reshape(count, -1).sum(1)
-    if isinstance(model, SemiSupervisedVAE):
-        share = out["predicted"].double()
-        out["label_kl"] = (torch.xlogy(share, share) - share * model.frequency.cpu().log()).sum(1)
     return out
