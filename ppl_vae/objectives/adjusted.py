@@ -45,7 +45,7 @@ class Adjusted(SVI):
     """
 
     def __init__(
-        self, model: AdjustedVAE, estimator: ELBO | None = None, beta: Beta = 1.0, weight: float = 5.0
+        self, model: AdjustedVAE, estimator: ELBO | None = None, beta: Beta = 1.0, weight: float = 1.0
     ) -> None:
         if not isinstance(model, AdjustedVAE):
             raise TypeError(f"model must be a models.AdjustedVAE, whose penalty this is, not a {type(model).__name__}")
