@@ -43,7 +43,7 @@ class SemiSupervised(SVI):
         beta: as for ``SVI``.
         classification: weight of the mean of -log q(y | x) over labelled examples, in nats per training example.
             Kingma's alpha, the weight of the mean in the sum over N examples, is ``classification`` * N, and his choice
-            of 0.1 N is 0.1 here..
+            of 0.1 N is 0.1 here.
         labelled: labelled rows drawn for each step.
 
     Raises:
