@@ -27,6 +27,7 @@ from .numbers import Picture, Vector
 from .quadrants import Guessed, Quadrants
 from .resnet import ResNet, ResNetTranspose
 from .scaled import Scaled
+from .scaled import middle_of as middle_of
 from .scaled import units_of as units_of
 from .table_encoder import TableEncoder
 from .units import Units as Units

@@ -97,7 +97,7 @@ class Condition(Part):
             ...
             ValueError: y holds the label 10 in row 1, but Label(10) takes 0 to 9
         """
-        bad = self._bad(y := self.check_shape(y, n)).reshape(n, -1).any(1)
+        bad = self._bad(y := self.check_shape(y, n)).reshape(n, math.prod(self.event)).any(1)
         bad = (bad & self.known(y) if partly else bad).nonzero()
         if len(bad):
             row = int(bad[0])
