@@ -8,7 +8,7 @@ import math
 import torch
 
 from ppl_vae import SVI, data, evaluation, fit, likelihoods, models, networks, posteriors, priors
-from ppl_vae.reporting import plots
+from ppl_vae.reporting import label_plots, plots
 
 DIM = 8
 
@@ -30,5 +30,5 @@ for observed in (1, 2, 3):
     found = evaluation.log_likelihood(cvae, x, num_particles=200)
     print(f"{observed} seen: log p(the other {rest} pixels) = {found.mean:.2f} nats, {-found.mean / rest:.3f} a pixel")
     made = evaluation.completions(cvae, x[:8], 3)
-    figure = plots.completions(torch.where(seen.mask, x[:8], 0.5), made, x[:8])
+    figure = label_plots.completions(torch.where(seen.mask, x[:8], 0.5), made, x[:8])
     plots.save(figure, f"quadrants-{observed}.png")

@@ -10,18 +10,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
 from . import evaluation, supports
-from .checks import shortlist
 from .data import ArrayCoding, Coding, Data, Origin, Split, TableCoding, reload
-from .data.frames import as_table, is_frame, to_frame
 from .data.labels import labels_of
-from .models import VAE, Clustering, Codec, Discrete, Latent, Predictor, SemiSupervisedVAE
+from .evaluation.imputation import imputable
+from .models import VAE, Codec, Discrete, Latent, SemiSupervisedVAE
 from .models.exporting import Exported
-from .networks import Label, Units, units_of
+from .networks import Label, middle_of
+from .row_columns import check_known, codes_of_rows, columns_of_predictions, filled, framed
 from .training import RunFolder, load
 
 
@@ -95,13 +93,13 @@ class Trained:
         split = self.rows(rows, y)
         x, *y = self._batch(split, y)
         z = evaluation.codes(self.model, x, *y)
-        self._check_known(z, x, split, "code")
+        check_known(z, x, split, "code", self.coding)
         columns = {f"z{j}": entry.numpy() for j, entry in enumerate(z.flatten(1).T)}
-        return self._framed(columns, rows, split.named()) if self.table else z
+        return framed(columns, rows, split.named()) if self.table else z
 
     def decode(self, codes: Any, y: Any = None) -> Any:
         """Rows of codes (N, *code_shape), a frame or a tensor: means of p(x | z, y), in the source's units."""
-        z, names = _codes(codes, self.model.code_shape)
+        z, names = codes_of_rows(codes, self.model.code_shape)
         x = evaluation.decode(self.model, z, None if y is None else labels_of(y, len(z), self.coding.classes))
         return self._uncoded(x, codes, names)
 
@@ -110,7 +108,7 @@ class Trained:
         split = self.rows(rows, y)
         x, *y = self._batch(split, y)
         made = evaluation.reconstruct(self.model, x, *y)
-        self._check_known(made, x, split, "reconstruction")
+        check_known(made, x, split, "reconstruction", self.coding)
         return self._uncoded(made, rows, split.named())
 
     def impute(self, rows: Any, y: Any = None, *, num_samples: int = 100, seed: int = 0) -> Any:
@@ -119,32 +117,22 @@ class Trained:
         Args:
             rows: raw rows, of which entries are missing.
             y: as for ``rows``.
-            num_samples: draws, of ``evaluation.impute``, or steps of ``evaluation.inpaint`` where the model was trained
-                on whole data.
+            num_samples: draws of ``evaluation.impute``, or steps of ``evaluation.inpaint`` for a model of whole data.
             seed: of the draws.
         """
         split, options = self.rows(rows, y), {"num_samples": num_samples, "seed": seed}
         batch = self._batch(split, y)
-        if isinstance(self.model, VAE | SemiSupervisedVAE) and supports.allows_missing(self.model.support):
+        if imputable(self.model) and supports.allows_missing(self.model.support):
             done = evaluation.impute(self.model, *batch, **options)
         else:
             done = evaluation.inpaint(self.model, *batch, start=self.middle, **options)
-        if not isinstance(self.coding, TableCoding):
-            return done.x
-        columns = self.coding.uncode(done.x)
-        for name, given in self.coding.numbers(rows).items():  # x is rounded to float32
-            columns[name] = np.where(np.isnan(given), columns[name], given)
-        return self._framed(columns, rows, split.named())
+        known = filled(self.coding, rows, done.x) if isinstance(self.coding, TableCoding) else None
+        return done.x if known is None else framed(known, rows, split.named())
 
     @property
     def middle(self) -> Tensor | float:
         """A row to start at where entries are missing: the zero of the model's units, or 0 where it has none."""
-        shape = torch.Size(self.coding.shape)
-        units = units_of(self.model, shape)
-        if units is not None:
-            return units[1](torch.zeros(shape))
-        found = next((part for part in self.model.modules() if isinstance(part, Units)), None)
-        return 0.0 if found is None else found.of(shape)[0].expand(shape)
+        return middle_of(self.model, self.coding.shape)
 
     def _batch(self, split: Split, y: Any) -> tuple[Tensor, ...]:
         """x and y of coded rows; where y is a site of the model, it is unknown unless the caller gave it."""
@@ -165,7 +153,7 @@ class Trained:
             TypeError: a model that predicts nothing.
             ValueError: rows that cannot be coded.
         """
-        return self._found(rows, evaluation.predict, "predicted")
+        return self._found(rows, evaluation.predict, self.prediction_columns)
 
     def assign(self, rows: Any) -> Any:
         """Probabilities of the components of rows, as ``evaluation.assign``; "cluster" and one column each of tables.
@@ -177,44 +165,22 @@ class Trained:
             TypeError: a model without components.
             ValueError: rows that cannot be coded.
         """
-        return self._found(rows, evaluation.assign, "cluster")
+        return self._found(rows, evaluation.assign, self.cluster_columns)
 
-    def _found(self, rows: Any, function: Any, name: str) -> Any:
-        if not isinstance(self.model, Predictor if name == "predicted" else Clustering):
-            return function(self.model, None)  # which refuses it
+    def prediction_columns(self, found: Tensor) -> dict[str, Any]:
+        """What ``evaluation.predict`` gave as columns by their names: the most probable class, and probabilities."""
+        return columns_of_predictions(found, "predicted", self.coding.classes, isinstance(self.model.target, Label))
+
+    def cluster_columns(self, found: Tensor) -> dict[str, Any]:
+        """What ``evaluation.assign`` gave as columns by their names: the most probable cluster, and probabilities."""
+        return columns_of_predictions(found, "cluster")
+
+    def _found(self, rows: Any, function: Any, columns: Any) -> Any:
         split = self.rows(rows)
         x, *_ = split.take(slice(None))
         found = function(self.model, x)
-        self._check_known(found, x, split, "prediction")
-        return self._framed(self.told(found, name), rows, split.named()) if self.table else found
-
-    def told(self, found: Tensor, name: str) -> dict[str, Any]:
-        """Predictions of ``predict``, or with the name "cluster" of ``assign``, as columns by their names."""
-        if name == "predicted" and not isinstance(self.model.target, Label):
-            flat = found.reshape(len(found), -1)
-            names = [name] if flat.shape[1] == 1 else [f"{name}{j}" for j in range(flat.shape[1])]
-            return dict(zip(names, flat.T.numpy(), strict=True))
-        best, count = found.argmax(1).tolist(), found.shape[1]
-        classes = self.coding.classes if name == "predicted" else None
-        words = list(map(str, range(count))) if classes is None else [*classes]
-        chosen = best if classes is None else [words[i] for i in best]
-        return {name: chosen} | {f"p {word}": found[:, j].numpy() for j, word in enumerate(words)}
-
-    def _check_known(self, found: Tensor, x: Tensor, split: Split, what: str) -> None:
-        """ValueError for a row that missing or infinite entries leave without a code or reconstruction."""
-        bad = (~found.flatten(1).isfinite().all(1) & ~x.flatten(1).isfinite().all(1)).nonzero()
-        if len(bad):
-            row = int(bad[0])
-            entries = (~x[row].isfinite()).flatten().nonzero().flatten().tolist()
-            named = (
-                [f"column {self.coding.names[i]!r}" for i in entries] if isinstance(self.coding, TableCoding) else []
-            )
-            where = shortlist(named) or f"{len(entries)} of its entries"
-            title, names = split.named()
-            raise ValueError(
-                f"{title} {names[row]} has no {what}: {where} is missing or infinite, which the model does not take; "
-                "fill in such rows with impute first, or train with a likelihood that takes missing entries, as columns"
-            )
+        check_known(found, x, split, "prediction", self.coding)
+        return framed(columns(found), rows, split.named()) if self.table else found
 
     def sample(self, n: int, y: Any = None, *, seed: int = 0, draw: bool | None = None) -> Any:
         """New rows: n draws of the prior and of p(x | z, y).
@@ -289,13 +255,7 @@ class Trained:
         return isinstance(self.coding, TableCoding)
 
     def _uncoded(self, x: Tensor, like: Any = None, names: Any = None) -> Any:
-        return self._framed(self.coding.uncode(x), like, names) if self.table else x
-
-    def _framed(self, columns: dict[str, Any], like: Any, names: tuple[str, list[Any]] | None = None) -> Any:
-        """Columns as a data frame, with the names of the rows, or as a mapping where rows were one."""
-        if isinstance(like, dict):
-            return columns
-        return to_frame(columns, like if is_frame(like) else None, names)
+        return framed(self.coding.uncode(x), like, names) if self.table else x
 
     def data(self, root: str | None = None) -> Data:
         """The data that the run was trained on, cut as it was cut.
@@ -316,19 +276,6 @@ class Trained:
                 f"known; give it as new rows, as --data {data.name} does"
             )
         return data.resolve(self.model.support if isinstance(self.model, Codec) else None)
-
-
-def _codes(codes: Any, shape: tuple[int, ...]) -> tuple[Tensor, tuple[str, list[Any]] | None]:
-    """Codes of a frame, an array or a tensor, as a tensor (N, *shape), and what the rows of a frame are called."""
-    if isinstance(codes, Tensor):
-        return codes, None
-    if is_frame(codes):
-        table = as_table(codes, "codes")
-        names = sorted((n for n in table.names if n[:1] == "z" and n[1:].isdigit()), key=lambda n: int(n[1:]))
-        values = torch.from_numpy(table.cells(names, [False] * len(names)).values).float()
-        values = values.reshape(-1, *shape) if values.shape[1] == torch.Size(shape).numel() else values
-        return values, None if table.rows is None else (table.rows.title, [*table.rows.values])
-    return torch.from_numpy(np.asarray(codes, dtype=np.float32)), None
 
 
 def open_run(run: str | Path, model: nn.Module | None = None, parts: Any = None) -> Trained:

@@ -20,6 +20,7 @@ from .. import data as data_module
 from ..checks import check_size
 from ..data.table_coding import TABLES
 from ..posteriors import natural
+from .build_labels import build_condition, build_target
 from .build_networks import build_networks, build_quantizer, kinds_of
 from .flags import FIT_BUILT, LOAD_FLAGS
 from .settings import Settings
@@ -34,11 +35,6 @@ def load_data(settings: Settings) -> data_module.Data:
     elif _columns_fit(settings):
         flags["kinds"] = "auto"
     return data_module.load(settings["data"], root=settings["data-root"], **flags, **settings.options("data"))
-
-
-def told(settings: Settings, train: data_module.Split) -> data_module.Split:
-    """The training rows with as many labels as the model is to be told."""
-    return train if settings["labels"] is None else data_module.hide_labels(train, settings["labels"], settings["seed"])
 
 
 def build_objective(settings: Settings, data: data_module.Data) -> nn.Module:
@@ -85,13 +81,13 @@ def _columns_fit(settings: Settings) -> bool:
 def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
     known: dict[str, Any] = {"dim": check_size("latent-dim", settings["latent-dim"]), "shape": tuple(train.shape)}
     if settings.has("condition"):
-        known["condition"] = _condition(settings, train)
+        known["condition"] = build_condition(settings, train)
     elif settings["given-prior"] or settings["condition-by"] == "film":
         flag = "--given-prior" if settings["given-prior"] else "--condition-by film"
         raise ValueError(f"{flag} needs --condition, which says what y is")
     model = settings.entry("model")
     if "target" in model.takes:
-        known["target"] = _target(model.name, train)
+        known["target"] = build_target(model.name, train)
     likelihood = _likelihood_name(settings, train) if "likelihood" in model.takes else None
     options = settings.options("model")
     if "features" in model.takes:
@@ -148,43 +144,6 @@ def _stacked(settings: Settings, train: data_module.Split, label: Any, dim: int)
         "likelihood": likelihoods.Normal(decoder, dim),
         "classifier": networks.MLP(dim, hidden),
     }
-
-
-def _condition(settings: Settings, train: data_module.Split) -> networks.Condition:
-    """The condition on y; unless flags set its size, it has as many classes or numbers as the data's labels."""
-    entry, labels = settings.entry("condition"), train.labels
-    if entry.load().observes:
-        given = settings.options("condition")
-        return entry.build({"shape": tuple(train.shape)}, given)
-    if labels is None:
-        raise ValueError(f"--condition {entry.name} needs data with labels y, which {train.name} does not have")
-    known = {"shape": labels.shape, "classes": labels.count, "size": (*labels.shape, None)[0]}
-    given = {name: value for name, value in settings.options("condition").items() if value is not None}
-    dims = len(labels.shape)
-    fitting = {"classes": labels.count is not None, "numbers": dims < 2, "pictures": dims == 3}
-    for argument, wanted in (("classes", "classes"), ("size", "numbers"), ("shape", "pictures")):
-        if argument in entry.takes and not fitting[wanted]:
-            have = f"numbers of shape {tuple(labels.shape)}" if labels.count is None else "classes"
-            raise ValueError(
-                f"--condition {entry.name} needs labels that are {wanted}; those of {train.name} are {have}"
-            )
-    with randomness.unchanged():
-        return entry.build({name: value for name, value in known.items() if name not in given}, given)
-
-
-def _target(name: str, train: data_module.Split) -> networks.Condition:
-    """What y is, for a model that predicts it: a class, or numbers in units of their own."""
-    labels = train.labels
-    if labels is None:
-        raise ValueError(f"--model {name} needs data with labels y, which {train.name} does not have; use --model vae")
-    if len(labels.shape) > 1:
-        raise ValueError(
-            f"--model {name} needs labels that are classes or numbers; those of {train.name} have shape {labels.shape}"
-        )
-    with randomness.unchanged():
-        if labels.count is not None:
-            return networks.Label(labels.count)
-        return networks.Vector((*labels.shape, None)[0], scale="standard")
 
 
 def _prior_and_posterior(

@@ -103,10 +103,11 @@ def compare_words(given: Words, out: Path, *, progress: bool, **asked: Any) -> T
 def _make(chosen: Settings) -> tuple[Any, Any]:
     """The objective and the data of a cell, in the process that trains it."""
     from ..comparison.cells import Parts
-    from .build import build_objective, load_data, told
+    from .build import build_objective, load_data
+    from .build_labels import training_rows
 
     data = load_data(chosen)
-    return build_objective(chosen, data), Parts.of(replace(data, train=told(chosen, data.train)))
+    return build_objective(chosen, data), Parts.of(replace(data, train=training_rows(chosen, data.train)))
 
 
 def _typed(value: Any) -> list[str]:

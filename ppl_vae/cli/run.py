@@ -183,7 +183,7 @@ class Examples(Run):
         taken = {name: column if index is None else [column[i] for i in index] for name, column in own.items()}
         return {title: names, **{name: column for name, column in taken.items() if name}}
 
-    def told(self) -> Split:
+    def given(self) -> Split:
         """The chosen split with the labels that the model is given."""
         found = copy.copy(self.rows())
         needed = self.condition is not None and not self.condition.observes

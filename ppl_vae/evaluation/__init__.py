@@ -44,7 +44,8 @@ from .leaking import Leakage, leakage
 from .marginals import columns_of, sample_rows
 from .predictions import assign, predict
 from .spreads import spreads
-from .terms import ELBO, active_units, elbo, evaluate, kl_by_dimension
+from .summary import evaluate
+from .terms import ELBO, active_units, elbo, kl_by_dimension
 from .verdict import Verdict, collapsed, verdict
 from .walks import continuity, interpolate, manifold, traverse
 

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from ..data import as_split
 from ..likelihoods import Likelihood
-from ..models import VAE, Discrete, SemiSupervisedVAE
+from ..models import VAE, Discrete, SemiSupervisedVAE, StackedSemiSupervisedVAE
 from ..networks import Head, Label
-from .doors import check_data, told
+from .doors import check_data, filled_labels
 
 NUMBERS, FEWEST, MOST = 1_000_000, 500, 5000  # parameters times rows, and rows, that are fitted to
 ROUNDS, ENOUGH = 80, 1e-5  # evaluations by L-BFGS, and nats per example that are too few to go on
@@ -75,6 +75,7 @@ class Baseline:
     def __init__(self, model: VAE | Discrete | SemiSupervisedVAE, train: Any) -> None:
         if not isinstance(model, VAE | Discrete | SemiSupervisedVAE):
             raise ValueError(f"a {type(model).__name__} has no likelihood that could be fitted without a code")
+        model = model.features if isinstance(model, StackedSemiSupervisedVAE) else model
         if not isinstance(model.likelihood, Likelihood):
             raise ValueError(f"the likelihood {type(model.likelihood).__name__} is not one of ppl_vae.likelihoods")
         if not isinstance(model.condition, Label | None):
@@ -108,7 +109,7 @@ class Baseline:
         if not heads:
             raise ValueError(f"the likelihood {type(model.likelihood).__name__} has no networks.Head to fit")
         with torch.no_grad():
-            label = told(model, some, label)
+            label = filled_labels(model, some, label)
             label = label if label is None else label.to(device)
             z = model.encode(some, label)
             z = model.values_at(z) if isinstance(model, Discrete) else z

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from ..models import VAE, Codec, Discrete, SemiSupervisedVAE
 from . import doors
-from .doors import check_data, check_labels, in_pieces, told
+from .doors import check_data, check_labels, filled_labels, in_pieces
 
 PICTURES = 256  # decoded at a time: where a likelihood has no mean, 256 draws of each are averaged
 
@@ -48,7 +48,7 @@ def codes(model: Codec, x: Tensor, y: Tensor | None = None, *, seed: int = 0) ->
         torch.Size([5, 2])
     """
     x, y = check_data(check_codec(model), x, y, values=False, third=None)
-    return in_pieces(model, model.encode, x, told(model, x, y), seed=seed, size=doors.PIECE)
+    return in_pieces(model, model.encode, x, filled_labels(model, x, y), seed=seed, size=doors.PIECE)
 
 
 def decode(model: Codec, z: Tensor, y: Tensor | None = None, *, like: Tensor | None = None) -> Tensor:
@@ -89,7 +89,7 @@ def decode(model: Codec, z: Tensor, y: Tensor | None = None, *, like: Tensor | N
 
 def likelihood_at(model: VAE | Discrete | SemiSupervisedVAE, z: Tensor, y: Tensor | None = None) -> TorchDistribution:
     """p(x | z, y) of codes z (..., *code_shape), real or integer."""
-    return model.likelihood_at(z, y) if isinstance(model, Discrete) else model.likelihood(z, y)
+    return model.likelihood(z, y) if isinstance(model, VAE) else model.likelihood_at(z, y)
 
 
 def reconstruct(model: Codec, x: Tensor, y: Tensor | None = None) -> Tensor:
@@ -107,7 +107,7 @@ def reconstruct(model: Codec, x: Tensor, y: Tensor | None = None) -> Tensor:
         torch.Size([5, 1, 8, 8])
     """
     x, y = check_data(check_codec(model), x, y, values=False, third=None)
-    y = told(model, x, y)
+    y = filled_labels(model, x, y)
     return decode(model, codes(model, x, y), y, like=x)
 
 
@@ -126,7 +126,7 @@ def reconstruction_error(model: Codec, x: Tensor, y: Tensor | None = None) -> Te
         torch.Size([5])
     """
     x, y = check_data(check_codec(model), x, y, values=False, third=None)
-    y = told(model, x, y)
+    y = filled_labels(model, x, y)
     return error_at(model, x, y, codes(model, x, y))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from torch import Tensor
 
 from ..checks import check_size
-from ..models import VAE, Codec
+from ..models import VAE, Clustering, Codec
 from .coding import codes, decode
 from .doors import check_data, check_labels
 from .generation import sample_draws, sample_means
@@ -77,10 +77,11 @@ def transfer(model: Codec, x: Any, y: Any, to: Any, *, seed: int = 0) -> Tensor:
         >>> transfer(cvae, torch.ones(5, 6), y=torch.arange(5), to=torch.tensor([7] * 5)).shape
         torch.Size([5, 6])
     """
-    condition = (model.condition or model.target) if isinstance(model, Codec) else None
+    condition = model.drawn_by if isinstance(model, Codec) and not isinstance(model, Clustering) else None
     if condition is None or condition.observes:
         raise ValueError(f"transfer needs a model of x given y, such as a CVAE of labels, not {type(model).__name__}")
     x, y = check_data(model, x, y, values=False, third="seed")
-    to = check_labels(model, to, len(x))
+    to = check_labels(model, to, len(x), partly=False)
+    condition.check(to, len(x))
     condition.check_seen(to)
     return decode(model, codes(model, x, y, seed=seed), to, like=x)

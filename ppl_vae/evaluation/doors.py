@@ -57,7 +57,7 @@ def counted(model: Any, x: Tensor) -> Tensor:
     return model.likelihood.counted(x) if known else ~x.isnan()
 
 
-def told(model: Any, x: Tensor, y: Tensor | None) -> Tensor | None:
+def filled_labels(model: Any, x: Tensor, y: Tensor | None) -> Tensor | None:
     """y for functions that need one: where y is a site of the model and unknown, what the model predicts of x."""
     if not isinstance(model, SemiSupervisedVAE):
         return y

@@ -29,7 +29,7 @@ from ..distributions.means import mean_and_variance
 from ..distributions.missing import MissingEntries
 from ..distributions.product import Product
 from ..likelihoods import Columns, Missing
-from ..models import VAE, Codec, SemiSupervisedVAE
+from ..models import VAE, Codec, SemiSupervisedVAE, StackedSemiSupervisedVAE
 from .coding import check_codec
 from .doors import PIECE, batches, check_data, evaluating
 
@@ -96,7 +96,7 @@ def impute(
         tensor([[False,  True]])
     """
     check_size("num_samples", num_samples)
-    if not isinstance(vae, VAE | SemiSupervisedVAE):
+    if not imputable(vae):
         raise TypeError(f"vae must be a VAE to impute, not {type(vae).__name__}; inpaint takes any models.Codec")
     x, y = check_data(vae, x, y, third="num_samples")
     levels = levels_of(vae.likelihood, tuple(x.shape[1:]))
@@ -112,6 +112,11 @@ def filled(x: Tensor, pieces: list[tuple[Tensor, Tensor]]) -> Imputation:
     x, missing = x.cpu(), x.cpu().isnan()
     best, spread = (torch.cat(column).to(x) for column in zip(*pieces, strict=True))
     return Imputation(torch.where(missing, best, x), torch.where(missing, spread, torch.zeros_like(x)), missing)
+
+
+def imputable(model: Any) -> bool:
+    """Whether ``impute`` takes a model: one whose codes are those of x itself, with a likelihood of x given them."""
+    return isinstance(model, VAE | SemiSupervisedVAE) and not isinstance(model, StackedSemiSupervisedVAE)
 
 
 def levels_of(likelihood: Any, shape: tuple[int, ...]) -> Tensor:
@@ -210,7 +215,7 @@ def inpaint(
     x, y = check_data(check_codec(model), x, y, values=False, third="start")
     if model.support is not None:
         check_values(x, np.arange(len(x)), "x", model.support, missing=True, ours=True)
-    step: Any = _chain if isinstance(model, VAE | SemiSupervisedVAE) else _iterated
+    step: Any = _chain if imputable(model) else _iterated
     with evaluating(model, seed) as device:
         first = torch.as_tensor(start, dtype=x.dtype, device=device)
         return filled(x, [step(model, first, num_samples, *batch) for batch in batches(device, PIECE, x, y)])

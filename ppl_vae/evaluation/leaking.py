@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 from ..data import as_split
+from ..data.hiding import known_rows
 from ..models import VAE, Codec
 from .coding import codes
 from .doors import check_data, in_pieces
@@ -124,8 +123,8 @@ def _coded(
     x, y = split.take(chosen)
     if y.dim() > 2:
         raise ValueError(f"leakage takes y that are classes or numbers, not of shape {tuple(y.shape[1:])}")
-    known = model.target.known(y) if isinstance(model, Codec) and model.target is not None else _known(y)
-    if not known.any():
+    known = known_rows(y)
+    if not len(known):
         raise ValueError(f"leakage needs y, but all y of the {part} rows are unknown")
     x, y = x[known], y[known].cpu()
     given = y if model.condition is not None else None
@@ -135,7 +134,3 @@ def _coded(
         x, given = check_data(model, x, given, values=False, third=None)
         z = in_pieces(model, lambda *batch: model.posterior(*batch).sample(), x, given, seed=seed)
     return z.flatten(1).double().numpy(), (y.double().reshape(len(y), -1) if y.is_floating_point() else y).numpy()
-
-
-def _known(y: Tensor) -> Tensor:
-    return y.isfinite().reshape(len(y), -1).all(1) if y.is_floating_point() else torch.ones(len(y), dtype=torch.bool)

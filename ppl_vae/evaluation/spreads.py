@@ -13,9 +13,9 @@ from ..data import as_split
 from ..distributions.means import mean_and_variance
 from ..likelihoods import Columns, Likelihood
 from ..likelihoods.spread import Spread
-from ..models import VAE, Discrete, SemiSupervisedVAE
+from ..models import VAE, Discrete, SemiSupervisedVAE, StackedSemiSupervisedVAE
 from .coding import likelihood_at
-from .doors import check_data, evaluating, told
+from .doors import check_data, evaluating, filled_labels
 
 DRAWS = 256
 
@@ -46,7 +46,9 @@ def spreads(model: Any, x: Tensor, y: Tensor | None = None, *, train: Any) -> di
         return {}
     if not isinstance(model.likelihood, Likelihood) or model.likelihood.mass:
         return {}
-    y = told(model, x, y)
+    if isinstance(model, StackedSemiSupervisedVAE):
+        model, y = model.features, None
+    y = filled_labels(model, x, y)
     learned = _learned(model.likelihood)
     if not learned.any():
         return {}

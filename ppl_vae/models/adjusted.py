@@ -77,10 +77,10 @@ class AdjustedVAE(CVAE):
         """
         if len(z) < FEWEST:
             return z.new_zeros(())
-        if isinstance(self.condition, Label):
-            same = (y.unsqueeze(0) == y.unsqueeze(1)).to(z.dtype)
-        else:
+        if isinstance(self.condition, Vector):
             same = gaussian_kernel(self.condition(y).to(z.dtype))
+        else:
+            same = (y.unsqueeze(0) == y.unsqueeze(1)).to(z.dtype)
         k = gaussian_kernel(z)
         return hsic(k, same) / (hsic(k, k) * hsic(same, same)).clamp(min=LEAST**2).sqrt()
 

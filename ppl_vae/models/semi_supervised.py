@@ -28,7 +28,7 @@ from ..posteriors import Posterior
 from ..priors import Prior
 from .cvae import CVAE
 from .protocols import Codec, Latent, Pair, Predictor
-from .vae import examples
+from .vae import VAE, examples
 
 if TYPE_CHECKING:
     from ..data import Split
@@ -105,22 +105,22 @@ class SemiSupervisedVAE(Part, Codec, Latent, Pair, Predictor):
         return self.target
 
     @property
-    def likelihood(self) -> Likelihood:
-        """p(x | z, y)."""
-        return self.conditional.likelihood
+    def of_x(self) -> VAE:
+        """The VAE whose likelihood gives x."""
+        return self.conditional
 
     @property
-    def posterior(self) -> Posterior:
-        """q(z | x, y)."""
-        return self.conditional.posterior
+    def likelihood(self) -> Likelihood:
+        """The likelihood of x, p(x | z, y)."""
+        return self.of_x.likelihood
 
     @property
     def shape(self) -> tuple[int, ...]:  # type: ignore[override]  # noqa: D102
-        return self.conditional.shape
+        return self.of_x.shape
 
     @property
     def support(self) -> constraints.Constraint:  # type: ignore[override]  # noqa: D102
-        return self.conditional.support
+        return self.of_x.support
 
     @property
     def code_shape(self) -> tuple[int, ...]:  # type: ignore[override]  # noqa: D102
@@ -133,6 +133,14 @@ class SemiSupervisedVAE(Part, Codec, Latent, Pair, Predictor):
     def prior(self, y: Tensor | None = None) -> TorchDistribution:  # type: ignore[override]
         """p(z | y)."""
         return self.conditional.prior(y)
+
+    def posterior(self, x: Tensor, y: Tensor) -> TorchDistribution:
+        """q(z | x, y) of x (B, *shape) and known labels y (B,)."""
+        return self.conditional.posterior(x, y)
+
+    def likelihood_at(self, z: Tensor, y: Tensor) -> TorchDistribution:
+        """p(x | z, y) of codes z (..., dim) and known labels y (...)."""
+        return self.likelihood(z, y)
 
     def classify(self, x: Tensor) -> Tensor:
         """log q(y | x), (B, classes), of x (B, *shape)."""

@@ -83,12 +83,17 @@ class StackedSemiSupervisedVAE(SemiSupervisedVAE):
             )
 
     @property
-    def shape(self) -> tuple[int, ...]:  # type: ignore[override]  # noqa: D102
-        return self.features.shape
+    def of_x(self) -> VAE:
+        """The features, whose likelihood p(x | h) gives x."""
+        return self.features
 
-    @property
-    def support(self) -> constraints.Constraint:  # type: ignore[override]  # noqa: D102
-        return self.features.support
+    def posterior(self, x: Tensor, y: Tensor) -> TorchDistribution:
+        """q(z | h, y) at the mean h of q(h | x), of x (B, *shape) and known labels y (B,)."""
+        return self.conditional.posterior(self.features.encode(x), y)
+
+    def likelihood_at(self, z: Tensor, y: Tensor) -> TorchDistribution:
+        """p(x | h) at a draw h of p(h | z, y), of codes z (..., dim) and known labels y (...)."""
+        return self.features.likelihood(self.conditional.likelihood(z, y).sample())
 
     def classify(self, x: Tensor) -> Tensor:
         """log q(y | h), (B, classes), at the mean h of q(h | x) of x (B, *shape); the features take no gradient."""

@@ -15,17 +15,19 @@ from .base import fold as fold
 from .base import full_precision as full_precision
 from .base import stated as stated
 from .condition import Condition as Condition
-from .condition import Label, Picture, Vector
 from .condition import condition_of as condition_of
 from .conditioned import Conditioned
 from .conv import Conv, ConvTranspose
 from .fill_missing import FillMissing
 from .film import FiLM
 from .head import Head as Head
+from .label import Label
 from .mlp import MLP
+from .numbers import Picture, Vector
 from .quadrants import Guessed, Quadrants
 from .resnet import ResNet, ResNetTranspose
 from .scaled import Scaled
+from .scaled import middle_of as middle_of
 from .scaled import units_of as units_of
 from .table_encoder import TableEncoder
 from .units import Units as Units

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from .base import fold, stated
-from .condition import Picture
 from .head import Head
+from .numbers import Picture
 
 Count = Literal[1, 2, 3]
 

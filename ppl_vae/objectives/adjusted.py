@@ -44,6 +44,8 @@ class Adjusted(SVI):
         (torch.Size([]), ['dependence', 'elbo', 'kl', 'reconstruction'])
     """
 
+    model: AdjustedVAE  # type: ignore[assignment]
+
     def __init__(
         self, model: AdjustedVAE, estimator: ELBO | None = None, beta: Beta = 1.0, weight: float = 1.0
     ) -> None:
@@ -56,14 +58,13 @@ class Adjusted(SVI):
         """Loss of a batch (x, y)."""
         x, *y = batch
         loss = super().forward(x, *y)
-        model: AdjustedVAE = self.model  # type: ignore[assignment]
-        dependence = model.dependence(self.codes(x, *y), *y)
+        dependence = self.model.dependence(self.codes(x, *y), *y)
         return Loss(loss.value + self.weight * dependence, {**loss.terms, "dependence": dependence.detach()})
 
     def codes(self, x: Tensor, /, *y: Tensor) -> Tensor:
         """What the penalty is on: means of q(z | x, y), or draws, in standard deviations of the batch, (B, dim)."""
         with pyro.validation_enabled(False):  # which reads values, as a captured step cannot
-            q = self.model.posterior(x, *y)  # type: ignore[operator]
+            q = self.model.posterior(x, *y)
         try:
             z = q.mean
         except (NotImplementedError, AttributeError):

@@ -65,8 +65,9 @@ class Objective(Abstract, nn.Module):
     def check_labels(self, y: Tensor, n: int) -> None:
         """Refuse y unless it holds n labels that the model can be trained on."""
         target = self.model.target if isinstance(self.model, Codec) else None
-        if self.needs_labels:
-            self.condition.check(y, n)
+        condition = self.condition
+        if condition is not None and self.needs_labels:
+            condition.check(y, n)
         elif target is not None:
             target.check(y, n, partly=True)
 

@@ -15,7 +15,7 @@ import torch
 from pyro.infer import ELBO
 from torch import Tensor
 
-from ..checks import check_size
+from ..checks import check_size, check_weight
 from ..data.hiding import known_rows, labels_in_memory
 from ..handlers import Beta
 from ..models import SemiSupervisedVAE, StackedSemiSupervisedVAE
@@ -60,8 +60,10 @@ class SemiSupervised(SVI):
         (torch.Size([]), ['classification', 'elbo', 'kl', 'reconstruction'])
     """
 
+    model: SemiSupervisedVAE  # type: ignore[assignment]
     rows: Tensor
     labels: Tensor
+    _noise: Any
 
     def __init__(
         self,
@@ -73,9 +75,8 @@ class SemiSupervised(SVI):
     ) -> None:
         self._of_codes = False
         super().__init__(model, estimator, beta)
-        if not classification >= 0:
-            raise ValueError(f"classification must be a weight of at least 0, not {classification}")
-        self.classification, self.labelled = classification, check_size("labelled", labelled)
+        self.classification = check_weight("classification", classification)
+        self.labelled = check_size("labelled", labelled)
         self.register_buffer("rows", torch.empty(0), persistent=False)
         self.register_buffer("labels", torch.empty(0, dtype=torch.long), persistent=False)
         self._noise = None
@@ -91,8 +92,9 @@ class SemiSupervised(SVI):
         self.rows = torch.cat([train.fetch(some.numpy())[0].cpu() for some in known.split(PIECE)])
         self.labels, self._noise = y[known].cpu(), train.noise
 
-    def forward(self, x: Tensor, /, *y: Tensor) -> Loss:
+    def forward(self, *batch: Tensor) -> Loss:
         """Loss of a batch (x,) or (x, y); the term "classification" is the mean of -log q(y | x)."""
+        x, *y = batch
         if not self.training or not y:
             return super().forward(x)
         loss = self._bound(x, *y)
@@ -117,7 +119,9 @@ class SemiSupervised(SVI):
 
     def programs(self) -> tuple[Any, ...]:
         """Model and guide, with beta in force; inside of ``_bound`` those of the codes of a stacked model."""
-        return self.scaled(*self.model.programs_of_codes()) if self._of_codes else super().programs()
+        if self._of_codes and isinstance(self.model, StackedSemiSupervisedVAE):
+            return self.scaled(*self.model.programs_of_codes())
+        return super().programs()
 
     def _bound(self, x: Tensor, *y: Tensor) -> Loss:
         """The loss of model and guide; of a stacked model that of a draw of its codes, with the terms of x."""

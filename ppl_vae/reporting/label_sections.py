@@ -65,10 +65,10 @@ def completed(model: Any, x: Tensor, drawable: Any) -> Iterator[Section]:
     y = kind.of(x)
     if y.shape != x.shape or drawable(x).dim() != 4:
         return
-    draws = [evaluation.sample_means(model, len(x), y, seed=seed) for seed in range(DRAWS)]
+    draws = evaluation.completions(model, x, DRAWS)
     grey = (x.min() + x.max()) / 2
     seen = torch.where(y == x, x, grey)
-    figure = label_plots.completions(drawable(seen), drawable(torch.stack(draws)), drawable(x))
+    figure = label_plots.completions(drawable(seen), drawable(draws), drawable(x))
     text = (
         f"The model is given the part of a test example that is shown in the first row. {DRAWS} codes are drawn from "
         "the prior given this part, and decoded; the last row is the whole example. Where the draws differ, the part "

@@ -21,7 +21,6 @@ from . import drawing
 from .drawing import INK, LEGEND, MUTED, PALETTE, PAPER, as_array, as_examples, left_out, one_axes, panels, save
 
 __all__ = [
-    "completions",
     "image_grid",
     "interpolation",
     "kl_by_dimension",
@@ -86,28 +85,6 @@ def reconstructions(originals: ArrayLike, means: ArrayLike) -> Figure:
     wide = min(len(originals), 10)
     pairs = [(originals[i : i + wide], means[i : i + wide]) for i in range(0, len(originals), wide)]
     return drawing.draw_tiles([row for pair in pairs for row in pair], names=["data", "model"] * len(pairs), group=2)
-
-
-def completions(seen: ArrayLike, made: ArrayLike, originals: ArrayLike) -> Figure:
-    """Examples of which a part is seen, above completions of each and the whole examples.
-
-    Args:
-        seen: the part, (N, C, H, W), with anything in the place of the rest.
-        made: completions, (samples, N, C, H, W).
-        originals: the whole examples, (N, C, H, W).
-
-    Example:
-        >>> x = np.random.rand(5, 1, 8, 8)
-        >>> figure = completions(x, np.stack([x, x]), x)
-        >>> [label.get_text() for label in figure.axes[0].get_yticklabels()]
-        ['seen', 'made', 'made', 'data']
-    """
-    made = as_examples("made", made, 2)
-    rows = [as_examples("seen", seen, 1), *made, as_examples("originals", originals, 1)]
-    other = next((row.shape for row in rows if row.shape != rows[0].shape), None)
-    if other is not None or rows[0].ndim != 4:
-        raise ValueError(f"seen, made and originals must be of the same images, not {rows[0].shape} and {other}")
-    return drawing.draw_tiles(rows, names=["seen", *["made"] * len(made), "data"])
 
 
 def interpolation(images: ArrayLike) -> Figure:

@@ -24,7 +24,7 @@ from ..evaluation.doors import observed
 from ..evaluation.generation import labels_for
 from ..evaluation.verdict import collapsed, verdict
 from ..files import write_atomically
-from ..models import VAE, Codec, Discrete, Latent, SemiSupervisedVAE
+from ..models import VAE, Clustering, Codec, Discrete, Latent, SemiSupervisedVAE
 from ..models.protocols import is_pair
 from ..networks import Label
 from . import code_sections, discrete_sections, label_sections, plots, table_sections, trust
@@ -84,7 +84,8 @@ def _sections(
     known, labels = _examples(model, data, ("train",))
     own, classes = y, _named(data)[0]
     labels = labels if known is None else observed(model, known, labels)
-    if isinstance(model, Codec) and model.target is not None:  # a site of the model, unknown to it as in evaluation
+    # Unknown to the model as in evaluation, where y is a site of it; to a Clustering y would be a component.
+    if isinstance(model, Clustering) or (isinstance(model, Codec) and model.target is not None):
         y = labels = None
     table = table_sections.table_of(model, data, x, y, known)
     if isinstance(model, Codec):

@@ -87,7 +87,8 @@ def test_refused(run, tmp_path, capsys):
     assert "4" in error_of(capsys, *words, "--condition.observed", 4)
     assert "Multinomial is over whole events" in error_of(capsys, *words, "--likelihood", "multinomial")
     np.save(tmp_path / "rows.npy", np.random.default_rng(0).normal(size=(30, 4)))
-    assert "shape must be (channels, height, width)" in error_of(capsys, *words[:2], tmp_path / "rows.npy", *words[3:])
+    said = error_of(capsys, *words[:2], tmp_path / "rows.npy", *words[3:])
+    assert "--condition quadrants needs pictures; the rows of" in said
     assert [path.name for path in tmp_path.iterdir()] == ["rows.npy"]
 
 

@@ -18,10 +18,10 @@ from ppl_vae.reporting import label_plots, label_sections, report
 SHAPE, CLASSES = (1, 4, 4), 3
 
 
-class Painter(nn.Module, Codec, Latent, Predictor, Clustering):
-    """A picture whose left half is its label / 2 and whose right half is its code; clusters are labels, two swapped."""
+class Painter(nn.Module, Codec, Latent, Predictor):
+    """A picture whose left half is its label / 2 and whose right half is its code."""
 
-    shape, code_shape, support, components = SHAPE, (1,), constraints.real, 4
+    shape, code_shape, support = SHAPE, (1,), constraints.real
     code_support = constraints.independent(constraints.real, 1)
 
     def __init__(self, kind=None):
@@ -49,11 +49,6 @@ class Painter(nn.Module, Codec, Latent, Predictor, Clustering):
     def predict(self, x):
         return torch.nn.functional.one_hot((2 * x[:, 0, 0, 0]).round().long(), CLASSES).float()
 
-    def assign(self, x):
-        sure = 0.7 + 0.3 * x[:, :1, 0, 3]
-        own = self.predict(x)[:, [0, 2, 1]]
-        return torch.cat([own * sure + (1 - own) * (1 - sure) / 2, torch.zeros(len(x), 1)], 1)
-
 
 class Guesser(Painter):
     """Tells y of x alone."""
@@ -61,10 +56,16 @@ class Guesser(Painter):
     condition = None
 
 
-class Clusterer(Painter):
-    """Its decoder paints the code alone."""
+class Clusterer(Painter, Clustering):
+    """Its decoder paints the code alone; clusters are labels, two swapped."""
 
     condition = target = None
+    components = 4
+
+    def assign(self, x):
+        sure = 0.7 + 0.3 * x[:, :1, 0, 3]
+        own = self.predict(x)[:, [0, 2, 1]]
+        return torch.cat([own * sure + (1 - own) * (1 - sure) / 2, torch.zeros(len(x), 1)], 1)
 
     def decode(self, z, y=None, *, like=None):
         return z[..., None, None].expand(*z.shape[:-1], 1, 4, 4)

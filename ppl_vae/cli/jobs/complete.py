@@ -7,7 +7,7 @@ import torch
 from ... import evaluation
 from ...checks import check_size
 from ...networks import Quadrants
-from ...reporting import plots
+from ...reporting import label_plots
 from ..arguments import UsageError
 from ..files import target, write_array
 from ..run import Examples
@@ -50,4 +50,4 @@ def complete(
     made = evaluation.completions(run.model, x, check_size("--num-samples", num_samples), draw=draw, seed=seed)
     grey = (x.min() + x.max()) / 2
     part = torch.where(condition.mask, x, grey)
-    write_array(path, made, lambda made: plots.completions(part, made, x))
+    write_array(path, made, lambda made: label_plots.completions(part, made, x))

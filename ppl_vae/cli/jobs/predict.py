@@ -21,6 +21,8 @@ def predict(run: Examples, out: str | None = None, keep: bool = False) -> None:
         keep: write the data's own columns too.
     """
     path = target(out, TABLES)
+    if run.y is not None:
+        raise UsageError("--y does not apply to predict, which looks at no labels; leave it out")
     predicts = isinstance(run.model, Predictor)
     if not predicts and not isinstance(run.model, Clustering):
         raise UsageError(
@@ -29,5 +31,5 @@ def predict(run: Examples, out: str | None = None, keep: bool = False) -> None:
         )
     x = run.rows().take(slice(None))[0]
     found = evaluation.predict(run.model, x) if predicts else evaluation.assign(run.model, x)
-    columns = run.trained.told(found, "predicted" if predicts else "cluster")
+    columns = run.trained.prediction_columns(found) if predicts else run.trained.cluster_columns(found)
     write_table(path, beside(run.named(keep), columns), found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ... import evaluation
+from ...checks import check_size
 from ...data import TableCoding
 from ...models import VAE, Discrete, SemiSupervisedVAE
 from ...reporting import plots
@@ -28,6 +29,7 @@ def sample(
         y: labels to draw for, of a conditional or semi-supervised model, or components of a mixture: one for all, or
             one each.
     """
+    check_size("--n", n)
     path = target(out, (".png", ".npy", ".csv", ".parquet"))
     coding, as_rows = run.trained.coding, path.suffix.lower() in (".csv", ".parquet")
     if as_rows and not isinstance(coding, TableCoding):

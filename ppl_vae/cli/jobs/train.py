@@ -43,7 +43,8 @@ def train(
         print(to_yaml({k: v for k, v in settings.values.items() if k not in of_the_line}), end="")
         return
     from ...training import RunFolder, fit
-    from ..build import build_objective, fit_arguments, load_data, told
+    from ..build import build_objective, fit_arguments, load_data
+    from ..build_labels import training_rows
     from ..run import verdicts
 
     own = settings.own_files()
@@ -51,7 +52,7 @@ def train(
     if resume and folder.config_file.exists():
         settings = settings.resumed(folder.config().get("shell", {}))
     data = load_data(settings)
-    rows = told(settings, data.train)
+    rows = training_rows(settings, data.train)
     objective = build_objective(settings, data)
     try:
         before = len(folder.metrics())
