@@ -95,7 +95,7 @@ class AuxiliaryVAE(SemiSupervisedVAE):
 
         if auxiliary is None:
             auxiliary = Normal(network(likelihood.shape), prior.dim)
-        _check_part("auxiliary", auxiliary)
+        auxiliary = _checked("auxiliary", auxiliary)
         if posterior is None:
             groups = supports.ungrouped(prior.support)[1]
             own: Any = {"groups": groups} if groups > 1 else {}
@@ -103,8 +103,7 @@ class AuxiliaryVAE(SemiSupervisedVAE):
         if reverse is None:
             reverse = Normal(network(size + prior.dim, label), auxiliary.dim)
         classifier = network(size + auxiliary.dim) if classifier is None else classifier
-        _check_part("posterior", posterior)
-        _check_part("reverse", reverse)
+        posterior, reverse = _checked("posterior", posterior), _checked("reverse", reverse)
         _check_sizes("posterior", posterior.network, size, auxiliary.dim)
         _check_sizes("classifier", classifier, size, auxiliary.dim)
         _check_sizes("reverse", reverse.network, size, prior.dim)
@@ -113,9 +112,8 @@ class AuxiliaryVAE(SemiSupervisedVAE):
                 f"reverse, p(a | x, y, z), must have the dim and the support of auxiliary, q(a | x): {auxiliary.dim} "
                 f"entries on {supports.name(auxiliary.support)}, not {reverse.dim} on {supports.name(reverse.support)}"
             )
-        super().__init__(
-            prior, Averaged(auxiliary, posterior, len(likelihood.shape)), likelihood, classifier, frequencies
-        )  # type: ignore
+        averaged: Any = Averaged(auxiliary, posterior, len(likelihood.shape))
+        super().__init__(prior, averaged, likelihood, classifier, frequencies)
         self.reverse = reverse
         condition_of(self)  # which refuses parts conditional on different y
         if supports.allows_missing(self.support):
@@ -230,9 +228,10 @@ def _drawn(p: TorchDistribution) -> Tensor:
     return p.rsample() if p.has_rsample else p.sample()
 
 
-def _check_part(name: str, part: Any) -> None:
+def _checked(name: str, part: Any) -> Posterior:
     if not isinstance(part, Posterior):
         raise TypeError(f"{name} must be one of ppl_vae.posteriors, such as posteriors.Normal, not {part!r}")
+    return part
 
 
 def _check_sizes(name: str, network: nn.Module, size: int, more: int) -> None:
