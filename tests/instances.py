@@ -29,7 +29,7 @@ DIM, SHAPE, BATCH = 2, (1, 4, 4), 3
 # Supports that tie the entries together, or that are discrete: worth more than two entries.
 JOINT = ("Dirichlet", "LogisticNormal", "StickBreaking", "RelaxedOneHotCategorical", "Hyperspherical")
 JOINT += ("OneHotCategorical", "Bernoulli")
-OF_LABELS = ("AdjustedVAE", "CVAE", "SemiSupervisedVAE", "StackedSemiSupervisedVAE", "SupervisedVAE")
+OF_LABELS = ("AdjustedVAE", "AuxiliaryVAE", "CVAE", "SemiSupervisedVAE", "StackedSemiSupervisedVAE", "SupervisedVAE")
 DISCRETE = ("DisARM", "Enum")  # estimators of discrete codes
 FLOWS = {"coupling": 0.1, "autoregressive": 0.1, "spline": 0.02}  # kinds, and how far ``shaken`` moves them
 

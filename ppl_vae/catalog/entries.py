@@ -30,7 +30,7 @@ DEFAULTS = {
 
 _SPELLINGS = {
     **{"ResNet": "resnet", "DReG": "dreg", "DisARM": "disarm", "KLRate": "kl", "DeepBeliefNet": "dbn"},
-    **{"AdjustedVAE": "adjusted", "StackedSemiSupervisedVAE": "stacked-semi-supervised"},
+    **{"AdjustedVAE": "adjusted", "AuxiliaryVAE": "auxiliary", "StackedSemiSupervisedVAE": "stacked-semi-supervised"},
     **{"SemiSupervisedVAE": "semi-supervised", "SupervisedVAE": "supervised", "ConvAutoencoder": "conv-autoencoder"},
 }
 
@@ -39,7 +39,7 @@ _BASES = {"Codec": "model", "Latent": "model", "Pair": "model", "Schedule": "bet
 
 _SUPPLIED = frozenset(
     "dim shape in_shape in_shape_or_dim hidden activation encoder decoder classifier features target predictor "
-    "max_plate_nesting".split()
+    "auxiliary reverse max_plate_nesting".split()
 )
 """Constructor arguments that the data, flags of their own and the rest of the model give, besides the roles."""
 

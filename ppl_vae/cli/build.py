@@ -21,7 +21,7 @@ from ..checks import check_size
 from ..data.table_coding import TABLES
 from ..posteriors import natural
 from .build_labels import build_condition, build_target
-from .build_networks import build_networks, build_quantizer, kinds_of
+from .build_networks import build_classifier, build_networks, build_quantizer, kinds_of
 from .flags import FIT_BUILT, LOAD_FLAGS
 from .settings import Settings
 
@@ -102,10 +102,7 @@ def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
     if settings.has("network"):
         known["encoder"], known["decoder"] = build_networks(settings, train, likelihood, known, options)
     if "classifier" in model.takes:
-        alone = {name: value for name, value in known.items() if name != "condition"}
-        with randomness.unchanged():
-            known["classifier"] = build_networks(settings, train, likelihood, alone, options)[0]
-        known["classifier"] = networks.Scaled.around(known["classifier"], scale) if scale else known["classifier"]
+        known |= build_classifier(settings, train, likelihood, known, options, scale)
     if likelihood is not None and scale is not None:
         known["encoder"] = networks.Scaled.around(known["encoder"], scale)
     if "posterior" in model.takes:

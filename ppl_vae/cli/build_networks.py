@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from .. import catalog, networks, randomness
+from .. import catalog, networks, posteriors, randomness
 from ..checks import check_size
 from ..data import Split
 from .settings import Settings
@@ -66,6 +66,40 @@ def build_networks(
     else:
         encoder = by.around(cls, condition, shape, hidden, activation, **own)
     return encoder, decoder if condition is None else by(decoder, condition)
+
+
+def build_classifier(
+    settings: Settings, train: Split, likelihood: str | None, known: Mapping[str, Any], options: Any, scale: Any
+) -> dict[str, Any]:
+    """The classifier of x; of an auxiliary model that of x and a, with the other parts that it has of x, a and z."""
+    alone = {name: value for name, value in known.items() if name != "condition"}
+    with randomness.unchanged():
+        network = build_networks(settings, train, likelihood, alone, options)[0]
+    network = networks.Scaled.around(network, scale) if scale else network
+    if "auxiliary" not in settings.entry("model").takes:
+        return {"classifier": network}
+    size = int(np.prod(known["shape"])) + known["dim"]  # entries of x and a, as of x and z
+    pictures = settings.entry("network").load().pictures
+    hidden = (200, 200) if pictures or settings["hidden"] is None else settings["hidden"]
+    cls: Any = networks.MLP
+    own: dict[str, Any] = {}
+    if likelihood == "columns":  # further inputs follow the columns
+        kinds = dict(enumerate((kinds_of(train) or {}).values()))
+        cls, own = networks.TableEncoder, {"kinds": kinds, "mask": network.mask}
+    by = networks.FiLM if settings["condition-by"] == "film" else networks.Conditioned
+    with randomness.unchanged():
+        classifier = cls(size, hidden, settings["activation"], **own)
+        encoder, reverse = (
+            by.around(cls, known["condition"], size, hidden, settings["activation"], **own) for _ in range(2)
+        )
+    if scale:  # the encoder is scaled with those of other models
+        classifier, reverse = (networks.Scaled.around(made, scale) for made in (classifier, reverse))
+    return {
+        "auxiliary": posteriors.Normal(network, known["dim"]),
+        "classifier": classifier,
+        "encoder": encoder,
+        "reverse": posteriors.Normal(reverse, known["dim"]),
+    }
 
 
 def _vectors(model: catalog.Entry, features: tuple[int, ...], dim: int, options: dict[str, Any]) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ For a VAE the chain leaves p(x_m | x_o) invariant if q is the exact posterior. I
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +30,7 @@ from ..distributions.means import mean_and_variance
 from ..distributions.missing import MissingEntries
 from ..distributions.product import Product
 from ..likelihoods import Columns, Missing
-from ..models import VAE, Codec, SemiSupervisedVAE, StackedSemiSupervisedVAE
+from ..models import VAE, AuxiliaryVAE, Codec, SemiSupervisedVAE, StackedSemiSupervisedVAE
 from .coding import check_codec
 from .doors import PIECE, batches, check_data, evaluating
 
@@ -132,18 +133,11 @@ def _piece(
     vae: Any, levels: Tensor, count: int, weighted: bool, x: Tensor, y: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Best guess and uncertainty of every entry of x (B, *shape)."""
-    every, extra = None if y is None else y.expand(count, *y.shape), 0.0
-    if isinstance(vae, SemiSupervisedVAE):
-        every, extra = _labels(vae, x, y, count)
-        q = vae.posterior(x, every)
-        z = q.sample()
-    else:
-        q = vae.posterior(x, y)
-        z = q.sample((count,))
+    every, z, ratio = _draws(vae, x, y, count)
     p = vae.likelihood(z, every)
     weight = torch.full(z.shape[:2], 1 / count).to(z)
     if weighted:
-        weight = (p.log_prob(x) + vae.prior(every).log_prob(z) - q.log_prob(z) + extra).softmax(0)
+        weight = (p.log_prob(x) + ratio()).softmax(0)
     weight = weight.reshape(*weight.shape, *[1] * (x.dim() - 1))
     p = p.base if isinstance(p, MissingEntries) else p
     means, variances = mean_and_variance(p, DRAWS)
@@ -161,6 +155,21 @@ def _piece(
             torch.where(levels > 0, (1 - most).clamp(min=0), spread),
         )
     return best, spread
+
+
+def _draws(model: Any, x: Tensor, y: Tensor | None, count: int) -> tuple[Tensor | None, Tensor, Callable[[], Tensor]]:
+    """Labels (count, B), codes (count, B, dim) of the guide, and what gives log of p(y, z) / q(y, z | x) of each."""
+    if isinstance(model, AuxiliaryVAE):
+        label, z, ratio = model.draw(x, y, count)
+        return label, z, lambda: ratio
+    if isinstance(model, SemiSupervisedVAE):
+        every, extra = _labels(model, x, y, count)
+        q = model.posterior(x, every)
+        z = q.sample()
+        return every, z, lambda: extra + model.prior(every).log_prob(z) - q.log_prob(z)
+    given, q = None if y is None else y.expand(count, *y.shape), model.posterior(x, y)
+    z = q.sample((count,))
+    return given, z, lambda: model.prior(given).log_prob(z) - q.log_prob(z)
 
 
 def _labels(model: SemiSupervisedVAE, x: Tensor, y: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
@@ -235,8 +244,8 @@ def _chain(model: Any, start: Tensor, steps: int, x: Tensor, y: Tensor | None = 
     missing, kept = x.isnan(), range(steps // 2, steps)
     guess, total, square = torch.where(missing, start, x), torch.zeros_like(x), torch.zeros_like(x)
     for step in range(steps):
-        label = _labels(model, guess, y, 1)[0][0] if isinstance(model, SemiSupervisedVAE) else y
-        p = model.likelihood(model.posterior(guess, label).sample(), label)
+        label, z, _ = _draws(model, guess, y, 1)
+        p = model.likelihood(z[0], None if label is None else label[0])
         if step in kept:
             mean, variance = mean_and_variance(p, DRAWS)
             total, square = total + mean, square + variance + mean.square()

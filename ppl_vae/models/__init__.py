@@ -7,6 +7,7 @@ from ..penalties import KSparse as KSparse
 from .adjusted import AdjustedVAE
 from .autoencoder import Autoencoder
 from .autoencoder import Reconstructs as Reconstructs
+from .auxiliary import AuxiliaryVAE
 from .cvae import CVAE
 from .deep_belief_net import DeepBeliefNet
 from .mixture import MixtureVAE
@@ -40,6 +41,7 @@ __all__ = [
     "VQVAE2",
     "AdjustedVAE",
     "Autoencoder",
+    "AuxiliaryVAE",
     "Codec",
     "ContractiveAutoencoder",
     "ConvAutoencoder",

@@ -87,7 +87,7 @@ class SemiSupervisedVAE(Part, Codec, Latent, Pair, Predictor):
         if frequencies not in ("uniform", "data"):
             raise ValueError(f"frequencies must be 'uniform' or 'data', not {frequencies!r}")
         self._label, self.frequencies = (label,), frequencies  # in a tuple: it is registered below already
-        inside = self.conditional.shape
+        inside = self._classified()
         self.classifier = MLP(inside) if classifier is None else classifier
         self.head = Head(self.classifier, (label.classes,))
         self.register_buffer("frequency", torch.full((label.classes,), 1 / label.classes))
@@ -149,6 +149,14 @@ class SemiSupervisedVAE(Part, Codec, Latent, Pair, Predictor):
     def log_q(self, x: Tensor) -> Tensor:
         """log q(y | x) (..., classes) of what the classifier takes."""
         return self.head(self.classifier(x))[0].log_softmax(-1)
+
+    def classify_draw(self, x: Tensor) -> Tensor:
+        """log q(y | .), (B, classes), at one draw of what the guide draws before y, which here is nothing."""
+        return self.classify(x)
+
+    def _classified(self) -> tuple[int, ...]:
+        """Event shape of what the classifier takes."""
+        return self.conditional.shape
 
     def predict(self, x: Tensor) -> Tensor:  # noqa: D102
         return self.classify(x).exp()
@@ -227,4 +235,4 @@ class SemiSupervisedVAE(Part, Codec, Latent, Pair, Predictor):
     def begin(self, x: Tensor | None, y: Tensor | None, n: int | None) -> int:
         """Register the parameters; how many examples there are."""
         register(f"{self.conditional.name}.labels", self)
-        return examples(x, y, n, self.target, partly=x is not None)
+        return examples(x, y, n, self.target, partly=x is not None or y is None)

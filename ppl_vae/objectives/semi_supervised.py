@@ -144,7 +144,10 @@ class SemiSupervised(SVI):
 
 
 def classification_cost(model: SemiSupervisedVAE, x: Tensor, y: Tensor) -> Tensor:
-    """Mean of -log q(y | x) over the examples whose label is known, in nats; 0 where none is."""
+    """Mean of -log q(y | x) over the examples whose label is known, in nats; 0 where none is.
+
+    Of an ``AuxiliaryVAE`` it is that of -log q(y | x, a) at a draw of q(a | x), whose mean is at least as large.
+    """
     known = model.target.known(y)
-    wrong = -model.classify(x).gather(-1, y.clamp(min=0).unsqueeze(-1)).squeeze(-1) * known
+    wrong = -model.classify_draw(x).gather(-1, y.clamp(min=0).unsqueeze(-1)).squeeze(-1) * known
     return wrong.sum() / known.sum().clamp(min=1)
