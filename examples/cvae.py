@@ -29,7 +29,7 @@ probe = LogisticRegression(max_iter=2000).fit(digits.train.x.flatten(1), digits.
 print(f"draws that a probe of real digits finds in the class asked for: {probe.score(made.flatten(1), y):.1%}")
 
 x, own = digits.test.x[:10].round(), digits.test.y[:10]  # the handwriting of ten digits, in every class
-styles = torch.stack([evaluation.transfer(cvae, x, own, torch.full_like(own, to)) for to in range(10)], 1)
+styles = torch.stack([evaluation.transfer(cvae, x, own, to=torch.full_like(own, to)) for to in range(10)], 1)
 plots.save(plots.image_grid(torch.cat([x[:, None], styles], 1).flatten(0, 1), columns=11), "cvae.png")
 print("cvae.png: ten digits, each beside all classes in its style")
 print(evaluation.log_likelihood(cvae, *digits.test.resolve(cvae.support).take(slice(None)), num_particles=500))

@@ -13,7 +13,7 @@ from .doors import check_data, check_labels
 from .generation import sample_draws, sample_means
 
 
-def completions(model: VAE, x: Any, n: int = 3, *, draw: bool = False, seed: int = 0) -> Tensor:
+def completions(model: VAE, x: Any, *, n: int = 3, draw: bool = False, seed: int = 0) -> Tensor:
     """Completions (n, B, *shape) of the part of x that a model of the rest given that part is given.
 
     Each is the mean of p(x | z, y), or with ``draw`` a draw of it, at another draw of p(z | y); y is the part of x that
@@ -53,7 +53,7 @@ def completions(model: VAE, x: Any, n: int = 3, *, draw: bool = False, seed: int
     return make(model, len(each), each, seed=seed).reshape(n, *y.shape)
 
 
-def transfer(model: Codec, x: Any, y: Any, to: Any, *, seed: int = 0) -> Tensor:
+def transfer(model: Codec, x: Any, y: Any, *, to: Any, seed: int = 0) -> Tensor:
     """X (B, *shape) with y exchanged while z stays: z encodes x and y, and is decoded with ``to``.
 
     Args:

@@ -62,7 +62,7 @@ def test_complete_writes_what_evaluation_makes(run, tmp_path):
         out = tmp_path / "out.npy"
         assert shell("complete", run, "--observed", 2, "--n", 5, "--num-samples", 4, "--out", out, *words) == 0
         made = torch.from_numpy(np.load(out))
-        torch.testing.assert_close(made, evaluation.completions(model, x, 4, **options))
+        torch.testing.assert_close(made, evaluation.completions(model, x, n=4, **options))
         assert torch.equal(made[..., :4], x[..., :4].expand(4, -1, -1, -1, -1))
     assert shell("complete", run, "--out", tmp_path / "out.png") == 0 and (tmp_path / "out.png").stat().st_size > 1000
 
@@ -97,7 +97,7 @@ def test_style_transfer_and_classes(labelled, tmp_path, capsys):
     assert shell("reconstruct", labelled, "--n", 4, "--to", 3, *out) == 0
     x, made = torch.from_numpy(np.load(tmp_path / "out.npy"))
     x, y = ppl_vae.open_run(labelled).data().test.resolve(model.support).take(range(4))
-    torch.testing.assert_close(made, evaluation.transfer(model, x, y, torch.tensor([3] * 4)))
+    torch.testing.assert_close(made, evaluation.transfer(model, x, y, to=torch.tensor([3] * 4)))
     assert shell("sample", labelled, "--y", 8, "--n", 3, *out) == 0
     for words in (["sample", labelled, "--y", 9], ["reconstruct", labelled, "--to", 9]):
         assert "label 9 in row 0, which no training example has" in error_of(capsys, *words, *out)

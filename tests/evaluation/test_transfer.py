@@ -19,9 +19,9 @@ def cvae(classes=3):
 
 def test_codes_are_of_y_and_pictures_of_the_other():
     model, to = cvae(), torch.tensor([1, 1, 0, 0, 0])
-    made = evaluation.transfer(model, X, Y, to)
+    made = evaluation.transfer(model, X, Y, to=to)
     assert torch.allclose(made, model.decode(model.encode(X, Y), to))
-    assert torch.allclose(evaluation.transfer(model, X, Y, Y), evaluation.reconstruct(model, X, Y))
+    assert torch.allclose(evaluation.transfer(model, X, Y, to=Y), evaluation.reconstruct(model, X, Y))
     assert not torch.allclose(made, model.decode(model.encode(X, to), to))
 
 
@@ -37,12 +37,12 @@ def test_codes_are_of_y_and_pictures_of_the_other():
 )
 def test_refused(y, to, match):
     with pytest.raises(ValueError, match=match):
-        evaluation.transfer(cvae(), X, y, to)
+        evaluation.transfer(cvae(), X, y, to=to)
 
 
 def test_a_model_without_y_is_refused():
     with pytest.raises(ValueError, match="transfer needs a model of x given y"):
-        evaluation.transfer(VAE(priors.Normal(2), likelihood=likelihoods.Bernoulli(MLP(2), 6)), X, Y, Y)
+        evaluation.transfer(VAE(priors.Normal(2), likelihood=likelihoods.Bernoulli(MLP(2), 6)), X, Y, to=Y)
 
 
 def test_a_class_that_no_training_example_had_is_refused():
@@ -56,7 +56,7 @@ def test_a_class_that_no_training_example_had_is_refused():
         with pytest.raises(ValueError, match=message):
             make(model, 2, torch.tensor([0, 3]))
     with pytest.raises(ValueError, match=message):
-        evaluation.transfer(model, X, Y, torch.tensor([0, 3, 0, 0, 0]))
+        evaluation.transfer(model, X, Y, to=torch.tensor([0, 3, 0, 0, 0]))
     assert evaluation.log_likelihood(model, X, torch.tensor([3] * 5), num_particles=2).value.isfinite().all()
     again = cvae(4)
     again.load_state_dict(model.state_dict())

@@ -39,7 +39,7 @@ def reconstruct(
     if to is None:
         means = evaluation.decode(run.model, evaluation.codes(run.model, x, y, seed=seed), y, like=x)
     else:
-        means = evaluation.transfer(run.model, x, y, run.labels(to, len(x), "--to"), seed=seed)
+        means = evaluation.transfer(run.model, x, y, to=run.labels(to, len(x), "--to"), seed=seed)
     if as_rows:
         names = {title: column[: len(x)] for title, column in run.named(False).items()}
         return write_table(path, names | coding.uncode(means), means)
