@@ -29,6 +29,6 @@ for observed in (1, 2, 3):
     rest = pixels - int(seen.mask.sum())
     found = evaluation.log_likelihood(cvae, x, num_particles=200)
     print(f"{observed} seen: log p(the other {rest} pixels) = {found.mean:.2f} nats, {-found.mean / rest:.3f} a pixel")
-    made = evaluation.completions(cvae, x[:8], 3)
+    made = evaluation.completions(cvae, x[:8], n=3)
     figure = label_plots.completions(torch.where(seen.mask, x[:8], 0.5), made, x[:8])
     plots.save(figure, f"quadrants-{observed}.png")

@@ -163,18 +163,18 @@ def test_trains_with_and_without_labels_and_loads(tmp_path):
         history = fit(SVI(model), batch, epochs=2, batch_size=4, progress=False, out=tmp_path / str(i))
         assert math.isfinite(history.rows[-1]["train"]["loss"])
         again = load(tmp_path / str(i))
-        assert torch.equal(evaluation.completions(again, X, 2), evaluation.completions(model, X, 2))
+        assert torch.equal(evaluation.completions(again, X, n=2), evaluation.completions(model, X, n=2))
 
 
 def test_completions_are_decoded_draws_of_the_prior():
     model = cvae(2)
-    made = evaluation.completions(model, X, 3, seed=4)
+    made = evaluation.completions(model, X, n=3, seed=4)
     y = model.condition.of(X).repeat(3, 1, 1, 1)
     z = evaluation.random_codes(model, 21, y, seed=4)
     assert torch.allclose(made.flatten(0, 1), model.decode(z, y), atol=1e-6)
     mask = model.condition.mask
     assert torch.equal(made[..., mask], X[:, mask].expand(3, -1, -1)) and not torch.equal(made[0], made[1])
-    drawn = evaluation.completions(model, X, 2, draw=True)
+    drawn = evaluation.completions(model, X, n=2, draw=True)
     assert torch.equal(drawn, drawn.round()) and torch.equal(drawn[..., mask], X[:, mask].expand(2, -1, -1))
     with pytest.raises(ValueError, match="inpaint or impute with a VAE"):
         evaluation.completions(VAE(priors.Normal(1), likelihood=decoder()), X)

@@ -13,7 +13,7 @@ from .doors import check_data, check_labels
 from .generation import sample_draws, sample_means
 
 
-def completions(model: VAE, x: Any, n: int = 3, *, draw: bool = False, seed: int = 0) -> Tensor:
+def completions(model: VAE, x: Any, *, n: int = 3, draw: bool = False, seed: int = 0) -> Tensor:
     """Completions (n, B, *shape) of the part of x that a model of the rest given that part is given.
 
     Each is the mean of p(x | z, y), or with ``draw`` a draw of it, at another draw of p(z | y); y is the part of x that

@@ -65,7 +65,7 @@ def completed(model: Any, x: Tensor, drawable: Any) -> Iterator[Section]:
     y = kind.of(x)
     if y.shape != x.shape or drawable(x).dim() != 4:
         return
-    draws = evaluation.completions(model, x, DRAWS)
+    draws = evaluation.completions(model, x, n=DRAWS)
     grey = (x.min() + x.max()) / 2
     seen = torch.where(y == x, x, grey)
     figure = label_plots.completions(drawable(seen), drawable(draws), drawable(x))

@@ -62,7 +62,7 @@ def test_complete_writes_what_evaluation_makes(run, tmp_path):
         out = tmp_path / "out.npy"
         assert shell("complete", run, "--observed", 2, "--n", 5, "--num-samples", 4, "--out", out, *words) == 0
         made = torch.from_numpy(np.load(out))
-        torch.testing.assert_close(made, evaluation.completions(model, x, 4, **options))
+        torch.testing.assert_close(made, evaluation.completions(model, x, n=4, **options))
         assert torch.equal(made[..., :4], x[..., :4].expand(4, -1, -1, -1, -1))
     assert shell("complete", run, "--out", tmp_path / "out.png") == 0 and (tmp_path / "out.png").stat().st_size > 1000
 

@@ -47,7 +47,7 @@ def complete(
             f"{condition.observed}; leave it out, or train another run"
         )
     x, y, _ = run.first(check_size("--n", n))
-    made = evaluation.completions(run.model, x, check_size("--num-samples", num_samples), draw=draw, seed=seed)
+    made = evaluation.completions(run.model, x, n=check_size("--num-samples", num_samples), draw=draw, seed=seed)
     grey = (x.min() + x.max()) / 2
     part = torch.where(condition.mask, x, grey)
     write_array(path, made, lambda made: label_plots.completions(part, made, x))
