@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import torch
+
 from .. import networks, randomness
 from ..checks import check_size
 from ..data import Labels, Split, hide_labels
@@ -75,9 +77,11 @@ def _known_labels(train: Split) -> Labels | None:
     Raises:
         ValueError: no label that is known, or labels -1 of which it is not sure that they are unknown classes.
     """
-    labels, y = train.labels, labels_in_memory(train)
-    whole = y is not None and not y.is_floating_point() and y.dim() == 1
-    if labels is None or labels.count is not None or y is None or not whole or y.min() != -1:
+    labels = train.labels
+    if labels is None or labels.count is not None or labels.shape or labels.dtype != torch.int64:
+        return labels
+    y = labels_in_memory(train)
+    if y is None or y.min() != -1:
         return labels
     known = y[known_rows(y)]
     if not len(known):

@@ -45,6 +45,7 @@ class MixtureVAE(VAE, Clustering):
     with Gaussian mixture variational autoencoders".
 
     Example:
+        >>> import torch
         >>> from ppl_vae import likelihoods, networks, priors
         >>> prior = priors.MixtureOfGaussians(2, components=3)
         >>> vae = MixtureVAE(prior, likelihood=likelihoods.Bernoulli(networks.MLP(2, [32]), (1, 8, 8)))

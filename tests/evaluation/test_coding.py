@@ -133,11 +133,9 @@ DOORS = {
     and name not in ("columns_of", "unpack_codes")  # of a model without data
     and [*inspect.signature(function).parameters][:1] in (["model"], ["vae"])
 }
+# Arguments by place where labels come with the split, are of two data, or are not asked for.
+APART = {"evaluate": 2, "interpolate": 3, "continuity": 3, "leakage": 3, "assign": 2, "predict": 2, "completions": 2}
 PARTICLES = {"log_likelihood", "elbo", "kl_by_dimension", "gaps"}
-
-
-WITHOUT_Y = {"assign", "predict", "completions"}  # of x alone
-IN_SPLITS = {"evaluate", "leakage", "interpolate", "continuity"}  # labels come with a split, or are of two data
 
 
 def test_every_function_of_a_model_takes_y_third_and_all_else_by_name():
@@ -145,13 +143,13 @@ def test_every_function_of_a_model_takes_y_third_and_all_else_by_name():
     for name, function in DOORS.items():
         kinds = {p.name: p.kind for p in inspect.signature(function).parameters.values()}
         places = [n for n, kind in kinds.items() if kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
-        if name in IN_SPLITS | WITHOUT_Y:
-            assert len(places) == 2 + (name in IN_SPLITS - {"evaluate"}) and "y" not in places, name
+        if name in APART:
+            assert len(places) == APART[name] and "y" not in places, name
         else:
             assert len(places) == 3 and places[2] == "y", name
 
 
-@pytest.mark.parametrize("name", sorted(DOORS.keys() - IN_SPLITS - WITHOUT_Y - {"transfer"}))  # of a conditional model
+@pytest.mark.parametrize("name", sorted(DOORS.keys() - APART.keys() - {"transfer"}))  # of a conditional model
 def test_a_number_in_the_place_of_y_is_refused(name):
     first = (
         5 if [*inspect.signature(DOORS[name]).parameters][1] == "n" else torch.zeros(5, 2) if name == "decode" else X

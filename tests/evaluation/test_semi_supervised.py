@@ -179,3 +179,48 @@ def test_a_run_predicts_rows_and_does_not_look_at_their_labels(x):
     assert not torch.allclose(given, run.log_likelihood(frame).value)
     with pytest.raises(TypeError, match="assign needs a models.Clustering"):
         run.assign(frame)
+
+
+def stacked(seed=3):
+    torch.manual_seed(seed)
+    m1 = VAE(priors.Normal(4), likelihood=likelihoods.Bernoulli(networks.MLP(4, [8]), SHAPE))
+    decoder = networks.Conditioned(networks.MLP(2 + CLASSES, [8]), networks.Label(CLASSES))
+    return models.StackedSemiSupervisedVAE(m1, priors.Normal(2), likelihood=likelihoods.Normal(decoder, 4)).eval()
+
+
+def test_figures_of_a_stacked_model_are_of_x_not_of_its_features(x):
+    model, y = stacked(), torch.arange(40) % CLASSES
+    assert evaluation.kl_by_dimension(model, x).shape == (2,)
+    draws = evaluation.sample_draws(model, 4000, torch.full((4000,), 2))
+    assert draws.shape == (4000, SHAPE) and ((draws == 0) | (draws == 1)).all()
+    z = priors.Normal(2)().sample((4000,))
+    h = model.conditional.likelihood(z, torch.full((4000,), 2)).sample()
+    share = model.features.likelihood(h).mean
+    spread = (2 * share.mean(0) * (1 - share.mean(0)) / 4000).sqrt()
+    assert ((draws.mean(0) - share.mean(0)).abs() < 4.5 * spread).all()
+    found = evaluation.evaluate(model, (x, y), train=(x, y), num_particles=20)
+    alone = evaluation.Baseline(model.features, x).log_prob(x)
+    assert found["baseline_log_likelihood"] == pytest.approx(alone.double().mean().item(), abs=1e-4)
+    assert found["log_likelihood_kind"] == "mass" and found["bits_per_dim"] > 0
+    with pytest.raises(TypeError, match="inpaint takes any"):
+        evaluation.impute(model, x)
+    gaps = torch.where(torch.arange(SHAPE) == 1, torch.nan, x)
+    assert torch.equal(evaluation.inpaint(model, gaps).x[:, 0], x[:, 0])
+
+
+def test_labels_are_exchanged_only_where_the_decoder_sees_them(x):
+    parts = {"likelihood": likelihoods.Bernoulli(networks.MLP(2, [8]), SHAPE)}
+    y = torch.zeros(40).long()
+    supervised = models.SupervisedVAE(priors.Normal(2), **parts, target=networks.Label(CLASSES))
+    mixture = models.MixtureVAE(priors.MixtureOfGaussians(2, components=2), **parts)
+    for model in (supervised, mixture, VAE(priors.Normal(2), **parts)):
+        with pytest.raises(ValueError, match=f"needs a model of x given y.*not {type(model).__name__}"):
+            evaluation.transfer(model, x, y, to=y)
+    with pytest.raises(ValueError, match="label -1"):
+        evaluation.transfer(m2(), x, y, to=y - 1)
+
+
+def test_probes_leave_out_unknown_labels(x):
+    model = VAE(priors.Normal(2), likelihood=likelihoods.Bernoulli(networks.MLP(2, [8]), SHAPE))
+    y = torch.arange(40) % CLASSES - 1
+    assert evaluation.leakage(model, (x, y), (x, y)).n == int((y >= 0).sum())

@@ -233,6 +233,20 @@ def test_a_report_does_not_give_a_model_the_labels_that_it_predicts(tmp_path):
     assert "the predicted label" in known["reconstructions"] and "a label drawn from p(y)" in known["samples"]
 
 
+def test_labels_of_the_data_are_no_components(tmp_path):
+    """More classes than components, and unknown labels."""
+    x, y = painted(60)
+    decoder = likelihoods.Bernoulli(networks.MLP(2, [8]), SHAPE)
+    model = models.MixtureVAE(priors.MixtureOfGaussians(2, components=2), likelihood=decoder)
+    parts = [data.Split(x.round()[at], (y - 1)[at]) for at in (slice(0, 30), slice(0, 0), slice(30, 60))]
+    assert parts[0].y.min() == -1
+    html = report.write(tmp_path, model, data.Data("", *parts, None, {}), [], {}, {}).read_text("utf-8")
+    assert 'id="samples"' in html and 'id="clusters"' in html
+    parts = [data.Split(part.x, part.y + 2) for part in parts]
+    html = report.write(tmp_path, model, data.Data("", *parts, None, {}), [], {}, {}).read_text("utf-8")
+    assert 'id="samples"' in html
+
+
 def test_the_job_predict_writes_what_evaluation_says(tmp_path, capsys):
     line = ["--data", "digits", "--hidden", "16", "--latent-dim", "2", "--epochs", "1", "--no-progress", "--no-report"]
     runs = {name: str(tmp_path / name) for name in ("semi-supervised", "cvae")}
