@@ -21,6 +21,7 @@ from ..data import as_split
 from ..likelihoods import Likelihood
 from ..models import VAE, Discrete, SemiSupervisedVAE
 from ..networks import Head, Label
+from .coding import of_x
 from .doors import check_data, told
 
 NUMBERS, FEWEST, MOST = 1_000_000, 500, 5000  # parameters times rows, and rows, that are fitted to
@@ -79,6 +80,7 @@ class Baseline:
             raise ValueError(f"the likelihood {type(model.likelihood).__name__} is not one of ppl_vae.likelihoods")
         if not isinstance(model.condition, Label | None):
             raise ValueError(f"the model is conditional on {model.condition!r}, and only labels make groups to fit to")
+        model = of_x(model)
         split = as_split(train).resolve(model.support)
         heads = [module for module in model.likelihood.modules() if isinstance(module, Head)]
         size = sum(head.parameters_per_event * math.prod(head.shape) for head in heads)

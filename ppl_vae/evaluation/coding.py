@@ -14,7 +14,7 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from ..models import VAE, Codec, Discrete, SemiSupervisedVAE
+from ..models import VAE, Codec, Discrete, SemiSupervisedVAE, StackedSemiSupervisedVAE
 from . import doors
 from .doors import check_data, check_labels, in_pieces, told
 
@@ -87,8 +87,15 @@ def decode(model: Codec, z: Tensor, y: Tensor | None = None, *, like: Tensor | N
     return flat.reshape(*lead, *model.shape)
 
 
+def of_x(model: Any) -> Any:
+    """The part of a model whose likelihood is that of x: the features of a stacked one, else the model itself."""
+    return model.features if isinstance(model, StackedSemiSupervisedVAE) else model
+
+
 def likelihood_at(model: VAE | Discrete | SemiSupervisedVAE, z: Tensor, y: Tensor | None = None) -> TorchDistribution:
-    """p(x | z, y) of codes z (..., *code_shape), real or integer."""
+    """p(x | z, y) of codes z (..., *code_shape), real or integer; of a stacked model p(x | h) at a draw of h."""
+    if isinstance(model, StackedSemiSupervisedVAE):
+        return model.features.likelihood(model.likelihood(z, y).sample())
     return model.likelihood_at(z, y) if isinstance(model, Discrete) else model.likelihood(z, y)
 
 

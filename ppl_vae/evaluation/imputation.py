@@ -30,7 +30,7 @@ from ..distributions.means import mean_and_variance
 from ..distributions.missing import MissingEntries
 from ..distributions.product import Product
 from ..likelihoods import Columns, Missing
-from ..models import VAE, AuxiliaryVAE, Codec, SemiSupervisedVAE
+from ..models import VAE, AuxiliaryVAE, Codec, SemiSupervisedVAE, StackedSemiSupervisedVAE
 from .coding import check_codec
 from .doors import PIECE, batches, check_data, evaluating
 
@@ -97,6 +97,7 @@ def impute(
         tensor([[False,  True]])
     """
     check_size("num_samples", num_samples)
+    _check_not_stacked(vae, "impute")
     if not isinstance(vae, VAE | SemiSupervisedVAE):
         raise TypeError(f"vae must be a VAE to impute, not {type(vae).__name__}; inpaint takes any models.Codec")
     x, y = check_data(vae, x, y, third="num_samples")
@@ -106,6 +107,14 @@ def impute(
         levels = levels.to(device)
         pieces = [_piece(vae, levels, num_samples, weighted, *batch) for batch in batches(device, size, x, y)]
     return filled(x, pieces)
+
+
+def _check_not_stacked(model: Any, function: str) -> None:
+    if isinstance(model, StackedSemiSupervisedVAE):
+        raise TypeError(
+            f"{function} takes a model of x itself, and a StackedSemiSupervisedVAE is one of codes of x: give its VAE "
+            "of x, model.features"
+        )
 
 
 def filled(x: Tensor, pieces: list[tuple[Tensor, Tensor]]) -> Imputation:
@@ -216,6 +225,7 @@ def inpaint(
         tensor([[False,  True, False]])
     """
     check_size("num_samples", num_samples)
+    _check_not_stacked(model, "inpaint")
     x, y = check_data(check_codec(model), x, y, values=False, third="start")
     if model.support is not None:
         check_values(x, np.arange(len(x)), "x", model.support, missing=True, ours=True)

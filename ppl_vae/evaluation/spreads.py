@@ -14,7 +14,7 @@ from ..distributions.means import mean_and_variance
 from ..likelihoods import Columns, Likelihood
 from ..likelihoods.spread import Spread
 from ..models import VAE, Discrete, SemiSupervisedVAE
-from .coding import likelihood_at
+from .coding import likelihood_at, of_x
 from .doors import check_data, evaluating, told
 
 DRAWS = 256
@@ -41,6 +41,7 @@ def spreads(model: Any, x: Tensor, y: Tensor | None = None, *, train: Any) -> di
         >>> {name: round(value) for name, value in spreads(vae, x, train=x).items()}
         {'spread_least': 1, 'spread_most': 1}
     """
+    model = of_x(model)
     x, y = check_data(model, x, y, values=False, third=None)
     if not isinstance(model, VAE | Discrete | SemiSupervisedVAE):
         return {}

@@ -28,7 +28,7 @@ from ..statistics import LogLikelihood, bits_per_dim
 from ..statistics.finite import check_codes
 from . import doors, predictions
 from .baseline import Baseline, gain
-from .coding import codes, error_at
+from .coding import codes, error_at, of_x
 from .discrete import CodeUsage, bound
 from .doors import batches, check_data, check_density, check_real_codes, counted, evaluating, in_pieces, told
 from .importance import log_likelihood
@@ -267,7 +267,8 @@ def _piece(model: Any, data: Any, n: int) -> tuple[int, ProgramLayout | None]:
 def _bits(model: Any, mean: dict[str, float], data: Any, found: ProgramLayout | None) -> dict[str, Any]:
     """Bits per seen entry, with the volume of a level taken out of a density; and what the log-likelihood is of."""
     of_data = isinstance(model, VAE | Discrete | SemiSupervisedVAE)
-    mass = of_data and isinstance(model.likelihood, Likelihood) and model.likelihood.mass
+    likelihood = of_x(model).likelihood if of_data else None
+    mass = isinstance(likelihood, Likelihood) and likelihood.mass
     seen = mean["seen"] if found is None or found.entries == math.prod(data.shape) else found.entries
     shape, levels = (seen or math.nan,), None if mass else data.levels
     names = {"bits_per_dim": "log_likelihood", "elbo_bits_per_dim": "elbo"}

@@ -179,3 +179,49 @@ def test_a_run_predicts_rows_and_does_not_look_at_their_labels(x):
     assert not torch.allclose(given, run.log_likelihood(frame).value)
     with pytest.raises(TypeError, match="assign needs a models.Clustering"):
         run.assign(frame)
+
+
+def stacked():
+    """Whose features have as many entries as x, so that a wrong part would not show by its shape."""
+    torch.manual_seed(2)
+    m1 = VAE(priors.Normal(SHAPE), likelihood=likelihoods.Bernoulli(networks.MLP(SHAPE, [8]), SHAPE))
+    decoder = networks.Conditioned(networks.MLP(2 + CLASSES, [8]), networks.Label(CLASSES))
+    model = models.StackedSemiSupervisedVAE(m1, priors.Normal(2), likelihood=likelihoods.Normal(decoder, SHAPE))
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.mul_(3.0)
+    return model.eval()
+
+
+def test_a_stacked_model_is_evaluated_by_its_likelihood_of_x(x):
+    model = stacked()
+    draws = evaluation.sample_draws(model, 3000)
+    assert set(draws.unique().tolist()) == {0.0, 1.0}, "rows, not codes h"
+    with torch.no_grad():
+        direct = model.model(n=3000)
+    error = ((draws.var(0) + direct.var(0)) / 3000).sqrt()
+    assert ((draws.mean(0) - direct.mean(0)).abs() < 4.5 * error + 1e-6).all()
+    assert evaluation.evaluate(model, x, num_particles=5)["log_likelihood_kind"] == "mass"
+    mean = x.double().mean(0)
+    exact = (x * mean.log() + (1 - x) * (1 - mean).log()).sum(1)
+    found = evaluation.Baseline(model, x).log_prob(x)
+    assert found.double().mean().item() == pytest.approx(exact.mean().item(), abs=2e-3)
+
+
+def test_kl_by_dimension_of_a_stacked_model_is_of_draws_of_its_features(x):
+    model, n = stacked(), 20_000
+    y = torch.arange(40) % CLASSES
+    with torch.no_grad():
+        h = model.features.posterior(x).sample((n,))
+        z = model.conditional.posterior(h, y.expand(n, -1)).sample()
+        p = model.prior(y).base_dist
+    mean, variance = z.mean(0), z.var(0)
+    exact = 0.5 * ((variance + (mean - p.loc) ** 2) / p.scale**2 - 1 - (variance / p.scale**2).log())
+    found = evaluation.kl_by_dimension(model, x, y, num_particles=n)
+    assert torch.allclose(found, exact.mean(0), rtol=0.03, atol=0.02)  # of 20,000 draws of each moment
+
+
+@pytest.mark.parametrize("function", ["impute", "inpaint"])
+def test_a_stacked_model_is_not_one_of_missing_entries(function, x):
+    with pytest.raises(TypeError, match=rf"{function} takes a model of x itself.* model.features"):
+        getattr(evaluation, function)(stacked(), x)
