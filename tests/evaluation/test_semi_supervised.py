@@ -209,7 +209,7 @@ def test_a_stacked_model_is_evaluated_by_its_likelihood_of_x(x):
 
 
 def test_kl_by_dimension_of_a_stacked_model_is_of_draws_of_its_features(x):
-    model, n = stacked(), 20_000
+    model, n = stacked(), 3000
     y = torch.arange(40) % CLASSES
     with torch.no_grad():
         h = model.features.posterior(x).sample((n,))
@@ -218,7 +218,7 @@ def test_kl_by_dimension_of_a_stacked_model_is_of_draws_of_its_features(x):
     mean, variance = z.mean(0), z.var(0)
     exact = 0.5 * ((variance + (mean - p.loc) ** 2) / p.scale**2 - 1 - (variance / p.scale**2).log())
     found = evaluation.kl_by_dimension(model, x, y, num_particles=n)
-    assert torch.allclose(found, exact.mean(0), rtol=0.03, atol=0.02)  # of 20,000 draws of each moment
+    assert torch.allclose(found, exact.mean(0), rtol=0.05, atol=0.05)  # of 3,000 draws of each moment
 
 
 @pytest.mark.parametrize("function", ["impute", "inpaint"])
