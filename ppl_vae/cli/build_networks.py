@@ -78,6 +78,11 @@ def build_classifier(
     network = networks.Scaled.around(network, scale) if scale else network
     if "auxiliary" not in settings.entry("model").takes:
         return {"classifier": network}
+    if "posterior" in settings.entry("prior").takes:
+        raise ValueError(
+            f"--prior {settings['prior']} is made of a posterior of x alone, and --model auxiliary has one of x and a; "
+            "use another prior, such as --prior mixture-of-gaussians"
+        )
     size = int(np.prod(known["shape"])) + known["dim"]  # entries of x and a, as of x and z
     pictures = settings.entry("network").load().pictures
     hidden = (200, 200) if pictures or settings["hidden"] is None else settings["hidden"]

@@ -102,7 +102,8 @@ class AuxiliaryVAE(SemiSupervisedVAE):
             posterior = natural(prior)(network(size + auxiliary.dim, label), prior.dim, **own)
         if reverse is None:
             reverse = Normal(network(size + prior.dim, label), auxiliary.dim)
-        classifier = network(size + auxiliary.dim) if classifier is None else classifier
+        if classifier is None:
+            classifier = network(size + auxiliary.dim)
         posterior, reverse = _checked("posterior", posterior), _checked("reverse", reverse)
         _check_sizes("posterior", posterior.network, size, auxiliary.dim)
         _check_sizes("classifier", classifier, size, auxiliary.dim)
@@ -234,7 +235,7 @@ def _checked(name: str, part: Any) -> Posterior:
     return part
 
 
-def _check_sizes(name: str, network: nn.Module, size: int, more: int) -> None:
+def _check_sizes(name: str, network: nn.Module | None, size: int, more: int) -> None:
     """Refuse a network that states another input size than that of x and a, or x and z, as one vector."""
     takes = stated(network, "in_shape")
     if takes not in (None, (size + more,)):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -9,6 +10,8 @@ from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 
 from ..posteriors import Posterior
+
+Inner = Callable[[Tensor, Tensor | None], TorchDistribution]
 
 
 class Averaged(nn.Module):
@@ -27,28 +30,38 @@ class Averaged(nn.Module):
 
     def forward(self, x: Tensor, y: Tensor | None = None) -> TorchDistribution:
         """Distribution of batch shape (B,), or that of y (..., B), and event shape (dim,) from x (B, *shape)."""
-        return AveragedPosterior(self, x, y)
+
+        def inner(a: Tensor, y: Tensor | None) -> TorchDistribution:
+            return self.posterior(beside(x, a, self.events), y)
+
+        return AveragedPosterior(self.auxiliary(x), inner, y, (self.dim,), self.support)
 
 
 class AveragedPosterior(TorchDistribution):
-    """What ``Averaged`` gives: a distribution that can be drawn from."""
+    """E_q(a | x) q(z | a, y), from which draws are taken; its density has no formula.
+
+    Args:
+        first: q(a | x), batch shape (B,).
+        inner: q(z | a, y) of a (..., B, A) and y (..., B).
+        y: labels (..., B), or None.
+        event: shape of z.
+        support: constraint on z.
+    """
 
     arg_constraints: Any = {}  # noqa: RUF012
     support: Any = None
     has_rsample = False
 
-    def __init__(self, of: Averaged, x: Tensor, y: Tensor | None) -> None:
-        self.of, self.x, self.y, self.support = of, x, y, of.support
-        self.q = of.auxiliary(x)
-        batch = torch.broadcast_shapes(self.q.batch_shape, () if y is None else y.shape)
-        super().__init__(batch, torch.Size([of.dim]), validate_args=False)
+    def __init__(self, first: TorchDistribution, inner: Inner, y: Tensor | None, event: Any, support: Any) -> None:
+        self.first, self.inner, self.y, self.support = first, inner, y, support
+        batch = torch.broadcast_shapes(first.batch_shape, () if y is None else y.shape)
+        super().__init__(batch, torch.Size(event), validate_args=False)
 
     def sample(self, sample_shape: Any = ()) -> Tensor:
-        """Draws (*sample_shape, *batch_shape, dim), each with an a of its own."""
+        """Draws (*sample_shape, *batch_shape, dim), each at a draw of q(a | x) of its own."""
         with torch.no_grad():
-            a = self.q.expand(self.batch_shape).sample(torch.Size(sample_shape))
-            y = None if self.y is None else self.y.expand(a.shape[:-1])
-            return self.of.posterior(beside(self.x, a, self.of.events), y).sample()
+            a = self.first.expand(self.batch_shape).sample(torch.Size(sample_shape))
+            return self.inner(a, None if self.y is None else self.y.expand(a.shape[:-1])).sample()
 
 
 def beside(x: Tensor, other: Tensor, events: int) -> Tensor:

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from ..data import Split
 
 HELD, PIECE = 20_000, 1_000  # labelled rows in memory at most, and read at once
+LEAST_EPOCHS, LEAST_STEPS, BATCH = 20, 3_000, 128  # of the features where their number of epochs is not given
 
 
 class SemiSupervised(SVI):
@@ -79,10 +80,11 @@ class SemiSupervised(SVI):
         self.labelled = check_size("labelled", labelled)
         self.register_buffer("rows", torch.empty(0), persistent=False)
         self.register_buffer("labels", torch.empty(0, dtype=torch.long), persistent=False)
-        self._noise = None
+        self._noise, self._count = None, BATCH
 
     def attach(self, train: Split) -> None:
         """Hold the labelled training rows, of which steps draw."""
+        self._count = len(train)
         y = labels_in_memory(train)
         known = known_rows(y) if y is not None else torch.empty(0)
         if y is None or not 0 < len(known) < len(train) / 2:
@@ -105,10 +107,11 @@ class SemiSupervised(SVI):
     def stages(self) -> list[Stage]:
         """The features of a stacked model, if they are to be trained, and then the rest."""
         model, main = self.model, Stage("", self, begin=self.start)
-        if not isinstance(model, StackedSemiSupervisedVAE) or not model.pretrain:
+        if not isinstance(model, StackedSemiSupervisedVAE) or model.pretrain == 0:
             return [main]
-        features = SVI(model.features)
-        return [Stage("features", features, epochs=model.pretrain, begin=features.start, keep="best"), main]
+        features, steps = SVI(model.features), -(-self._count // BATCH)
+        epochs = model.pretrain or max(LEAST_EPOCHS, -(-LEAST_STEPS // steps))
+        return [Stage("features", features, epochs=epochs, begin=features.start, keep="best"), main]
 
     def train(self, mode: bool = True) -> Self:
         """Training mode, in which the features of a stacked model stay as they are."""

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch.distributions import normal
 
-from ppl_vae import SVI, estimators, evaluation, likelihoods, models, networks, objectives, posteriors, priors
+from ppl_vae import SVI, data, estimators, evaluation, likelihoods, models, networks, objectives, posteriors, priors
 
 X = (torch.rand(6, 5, generator=torch.Generator().manual_seed(3)) < 0.5).float()
 Y = torch.tensor([0, 2, 1, 1, 0, 2])
@@ -106,3 +106,20 @@ def test_a_stacked_model_classifies_codes_and_its_features_take_no_gradient():
     assert not any(p.grad is not None and p.grad.any() for p in m1.parameters())
     assert all(p.grad is not None for p in stacked.classifier.parameters())
     assert [stage.name for stage in objective.stages()] == ["features", ""]
+
+
+@pytest.mark.parametrize(("given", "rows", "epochs"), [(7, 1437, 7), (None, 1437, 250), (None, 55_000, 20)])
+def test_features_are_trained_for_3000_steps_where_it_is_not_said(given, rows, epochs):
+    m1 = models.VAE(priors.Normal(3), likelihood=likelihoods.Bernoulli(networks.MLP(3, [6]), 5))
+    decoder = networks.Conditioned(networks.MLP(2 + 3, [6]), networks.Label(3))
+    likelihood = likelihoods.Normal(decoder, 3)
+    objective = objectives.SemiSupervised(
+        models.StackedSemiSupervisedVAE(m1, priors.Normal(2), likelihood=likelihood, pretrain=given)
+    )
+    objective.attach(data.as_split((torch.zeros(rows, 5), torch.full((rows,), -1))))
+    assert objective.stages()[0].epochs == epochs
+
+
+def test_drawn_without_labels_or_rows():
+    model = tiny()
+    assert model.model(n=3).shape == (3, 5) and model.guide(n=3).shape == (3, 2)
