@@ -91,14 +91,6 @@ class StackedSemiSupervisedVAE(SemiSupervisedVAE):
         """The features, whose likelihood p(x | h) gives x."""
         return self.features
 
-    def posterior(self, x: Tensor, y: Tensor) -> TorchDistribution:
-        """q(z | h, y) at the mean h of q(h | x), of x (B, *shape) and known labels y (B,)."""
-        return self.conditional.posterior(self.features.encode(x), y)
-
-    def likelihood_at(self, z: Tensor, y: Tensor) -> TorchDistribution:
-        """p(x | h) at a draw h of p(h | z, y), of codes z (..., dim) and known labels y (...)."""
-        return self.features.likelihood(self.conditional.likelihood(z, y).sample())
-
     def posterior(self, x: Tensor, y: Tensor | None = None) -> TorchDistribution:  # type: ignore[override]
         """q(z | x, y) = E_q(h | x) q(z | h, y), which can be drawn from."""
         q_h = self.features.posterior(x)
