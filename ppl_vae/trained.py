@@ -39,7 +39,7 @@ class Trained:
     Example:
         >>> from ppl_vae import VAE, likelihoods, networks, priors
         >>> vae = VAE(priors.Normal(2), likelihood=likelihoods.Normal(networks.MLP(2, [8]), 3))
-        >>> Trained(vae).encode(torch.ones(5, 3)).shape
+        >>> Trained(vae).encode(vae.model(n=5)).shape
         torch.Size([5, 2])
     """
 
@@ -236,7 +236,7 @@ class Trained:
             ValueError: as of ``models.Codec.export``, and rows that cannot be coded.
 
         Example:
-            >>> import tempfile
+            >>> import tempfile, torch
             >>> from ppl_vae import models, networks
             >>> run = Trained(models.Autoencoder(networks.MLP(2, [8]), networks.MLP(1, [8]), 1, 2, "identity"))
             >>> with tempfile.TemporaryDirectory() as folder:

@@ -96,6 +96,10 @@ class StackedSemiSupervisedVAE(SemiSupervisedVAE):
         q_h = self.features.posterior(x)
         return AveragedPosterior(q_h, self.conditional.posterior, y, self.code_shape, self.code_support)
 
+    def likelihood_at(self, z: Tensor, y: Tensor) -> TorchDistribution:
+        """p(x | h) at a draw h of p(h | z, y), of codes z (..., dim) and known labels y (...)."""
+        return self.features.likelihood(self.conditional.likelihood(z, y).sample())
+
     def classify(self, x: Tensor) -> Tensor:
         """log q(y | h), (B, classes), at the mean h of q(h | x) of x (B, *shape); the features take no gradient."""
         return self.log_q(self.features.encode(x).detach())

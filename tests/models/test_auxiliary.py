@@ -125,7 +125,7 @@ def without_a(p_a_is_q_a):
                 part.head.layer.bias.copy_(torch.arange(2.0 * A) / 7)
         plain.conditional.prior.load_state_dict(model.conditional.prior.state_dict())
         plain.likelihood.load_state_dict(model.likelihood.state_dict())
-        pairs = [(plain.posterior, inner), (plain.classifier, model.classifier), (plain.head, model.head)]
+        pairs = [(plain.conditional.posterior, inner), (plain.classifier, model.classifier), (plain.head, model.head)]
         for mine, other in pairs:
             state = other.state_dict()
             kept = [i for i in range(D + A + CLASSES) if not D <= i < D + A]

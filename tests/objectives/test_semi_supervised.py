@@ -106,7 +106,7 @@ def test_the_labelled_rows_are_no_part_of_the_weights():
 
 
 def test_refused():
-    for bad, message in ((-1.0, "classification must be a weight of at least 0, not -1"), (math.nan, "not nan")):
+    for bad, message in ((-1.0, "classification must be a finite number of at least 0, not -1"), (math.nan, "not nan")):
         with pytest.raises(ValueError, match=message):
             SemiSupervised(model(), classification=bad)
     with pytest.raises(ValueError, match="labelled must be a whole number of at least 1, not 0"):
