@@ -1,4 +1,6 @@
-"""The semi-supervised VAE M2 (Kingma et al. 2014) as a Pyro program: digits, 100 of them labelled.
+"""A Pyro program of one's own: the semi-supervised VAE M2 (Kingma et al. 2014), written out, with 100 labelled digits.
+
+``examples/semi_supervised.py`` trains the same model as ``models.SemiSupervisedVAE``.
 
 The label y is observed or latent; a latent y is summed out. One step takes a batch of each kind:
 

@@ -10,18 +10,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
-import torch
 from torch import Tensor, nn
 
 from . import evaluation, supports
-from .checks import shortlist
 from .data import ArrayCoding, Coding, Data, Origin, Split, TableCoding, reload
-from .data.frames import as_table, is_frame, to_frame
 from .data.labels import labels_of
-from .models import VAE, Codec, Discrete, Latent
+from .evaluation.imputation import imputable
+from .models import VAE, Codec, Discrete, Latent, SemiSupervisedVAE
 from .models.exporting import Exported
-from .networks import Units, units_of
+from .networks import Label, middle_of
+from .row_columns import check_known, codes_of_rows, columns_of_predictions, filled, framed
 from .training import RunFolder, load
 
 
@@ -41,7 +39,7 @@ class Trained:
     Example:
         >>> from ppl_vae import VAE, likelihoods, networks, priors
         >>> vae = VAE(priors.Normal(2), likelihood=likelihoods.Normal(networks.MLP(2, [8]), 3))
-        >>> Trained(vae).encode(torch.ones(5, 3)).shape
+        >>> Trained(vae).encode(vae.model(n=5)).shape
         torch.Size([5, 2])
     """
 
@@ -93,24 +91,24 @@ class Trained:
             ['z0']
         """
         split = self.rows(rows, y)
-        x, *y = split.take(slice(None))
+        x, *y = self._batch(split, y)
         z = evaluation.codes(self.model, x, *y)
-        self._check_known(z, x, split, "code")
+        check_known(z, x, split, "code", self.coding)
         columns = {f"z{j}": entry.numpy() for j, entry in enumerate(z.flatten(1).T)}
-        return self._framed(columns, rows, split.named()) if self.table else z
+        return framed(columns, rows, split.named()) if self.table else z
 
     def decode(self, codes: Any, y: Any = None) -> Any:
         """Rows of codes (N, *code_shape), a frame or a tensor: means of p(x | z, y), in the source's units."""
-        z, names = _codes(codes, self.model.code_shape)
+        z, names = codes_of_rows(codes, self.model.code_shape)
         x = evaluation.decode(self.model, z, None if y is None else labels_of(y, len(z), self.coding.classes))
         return self._uncoded(x, codes, names)
 
     def reconstruct(self, rows: Any, y: Any = None) -> Any:
         """Reconstructions of rows, as ``evaluation.reconstruct``, in the source's units and words."""
         split = self.rows(rows, y)
-        x, *y = split.take(slice(None))
+        x, *y = self._batch(split, y)
         made = evaluation.reconstruct(self.model, x, *y)
-        self._check_known(made, x, split, "reconstruction")
+        check_known(made, x, split, "reconstruction", self.coding)
         return self._uncoded(made, rows, split.named())
 
     def impute(self, rows: Any, y: Any = None, *, num_samples: int = 100, seed: int = 0) -> Any:
@@ -119,48 +117,70 @@ class Trained:
         Args:
             rows: raw rows, of which entries are missing.
             y: as for ``rows``.
-            num_samples: draws, of ``evaluation.impute``, or steps of ``evaluation.inpaint`` where the model was trained
-                on whole data.
+            num_samples: draws of ``evaluation.impute``, or steps of ``evaluation.inpaint`` for a model of whole data.
             seed: of the draws.
         """
         split, options = self.rows(rows, y), {"num_samples": num_samples, "seed": seed}
-        batch = split.take(slice(None))
-        if isinstance(self.model, VAE) and supports.allows_missing(self.model.support):
+        batch = self._batch(split, y)
+        if imputable(self.model) and supports.allows_missing(self.model.support):
             done = evaluation.impute(self.model, *batch, **options)
         else:
             done = evaluation.inpaint(self.model, *batch, start=self.middle, **options)
-        if not isinstance(self.coding, TableCoding):
-            return done.x
-        columns = self.coding.uncode(done.x)
-        for name, given in self.coding.numbers(rows).items():  # x is rounded to float32
-            columns[name] = np.where(np.isnan(given), columns[name], given)
-        return self._framed(columns, rows, split.named())
+        known = filled(self.coding, rows, done.x) if isinstance(self.coding, TableCoding) else None
+        return done.x if known is None else framed(known, rows, split.named())
 
     @property
     def middle(self) -> Tensor | float:
         """A row to start at where entries are missing: the zero of the model's units, or 0 where it has none."""
-        shape = torch.Size(self.coding.shape)
-        units = units_of(self.model, shape)
-        if units is not None:
-            return units[1](torch.zeros(shape))
-        found = next((part for part in self.model.modules() if isinstance(part, Units)), None)
-        return 0.0 if found is None else found.of(shape)[0].expand(shape)
+        return middle_of(self.model, self.coding.shape)
 
-    def _check_known(self, found: Tensor, x: Tensor, split: Split, what: str) -> None:
-        """ValueError for a row that missing or infinite entries leave without a code or reconstruction."""
-        bad = (~found.flatten(1).isfinite().all(1) & ~x.flatten(1).isfinite().all(1)).nonzero()
-        if len(bad):
-            row = int(bad[0])
-            entries = (~x[row].isfinite()).flatten().nonzero().flatten().tolist()
-            named = (
-                [f"column {self.coding.names[i]!r}" for i in entries] if isinstance(self.coding, TableCoding) else []
-            )
-            where = shortlist(named) or f"{len(entries)} of its entries"
-            title, names = split.named()
-            raise ValueError(
-                f"{title} {names[row]} has no {what}: {where} is missing or infinite, which the model does not take; "
-                "fill in such rows with impute first, or train with a likelihood that takes missing entries, as columns"
-            )
+    def _batch(self, split: Split, y: Any) -> tuple[Tensor, ...]:
+        """x and y of coded rows; where y is a site of the model, it is unknown unless the caller gave it."""
+        batch = split.take(slice(None))
+        site = isinstance(self.model, Codec) and self.model.target is not None
+        return batch[:1] if site and y is None else batch
+
+    def predict(self, rows: Any) -> Any:
+        """What the model predicts of y for rows, as ``evaluation.predict``.
+
+        Tables give a frame: of classes the most probable one, "predicted", and the probability of each, named "p" and
+        the class; of numbers their means.
+
+        Args:
+            rows: as of the class; labels among them are not looked at.
+
+        Raises:
+            TypeError: a model that predicts nothing.
+            ValueError: rows that cannot be coded.
+        """
+        return self._found(rows, evaluation.predict, self.prediction_columns)
+
+    def assign(self, rows: Any) -> Any:
+        """Probabilities of the components of rows, as ``evaluation.assign``; "cluster" and one column each of tables.
+
+        Args:
+            rows: as of the class.
+
+        Raises:
+            TypeError: a model without components.
+            ValueError: rows that cannot be coded.
+        """
+        return self._found(rows, evaluation.assign, self.cluster_columns)
+
+    def prediction_columns(self, found: Tensor) -> dict[str, Any]:
+        """What ``evaluation.predict`` gave as columns by their names: the most probable class, and probabilities."""
+        return columns_of_predictions(found, "predicted", self.coding.classes, isinstance(self.model.target, Label))
+
+    def cluster_columns(self, found: Tensor) -> dict[str, Any]:
+        """What ``evaluation.assign`` gave as columns by their names: the most probable cluster, and probabilities."""
+        return columns_of_predictions(found, "cluster")
+
+    def _found(self, rows: Any, function: Any, columns: Any) -> Any:
+        split = self.rows(rows)
+        x, *_ = split.take(slice(None))
+        found = function(self.model, x)
+        check_known(found, x, split, "prediction", self.coding)
+        return framed(columns(found), rows, split.named()) if self.table else found
 
     def sample(self, n: int, y: Any = None, *, seed: int = 0, draw: bool | None = None) -> Any:
         """New rows: n draws of the prior and of p(x | z, y).
@@ -175,37 +195,37 @@ class Trained:
         if not isinstance(self.model, Latent):
             raise TypeError(f"{type(self.model).__name__} has no prior to draw codes from; decode codes of your own")
         labels = None if y is None else labels_of(y, n, self.coding.classes)
-        draws = (self.table and isinstance(self.model, VAE | Discrete)) if draw is None else draw
+        draws = (self.table and isinstance(self.model, VAE | Discrete | SemiSupervisedVAE)) if draw is None else draw
         make = evaluation.sample_draws if draws else evaluation.sample_means
         return self._uncoded(make(self.model, n, labels, seed=seed))
 
     def log_likelihood(self, rows: Any, y: Any = None, *, num_particles: int = 1000, seed: int = 0) -> Any:
         """log p(x | y) of rows in nats, as ``evaluation.log_likelihood``: a density in the source's own units."""
-        batch = self.rows(rows, y).take(slice(None))
+        batch = self._batch(self.rows(rows, y), y)
         return evaluation.log_likelihood(self.model, *batch, num_particles=num_particles, seed=seed)
 
     def anomaly_scores(self, rows: Any, y: Any = None, **options: Any) -> Tensor:
         """Scores (N,) of rows, higher for stranger ones, as ``evaluation.anomaly_scores``."""
-        return evaluation.anomaly_scores(self.model, *self.rows(rows, y).take(slice(None)), **options)
+        return evaluation.anomaly_scores(self.model, *self._batch(self.rows(rows, y), y), **options)
 
     def export(
         self,
         path: str | Path,
-        part: Literal["encoder", "decoder"] = "encoder",
+        part: Literal["encoder", "decoder", "predictor"] = "encoder",
         rows: Any = None,
         y: Any = None,
         *,
         metadata: Mapping[str, str] | None = None,
         tolerance: float = 1e-5,
     ) -> Exported:
-        """Write the encoder or the decoder to a file, as ``models.Codec.export``, with the coding in its metadata.
+        """Write encoder, decoder or predictor to a file, as ``models.Codec.export``, with the coding in its metadata.
 
         The entry "coding" of the metadata is JSON: columns in order, words, dates and origins of a table, or shape and
         grey levels. The file itself takes and gives coded rows.
 
         Args:
             path: the file to write, ending in ``.onnx`` or ``.pt2``.
-            part: which half of the model.
+            part: which part of the model.
             rows: raw rows, on the first 256 of which file and model are compared; made up if not given.
             y: their labels, for a conditional model, where the rows hold none.
             metadata: further strings to keep in the file.
@@ -216,7 +236,7 @@ class Trained:
             ValueError: as of ``models.Codec.export``, and rows that cannot be coded.
 
         Example:
-            >>> import tempfile
+            >>> import tempfile, torch
             >>> from ppl_vae import models, networks
             >>> run = Trained(models.Autoencoder(networks.MLP(2, [8]), networks.MLP(1, [8]), 1, 2, "identity"))
             >>> with tempfile.TemporaryDirectory() as folder:
@@ -226,7 +246,7 @@ class Trained:
         if not isinstance(self.model, Codec):
             raise TypeError(f"{type(self.model).__name__} has no encoder and decoder, so it cannot be exported")
         about = {"coding": json.dumps(self.coding.json), **(metadata or {})}
-        x, *labels = (None,) if rows is None else self.rows(rows, y).take(slice(None))
+        x, *labels = (None,) if rows is None else self._batch(self.rows(rows, y), y)
         return self.model.export(path, part, x=x, y=next(iter(labels), None), metadata=about, tolerance=tolerance)
 
     @property
@@ -235,13 +255,7 @@ class Trained:
         return isinstance(self.coding, TableCoding)
 
     def _uncoded(self, x: Tensor, like: Any = None, names: Any = None) -> Any:
-        return self._framed(self.coding.uncode(x), like, names) if self.table else x
-
-    def _framed(self, columns: dict[str, Any], like: Any, names: tuple[str, list[Any]] | None = None) -> Any:
-        """Columns as a data frame, with the names of the rows, or as a mapping where rows were one."""
-        if isinstance(like, dict):
-            return columns
-        return to_frame(columns, like if is_frame(like) else None, names)
+        return framed(self.coding.uncode(x), like, names) if self.table else x
 
     def data(self, root: str | None = None) -> Data:
         """The data that the run was trained on, cut as it was cut.
@@ -262,19 +276,6 @@ class Trained:
                 f"known; give it as new rows, as --data {data.name} does"
             )
         return data.resolve(self.model.support if isinstance(self.model, Codec) else None)
-
-
-def _codes(codes: Any, shape: tuple[int, ...]) -> tuple[Tensor, tuple[str, list[Any]] | None]:
-    """Codes of a frame, an array or a tensor, as a tensor (N, *shape), and what the rows of a frame are called."""
-    if isinstance(codes, Tensor):
-        return codes, None
-    if is_frame(codes):
-        table = as_table(codes, "codes")
-        names = sorted((n for n in table.names if n[:1] == "z" and n[1:].isdigit()), key=lambda n: int(n[1:]))
-        values = torch.from_numpy(table.cells(names, [False] * len(names)).values).float()
-        values = values.reshape(-1, *shape) if values.shape[1] == torch.Size(shape).numel() else values
-        return values, None if table.rows is None else (table.rows.title, [*table.rows.values])
-    return torch.from_numpy(np.asarray(codes, dtype=np.float32)), None
 
 
 def open_run(run: str | Path, model: nn.Module | None = None, parts: Any = None) -> Trained:

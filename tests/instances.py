@@ -29,12 +29,15 @@ DIM, SHAPE, BATCH = 2, (1, 4, 4), 3
 # Supports that tie the entries together, or that are discrete: worth more than two entries.
 JOINT = ("Dirichlet", "LogisticNormal", "StickBreaking", "RelaxedOneHotCategorical", "Hyperspherical")
 JOINT += ("OneHotCategorical", "Bernoulli")
+OF_LABELS = ("AdjustedVAE", "AuxiliaryVAE", "CVAE", "SemiSupervisedVAE", "StackedSemiSupervisedVAE", "SupervisedVAE")
 DISCRETE = ("DisARM", "Enum")  # estimators of discrete codes
 FLOWS = {"coupling": 0.1, "autoregressive": 0.1, "spline": 0.02}  # kinds, and how far ``shaken`` moves them
 
 SPECIAL = {
     "networks.MLP": lambda: [networks.MLP(SHAPE, [5]), networks.MLP(DIM, [5, 4], "tanh"), networks.MLP(SHAPE, [])],
     **{f"networks.{name}": list for name in ("Conditioned", "Label", "Picture", "Vector")},  # test_conditioned.py
+    "networks.FiLM": list,  # test_film.py
+    **{name: list for name in ("networks.Quadrants", "networks.Guessed", "likelihoods.Completed")},  # test_quadrants.py
     "networks.ConvTranspose": lambda: [networks.ConvTranspose(DIM, [3, 2], (1, 5, 4))],
     "networks.ResNetTranspose": lambda: [networks.ResNetTranspose(DIM, [3, 2], (1, 5, 4))],
     "priors.Normal": lambda: [priors.Normal(DIM), priors.Normal(DIM, learned=True)],
@@ -120,6 +123,13 @@ SPECIAL = {
         in_units(likelihoods.Scaled(likelihoods.ContinuousBernoulli(networks.MLP(DIM, [5]), 1), by="unit")),
     ],
     "models.VAE": lambda: [vae()],
+    "models.MixtureVAE": lambda: [
+        models.MixtureVAE(
+            priors.MixtureOfGaussians(DIM, 3),
+            posteriors.Normal(networks.MLP(SHAPE, [5]), DIM),
+            likelihoods.Bernoulli(networks.MLP(DIM, [5]), SHAPE),
+        )
+    ],
     "models.Autoencoder": lambda: [
         models.Autoencoder(networks.MLP(SHAPE, [5]), networks.MLP(DIM, [5]), DIM, SHAPE),
         models.Autoencoder(networks.Conv(SHAPE, [3]), networks.Conv.decoder(DIM, [3], SHAPE), DIM, SHAPE, "identity"),
@@ -154,6 +164,8 @@ SPECIAL = {
         models.StackedAutoencoder(networks.MLP(SHAPE, [5, 4]), networks.MLP(DIM, [4, 5]), DIM, SHAPE, beside=beside)
         for beside in (False, True)
     ],
+    # Of x given y, which the contract does not give: test_conditional.py, test_semi_supervised.py.
+    **{f"models.{name}": list for name in ("CVAE", "SemiSupervisedVAE", "StackedSemiSupervisedVAE")},
     "models.LatentNoiseAutoencoder": lambda: [models.LatentNoiseAutoencoder(*plain())],
     "models.RegularizedAutoencoder": lambda: [
         models.RegularizedAutoencoder(*plain(), regularizer=regularizer, components=3)
@@ -214,6 +226,7 @@ SPECIAL = {
             code_prior=code_priors.Transformer(8, 1, 2),
         ),
     ],
+    **{f"models.{name}": list for name in OF_LABELS},  # of x and y: tests/models
     "models.Program": lambda: [],  # made of the user's own functions: tests/models/test_program.py
 }
 

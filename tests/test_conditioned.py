@@ -173,3 +173,22 @@ def test_a_vector_in_standard_deviations_is_the_vector_scaled_outside():
     assert torch.allclose(one(y[:, 0]), expected[:, :1], atol=1e-5)
     with pytest.raises(ValueError, match="scale must be None or 'standard', not 'unit'"):
         Vector(2, scale="unit")
+
+
+def test_several_y_of_one_x_share_the_first_product():
+    network = networks.Conditioned(networks.MLP(6 + 3, [8, 5]), networks.Label(3), (1, 2, 3))
+    x, y = torch.randn(4, 1, 2, 3), torch.arange(3)[:, None].expand(3, 4)
+    widths = []
+    hook = network.layers.layers[1].register_forward_hook(
+        lambda layer, given, out: widths.append(given[0].shape[:-1].numel())
+    )
+    found = network(x, y)
+    hook.remove()
+    assert widths == [4]  # rows of x, not of x and y
+    torch.testing.assert_close(found, torch.stack([network(x, one) for one in y]))
+    a, b = (
+        torch.autograd.grad(out.square().sum(), [*network.parameters()])
+        for out in (found, network(x.expand(3, 4, 1, 2, 3), y))
+    )
+    for one, other in zip(a, b, strict=True):
+        torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-4)

@@ -343,7 +343,7 @@ def pyros_module_form(patch):
 
 
 def one_name_for_all(patch):
-    patch.setattr(vae_module.VAE, "_name", "vae")
+    patch.setattr(vae_module.VAE, "name", "vae")
 
 
 def clip_each_parameter(patch):

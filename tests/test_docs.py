@@ -64,6 +64,14 @@ def test_vqvae_runs(tmp_path, monkeypatch):
     assert np.load(tmp_path / "back.npy").shape == (179, 1, 8, 8)
 
 
+def test_conditional_runs(tmp_path, monkeypatch):
+    """docs/conditional.md: its examples and its shell lines, one after the other, in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    run_page((ROOT / "docs" / "conditional.md").read_text(), "docs/conditional.md")
+    assert np.load(tmp_path / "samples.npy").shape == (64, 1, 8, 8)
+    assert (tmp_path / "y.csv").read_text().startswith("row,predicted,p 0,")
+
+
 def run_page(page, name):
     """The python examples and the lines that start with ppl-vae, in order; training is short."""
     space = {"__name__": "example"}

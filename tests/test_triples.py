@@ -9,7 +9,7 @@ from instances import exported
 from ppl_vae import SVI, VAE, evaluation, fit, likelihoods, load, networks, posteriors, priors, supports
 
 DIM, SHAPE, N = 3, (4,), 6
-LIKELIHOODS = [name for name in exported("likelihoods") if name not in ("Of", "Missing")]
+LIKELIHOODS = [name for name in exported("likelihoods") if name not in ("Of", "Missing", "Completed")]
 PRIORS = [name for name in exported("priors") if name not in ("Of", "Given")]  # Given is of y
 POSTERIORS = [name for name in exported("posteriors") if name != "Of"]
 

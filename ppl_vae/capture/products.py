@@ -67,4 +67,9 @@ def _gains(node: Any) -> bool:
     if a.device.type != "cpu" or a.dtype != torch.float32 or node.kwargs or any(t.dim() != 1 for t in bias):
         return False
     (m, k), n = a.shape, b.shape[1]
-    return m * k * n >= SMALL and (a.is_contiguous() or n >= SLENDER)
+    return m * k * n >= SMALL and (a.is_contiguous() or n >= SLENDER) and _dense(a) and _dense(b)
+
+
+def _dense(factor: Tensor) -> bool:
+    """Whether rows or columns lie one behind the other: on a slice of a matrix oneDNN takes 1,000 times as long."""
+    return factor.is_contiguous() or factor.t().is_contiguous()

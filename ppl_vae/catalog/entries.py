@@ -7,7 +7,7 @@ import functools
 import importlib
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from .kinds import Kind
@@ -30,13 +30,17 @@ DEFAULTS = {
 
 _SPELLINGS = {
     **{"ResNet": "resnet", "DReG": "dreg", "DisARM": "disarm", "KLRate": "kl", "DeepBeliefNet": "dbn"},
-    "ConvAutoencoder": "conv-autoencoder",
+    **{"AdjustedVAE": "adjusted", "AuxiliaryVAE": "auxiliary", "StackedSemiSupervisedVAE": "stacked-semi-supervised"},
+    **{"SemiSupervisedVAE": "semi-supervised", "SupervisedVAE": "supervised", "ConvAutoencoder": "conv-autoencoder"},
 }
 
 _BASES = {"Codec": "model", "Latent": "model", "Pair": "model", "Schedule": "beta", "CodebookUpdate": "update"}
 """Base classes that do not have their role's name."""
 
-_SUPPLIED = frozenset("dim shape in_shape in_shape_or_dim hidden activation encoder decoder max_plate_nesting".split())
+_SUPPLIED = frozenset(
+    "dim shape in_shape in_shape_or_dim hidden activation encoder decoder classifier features target predictor "
+    "auxiliary reverse max_plate_nesting".split()
+)
 """Constructor arguments that the data, flags of their own and the rest of the model give, besides the roles."""
 
 _REQUIRED = object()
@@ -82,7 +86,8 @@ class Option:
 class Entry:
     """One class or function: its name in the shell, where it is, its first docstring line and its arguments.
 
-    ``base`` is where a class's first base classes inside the package lead, itself where it has none.
+    ``base`` is where a class's first base classes inside the package lead, itself where it has none. ``usual`` are the
+    flags that a model changes the defaults of, its class attribute of that name.
     """
 
     name: str
@@ -92,6 +97,7 @@ class Entry:
     arguments: tuple[Option, ...]
     methods: frozenset[str] = frozenset()
     base: str = ""
+    usual: Mapping[str, Any] = field(default_factory=dict)
 
     @property
     def takes(self) -> frozenset[str]:
@@ -176,10 +182,25 @@ def plural(role: str) -> str:
     return f"{role.removesuffix('y')}ies" if role.endswith("y") else f"{role}s"
 
 
+_OBJECTIVES = {
+    "classify": "semi-supervised",
+    "assign": "clustering",
+    "dependence": "adjusted",
+    "guide": "svi",
+    "free_energy": "contrastive-divergence",
+}
+"""The objective of a model with a method of this name, the first that it has; Reconstruction takes the rest."""
+
+
 def objective(model: Entry) -> Entry:
-    """The objective of a model: SVI of a Pyro program, contrastive divergence of an RBM, else Reconstruction."""
-    plain = "contrastive-divergence" if "free_energy" in model.methods else "reconstruction"
-    return exported("objectives")["svi" if "guide" in model.methods else plain]
+    """The objective of a model, by what it can do.
+
+    Example:
+        >>> objective(parts("model")["vae"]).cls, objective(parts("model")["rbm"]).cls
+        ('SVI', 'ContrastiveDivergence')
+    """
+    name = next((name for method, name in _OBJECTIVES.items() if method in model.methods), "reconstruction")
+    return exported("objectives")[name]
 
 
 def taken(model: Entry) -> frozenset[str]:
@@ -187,7 +208,7 @@ def taken(model: Entry) -> frozenset[str]:
     found = {name.replace("_", "-") for name in model.takes | objective(model).takes} | {"model"}
     found |= {"update"} if "quantizer" in found else set()
     found |= {"network"} if found & {"encoder", "likelihood"} else set()
-    found |= {"condition"} if "likelihood" in found else set()
+    found |= {"condition"} if "likelihood" in found and "target" not in model.takes else set()
     return frozenset(found & roles().keys())
 
 
@@ -208,7 +229,14 @@ def described(folder: str, home: Source, node: ast.ClassDef) -> Entry:
         docs |= argument_docs(cls)
     arguments = next((_arguments(at, f, docs)[1:] for at, f in functions if f.name == "__init__"), ())
     methods = frozenset(f.name for _, f in functions)
-    return Entry(kebab(node.name), folder, node.name, summary(node), arguments, methods, _base(home, node))
+    usual = next((found for _, cls in lineage if (found := _usual(cls)) is not None), {})
+    return Entry(kebab(node.name), folder, node.name, summary(node), arguments, methods, _base(home, node), usual)
+
+
+def _usual(node: ast.ClassDef) -> dict[str, Any] | None:
+    """The dict that a class assigns to ``usual``, if it does."""
+    lines = (line for line in node.body if isinstance(line, ast.Assign))
+    return next((ast.literal_eval(line.value) for line in lines if ast.unparse(line.targets[0]) == "usual"), None)
 
 
 def _base(home: Source, node: ast.ClassDef) -> str:

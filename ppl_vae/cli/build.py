@@ -15,12 +15,13 @@ import numpy as np
 from torch import nn
 from torch.distributions import constraints
 
-from .. import catalog, likelihoods, networks, priors, randomness, supports
+from .. import catalog, likelihoods, networks, posteriors, priors, randomness, supports
 from .. import data as data_module
 from ..checks import check_size
 from ..data.table_coding import TABLES
 from ..posteriors import natural
-from .build_networks import build_networks, build_quantizer, kinds_of
+from .build_labels import build_condition, build_target
+from .build_networks import build_classifier, build_networks, build_quantizer, kinds_of
 from .flags import FIT_BUILT, LOAD_FLAGS
 from .settings import Settings
 
@@ -80,12 +81,18 @@ def _columns_fit(settings: Settings) -> bool:
 def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
     known: dict[str, Any] = {"dim": check_size("latent-dim", settings["latent-dim"]), "shape": tuple(train.shape)}
     if settings.has("condition"):
-        known["condition"] = _condition(settings, train)
-    elif settings["given-prior"]:
-        raise ValueError("--given-prior needs --condition, which says what y is")
+        known["condition"] = build_condition(settings, train)
+    elif settings["given-prior"] or settings["condition-by"] == "film":
+        flag = "--given-prior" if settings["given-prior"] else "--condition-by film"
+        raise ValueError(f"{flag} needs --condition, which says what y is")
     model = settings.entry("model")
+    if "target" in model.takes:
+        known["target"] = build_target(model.name, train)
     likelihood = _likelihood_name(settings, train) if "likelihood" in model.takes else None
     options = settings.options("model")
+    if "features" in model.takes:
+        known |= _stacked(settings, train, known["condition"], known["dim"])
+        return _trained_by(settings, model, known, options)
     if "output" in options and options["output"] is None:
         options["output"] = _output(settings, train)
     scale = _scale(settings, train, likelihood, options)
@@ -94,6 +101,8 @@ def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
             build_quantizer(settings, known)
     if settings.has("network"):
         known["encoder"], known["decoder"] = build_networks(settings, train, likelihood, known, options)
+    if "classifier" in model.takes:
+        known |= build_classifier(settings, train, likelihood, known, options, scale)
     if likelihood is not None and scale is not None:
         known["encoder"] = networks.Scaled.around(known["encoder"], scale)
     if "posterior" in model.takes:
@@ -104,6 +113,11 @@ def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
         argument = role.replace("-", "_")
         if argument in model.takes and argument not in known and settings.has(role):
             known[argument] = settings.build(role, known)
+    return _trained_by(settings, model, known, options)
+
+
+def _trained_by(settings: Settings, model: catalog.Entry, known: dict[str, Any], options: Any) -> nn.Module:
+    """The objective of the model that is built of what is known."""
     layers = {name: settings[name] for name in ("hidden", "activation") if settings[name] is not None}
     known["model"] = model.build(known | layers, options)
     known["beta"] = settings.build("beta", {}) if settings.has("beta") else settings.values.get("beta")
@@ -112,23 +126,21 @@ def _objective(settings: Settings, train: data_module.Split) -> nn.Module:
     return catalog.objective(model).build(known, settings.options("objective"))
 
 
-def _condition(settings: Settings, train: data_module.Split) -> networks.Condition:
-    """The condition on y; unless flags set its size, it has as many classes or numbers as the data's labels."""
-    entry, labels = settings.entry("condition"), train.labels
-    if labels is None:
-        raise ValueError(f"--condition {entry.name} needs data with labels y, which {train.name} does not have")
-    known = {"shape": labels.shape, "classes": labels.count, "size": (*labels.shape, None)[0]}
-    given = {name: value for name, value in settings.options("condition").items() if value is not None}
-    dims = len(labels.shape)
-    fitting = {"classes": labels.count is not None, "numbers": dims < 2, "pictures": dims == 3}
-    for argument, wanted in (("classes", "classes"), ("size", "numbers"), ("shape", "pictures")):
-        if argument in entry.takes and not fitting[wanted]:
-            have = f"numbers of shape {tuple(labels.shape)}" if labels.count is None else "classes"
-            raise ValueError(
-                f"--condition {entry.name} needs labels that are {wanted}; those of {train.name} are {have}"
-            )
-    with randomness.unchanged():
-        return entry.build({name: value for name, value in known.items() if name not in given}, given)
+def _stacked(settings: Settings, train: data_module.Split, label: Any, dim: int) -> dict[str, Any]:
+    """The parts of a model of the codes of a VAE: that VAE, which the flags describe, and normal parts over MLPs."""
+    own = {name: value for name, value in settings.values.items() if not name.startswith(("model.", "objective."))}
+    alone = own | {"model": "vae", "condition": None, "given-prior": None, "estimator": None}
+    features = _objective(Settings(alone, settings.given), train).model
+    hidden = settings["hidden"] or (200, 200)
+    encoder = networks.Conditioned.around(networks.MLP, label, dim, hidden)
+    decoder = networks.Conditioned(networks.MLP(dim + label.size, [*reversed(hidden)]), label)
+    return {
+        "features": features,
+        "prior": priors.Normal(dim),
+        "posterior": posteriors.Normal(encoder, dim),
+        "likelihood": likelihoods.Normal(decoder, dim),
+        "classifier": networks.MLP(dim, hidden),
+    }
 
 
 def _prior_and_posterior(
@@ -174,6 +186,8 @@ def _likelihood(
         _hint_at_counts(train)
     made = entry.build(known, options)
     made = made if scale is None else likelihoods.Scaled(made, scale)
+    if "condition" in known and known["condition"].observes:
+        made = likelihoods.Completed(made, known["condition"])
     train.resolve(made.support).check(made.support)
     return made
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import functools
 import shlex
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,9 +104,10 @@ def _make(chosen: Settings) -> tuple[Any, Any]:
     """The objective and the data of a cell, in the process that trains it."""
     from ..comparison.cells import Parts
     from .build import build_objective, load_data
+    from .build_labels import training_rows
 
     data = load_data(chosen)
-    return build_objective(chosen, data), Parts.of(data)
+    return build_objective(chosen, data), Parts.of(replace(data, train=training_rows(chosen, data.train)))
 
 
 def _typed(value: Any) -> list[str]:

@@ -16,12 +16,21 @@ from .. import catalog
 from ..catalog import DEFAULTS, Kind, Option, Source, word
 
 WORD, WHOLE = (Kind(frozenset({name})) for name in ("str", "int"))
+WHOLE_OR_NONE = Kind(frozenset({"none", "int"}))
+LABELS_HELP = (
+    "labels of the training rows that the model is told, as many of each class, by the seed; the others are unknown. "
+    "For models that predict labels, such as semi-supervised; if not given, all"
+)
 YES_OR_NO = Kind(frozenset({"none", "bool"}))
 
 SCALES = Kind(frozenset(), ("auto", "none", "unit", "standard"))
 SCALE_HELP = (
     "units in which networks and likelihood see the columns or channels: standard for the training rows' mean and "
     "standard deviation, unit for their range; auto: standard for tables if the model is on the reals, else none"
+)
+CONDITION_BY = Kind(frozenset(), ("concatenation", "film"))
+CONDITION_BY_HELP = (
+    "how the networks see y: concatenation joins it to their input, film lets it scale and shift every hidden layer"
 )
 LOAD_FLAGS = ("binarize", "dequantize", "download")
 FIT_BUILT = frozenset("objective train valid out resume overwrite progress extra callback callbacks".split())
@@ -101,9 +110,11 @@ def settings_flags() -> dict[str, Option]:
         ),
         replace(load["root"], argument="data_root", kind=WORD, group="data"),
         *(replace(load[name], group="data") for name in LOAD_FLAGS),
+        Option("labels", WHOLE_OR_NONE, LABELS_HELP, None, "data"),
         *(Option(role, WORD, text, defaults.get(role), "model") for role, text in roles.items()),
         Option("scale", SCALES, SCALE_HELP, "auto", "model"),
         Option("given_prior", YES_OR_NO, "the learned prior depends on y too, by priors.Given", None, "model"),
+        Option("condition_by", CONDITION_BY, CONDITION_BY_HELP, "concatenation", "model"),
         Option("latent_dim", WHOLE, "size of the code", 16, "model"),
         Option("hidden", replace(WHOLE, many=True), layers, None, "model"),
         Option("activation", Kind(frozenset(), activations), between, "relu", "model"),

@@ -16,7 +16,7 @@ from ..checks import nearest
 from ..data import Data, Split
 from ..data.tables import is_number
 from ..evaluation import Verdict, verdict
-from ..models import Codec
+from ..models import Clustering, Codec
 from ..networks import Label
 from ..trained import Trained, open_run
 from ..training import RunFolder
@@ -58,6 +58,11 @@ class Run:
         return self.model.condition if isinstance(self.model, Codec) else None
 
     @property
+    def kind(self) -> Any:
+        """What y is that the model can be given, be it needed or not; None where it takes none."""
+        return self.model.drawn_by if isinstance(self.model, Codec) else None
+
+    @property
     def record(self) -> dict[str, Any]:
         """The arguments of ``data.load`` that the run was trained on; none for data of the user's own."""
         found = self.folder.config().get("data") or {}
@@ -71,34 +76,47 @@ class Run:
             )
         return self.trained.data(root)
 
-    def labels(self, words: Sequence[str] | None, n: int) -> Tensor | None:
-        """The words of ``--y``, one for all or one each, as labels (n, ...) of the model; None if it takes none."""
-        if self.condition is None:
+    def labels(self, words: Sequence[str] | None, n: int, flag: str = "--y", *, drawn: bool = False) -> Tensor | None:
+        """The words of a flag, one for all or one each, as labels (n, ...) of the model; None if it takes none.
+
+        Examples that are ``drawn`` may be of a component, too.
+        """
+        kind = None if isinstance(self.model, Clustering) and not drawn else self.kind
+        if kind is None or (words is None and self.condition is None):
             if words is not None:
-                raise UsageError(f"--y is for conditional models; the model of {self.name} takes no labels")
+                raise UsageError(f"{flag} is for conditional models; the model of {self.name} takes no labels")
             return None
+        if self.condition is not None and self.condition.observes:
+            what = f"{self.name} is a model of x given a part of x, {self.condition!r}, which is taken from examples"
+            raise UsageError(
+                f"{what}: " + (f"use ppl-vae complete {self.name}" if words is None else f"leave out {flag}")
+            )
         if words is None:
-            raise UsageError(f"--y is needed: {self.name} is a model of x given y, {self.condition!r}")
-        like, said = self.condition.example(1, torch.zeros(1)), " ".join(words)
-        numbers = torch.tensor([self.number(word) for word in words])
+            raise UsageError(f"{flag} is needed: {self.name} is a model of x given y, {kind!r}")
+        like, said = kind.example(1, torch.zeros(1)), " ".join(words)
+        numbers = torch.tensor([self.number(word, flag, kind) for word in words])
         y = numbers.to(like.dtype)
         if not like.is_floating_point() and not torch.equal(y.float(), numbers):
-            raise UsageError(f"--y {said} is no whole number, which {self.condition!r} takes")
+            raise UsageError(f"{flag} {said} is no whole number, which {kind!r} takes")
         if len(y) not in (like.numel(), n * like.numel()):
             one = "one label" if like.numel() == 1 else f"one label of {like.numel()} numbers"
-            raise UsageError(f"--y takes {one} for all, or one for each of the {n}, not {said}")
+            raise UsageError(f"{flag} takes {one} for all, or one for each of the {n}, not {said}")
         y = y.reshape(-1, *like.shape[1:]).expand(n, *like.shape[1:])
-        self.condition.check(y, n)
+        kind.check(y, n)
         return y
 
-    def number(self, word: str, flag: str = "--y") -> float:
-        """The number of a label that may be the name of a class; a number is a name where classes have such names."""
-        names = self.trained.coding.classes or ()
+    def number(self, word: str, flag: str = "--y", kind: Any = None) -> float:
+        """The number of a label that may be the name of a class; a number is a name where classes have such names.
+
+        Components, which a ``Clustering`` draws from, have no names.
+        """
+        kind = self.condition if kind is None else kind
+        names = () if isinstance(self.model, Clustering) else self.trained.coding.classes or ()
         if word in names:
             return names.index(word)
         if is_number(word) and not any(map(is_number, names)):
             return float(word)
-        counted = range(self.condition.classes) if isinstance(self.condition, Label) else ()
+        counted = range(kind.classes) if isinstance(kind, Label) else ()
         raise UsageError(f"{flag} {word} is unknown; {nearest(word, names or tuple(map(str, counted)))}")
 
 
@@ -165,10 +183,11 @@ class Examples(Run):
         taken = {name: column if index is None else [column[i] for i in index] for name, column in own.items()}
         return {title: names, **{name: column for name, column in taken.items() if name}}
 
-    def told(self) -> Split:
+    def given(self) -> Split:
         """The chosen split with the labels that the model is given."""
         found = copy.copy(self.rows())
-        if self.y is not None or (self.condition is not None and found.y is None):
+        needed = self.condition is not None and not self.condition.observes
+        if self.y is not None or (needed and found.y is None):
             found.y = self.labels(self.y, len(found))
         return found
 
@@ -176,6 +195,8 @@ class Examples(Run):
         """Rows of a split, the one chosen if none is named."""
         x, *labels = self.rows(split).take(which)
         own = labels[0] if labels else None
+        if self.y is None and self.condition is not None and self.condition.observes:
+            return Batch(x, self.condition.of(x), own)
         y = own if self.y is None and self.condition is not None and own is not None else self.labels(self.y, len(x))
         return Batch(x, y, own)
 

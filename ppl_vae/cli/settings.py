@@ -29,12 +29,6 @@ which are 500 epochs of 142 rows, wine loses what it gains elsewhere. Given --ep
 OF_QUANTIZERS = {"update": "update", "latent-dim": "dim"}
 """Flags that a model with a quantizer uses for this argument of it alone."""
 
-GRIDS = {"network": "conv", "network.flatten": False, "network.blocks": 2}
-"""Defaults of a model with a quantizer: its network keeps a grid, and residual blocks let a place see its neighbours.
-
-Half of all 7 x 7 patches of MNIST are blank, and an encoder that sees no more gives them all one code.
-"""
-
 
 Words = Mapping[str, Sequence[str]]
 """The words behind each flag of the settings, before they are read."""
@@ -143,8 +137,8 @@ def settled(given: Words) -> Settings:
             values[flag] = read(flag, option.words, given[flag]) if flag in given else default
     if values.get("beta") == "linear" and not given.keys() & {"beta", "beta.steps"}:
         values["beta.steps"] = WARM_UP_STEPS
-    if "quantizer" in _entry("model", values["model"]).takes:
-        values |= {name: value for name, value in GRIDS.items() if name in values and name not in given}
+    usual = _entry("model", values["model"]).usual
+    values |= {name: value for name, value in usual.items() if "." in name and name in values and name not in given}
     return Settings(values, frozenset(given))
 
 
@@ -202,8 +196,7 @@ def _chosen(given: Words) -> tuple[dict[str, Any], set[str]]:
             values[role] = None
         if values[role] is not None:
             values[role] = _named(role, str(values[role]))
-    if "quantizer" in model.takes and "network" not in given:
-        values["network"] = GRIDS["network"]
+    values |= {name: value for name, value in model.usual.items() if "." not in name and name not in given}
     missing = catalog.roles().keys() - catalog.taken(model)
     # a part that the model can do without is not taken by default, but for what makes it sample
     free = (can_lack & DEFAULTS.keys()) - given.keys() - {"code-prior"}
@@ -250,6 +243,8 @@ def _options(role: str, values: Mapping[str, Any]) -> Mapping[str, Option]:
 def _unused(name: str, values: Mapping[str, Any], missing: Container[str]) -> str | None:
     """Why the chosen parts have no use for a flag, and what they have in its place; None if they use it."""
     role, dot, option = name.partition(".")
+    if name == "labels" and values[name] is not None and "predict" not in _entry("model", values["model"]).methods:
+        return f"does not apply to --model {values['model']}, which predicts no labels; use --model semi-supervised"
     if role in missing:
         return f"does not apply to --model {values['model']}, which has no {role}"
     quantizer = _part("quantizer", values) if role in OF_QUANTIZERS else None

@@ -25,6 +25,7 @@ NAMES = (
     *("log_likelihood", "log_likelihood_mc_error", "error_unknown", "valid_log_likelihood"),
     *("baseline_log_likelihood", "gain", "gain_error", "elbo", "valid_elbo", "gap", "reconstruction", "kl"),
     *("bits_per_dim", "elbo_bits_per_dim", "code_perplexity", "codes_used", "num_codes"),
+    *("accuracy", "prediction_error", "explained", "cluster_accuracy", "nmi", "ari"),
     *("snr_encoder", "snr_decoder", "reconstruction_error", "loss", "active_units", "khat", "ess", "train_particles"),
     *("seconds_per_step", "seconds", "memory_mib", "steps", "epochs", "parameters", "n", "num_particles", "threads"),
 )
@@ -36,12 +37,14 @@ COUNT = "_seeds"
 SHOWN = {
     **{"log_likelihood": 2, "valid_log_likelihood": 2, "gain": 2, "elbo": 2, "valid_elbo": 2, "gap": 2, "kl": 2},
     **{"elbo_bits_per_dim": 3, "code_perplexity": 1},
+    **{"accuracy": 3, "prediction_error": 3, "explained": 3, "cluster_accuracy": 3, "nmi": 3, "ari": 3},
     **{"reconstruction_error": 3, "loss": 3, "active_units": 1, "khat": 2, "ess": 0, "train_particles": 0, "seeds": 0},
     **{"snr_encoder": 2, "snr_decoder": 2, "seconds_per_step": 1, "memory_mib": 0},
 }
 """The figures of the report and their decimals; the text of a table leaves out those that are not ``SHORT``."""
 SHORT = (
     *("log_likelihood", "gain", "elbo", "gap", "kl", "elbo_bits_per_dim", "code_perplexity"),
+    *("accuracy", "explained", "cluster_accuracy"),
     *("reconstruction_error", "loss", "seconds_per_step"),
 )
 BOUNDS = ("valid_elbo", "elbo_bits_per_dim")

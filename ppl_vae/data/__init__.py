@@ -9,6 +9,7 @@ from ..kinds import find_kinds
 from .batches import Batches
 from .coding import ArrayCoding, Coded, Coding, coding_of
 from .given import as_split
+from .hiding import hide_labels
 from .labels import Labels
 from .named import NAMES
 from .origin import Origin
@@ -30,6 +31,7 @@ __all__ = [
     "as_split",
     "coding_of",
     "find_kinds",
+    "hide_labels",
     "load",
     "reload",
 ]

@@ -31,7 +31,8 @@ class Enum(Estimator):
     Unbiased, and without variance if all latents are discrete. Sites whose only plate is the data plate cost one
     particle for each joint value: 2^D for a vector of D Bernoulli variables. Sites in further plates, such as the topic
     of every word, are summed element by element; this needs programs that take extra dimensions to the left of all
-    plates.
+    plates. A site with ``infer={"own_dimension": True}`` is treated so too: what does not depend on it, such as a
+    decoder, then runs once, not once for each of its values.
 
     Args:
         num_particles: K, samples of the continuous sites at each joint value of the discrete ones.

@@ -1,8 +1,9 @@
 """The dimensions in which an estimator that sums over discrete sites puts their values.
 
 If the data plate is the only plate of every discrete site, their joint values are listed along the particle plate; any
-program that runs with particles runs with these. If one is in further plates, or there are too many joint values, each
-site gets its own dimension to the left of plates and particles; only sites that depend on it have that dimension.
+program that runs with particles runs with these. If one is in further plates, or there are too many joint values, or
+one says ``infer={"own_dimension": True}``, each site gets its own dimension to the left of plates and particles; only
+sites that depend on it have that dimension.
 """
 
 from __future__ import annotations
@@ -81,9 +82,10 @@ def layout_of(traced: Sites, nesting: int | None, sizes: Mapping[str, int] | Non
         sizes = {name: len(values(site["fn"], name)) for name, site in discrete.items()}
     sizes = {name: sizes.get(name, 0) for name in discrete}
     inner = any(set(frames_of(site)) - {traced.plate.name} for site in discrete.values())
+    apart = inner or any(site["infer"].get("own_dimension") for site in discrete.values())
     if nesting is None:
         nesting = max((-frame.dim for site in every(traced) for frame in frames_of(site).values()), default=0)
-    return Layout(sizes, tuple(alone), not inner and math.prod(sizes.values()) <= MOST, nesting)
+    return Layout(sizes, tuple(alone), not apart and math.prod(sizes.values()) <= MOST, nesting)
 
 
 def changing(layout: Layout) -> str:

@@ -4,12 +4,16 @@ from ..statistics import (
     LogLikelihood,
     auroc,
     bits_per_dim,
+    cluster_accuracy,
+    cluster_agreement,
     column_gaps,
     column_scores,
+    confusion,
     correlation_gaps,
     denoising_gain,
     knn_accuracy,
     linear_probe,
+    matched,
     near_data,
     neighbour_map,
     pareto_khat,
@@ -26,6 +30,7 @@ from .baseline import Baseline
 from .coded_files import pack_codes, unpack_codes
 from .coding import codes, decode, denoise, reconstruct, reconstruction_error
 from .compression import Compression, compress
+from .conditional import completions, transfer
 from .discrete import CodeUsage, code_usage
 from .entropy_coding import decode_codes, encode_codes
 from .export import to_arviz
@@ -35,9 +40,12 @@ from .generation import prior_draws, random_codes, sample_draws, sample_means
 from .importance import log_likelihood
 from .imputation import Imputation, impute, inpaint
 from .intervals import Intervals, imputation_intervals
+from .leaking import Leakage, leakage
 from .marginals import columns_of, sample_rows
+from .predictions import assign, predict
 from .spreads import spreads
-from .terms import ELBO, active_units, elbo, evaluate, kl_by_dimension
+from .summary import evaluate
+from .terms import ELBO, active_units, elbo, kl_by_dimension
 from .verdict import Verdict, collapsed, verdict
 from .walks import continuity, interpolate, manifold, traverse
 
@@ -52,22 +60,28 @@ __all__ = [
     "Gaps",
     "Imputation",
     "Intervals",
+    "Leakage",
     "LogLikelihood",
     "Verdict",
     "active_units",
     "annealed_log_likelihood",
     "anomaly_scores",
+    "assign",
     "auroc",
     "bidirectional",
     "bits_per_dim",
     "calibration",
+    "cluster_accuracy",
+    "cluster_agreement",
     "code_usage",
     "codes",
     "collapsed",
     "column_gaps",
     "column_scores",
     "columns_of",
+    "completions",
     "compress",
+    "confusion",
     "continuity",
     "correlation_gaps",
     "decode",
@@ -87,13 +101,16 @@ __all__ = [
     "interpolate",
     "kl_by_dimension",
     "knn_accuracy",
+    "leakage",
     "linear_probe",
     "log_likelihood",
     "manifold",
+    "matched",
     "near_data",
     "neighbour_map",
     "pack_codes",
     "pareto_khat",
+    "predict",
     "prior_draws",
     "project",
     "random_codes",
@@ -107,6 +124,7 @@ __all__ = [
     "spreads",
     "threshold",
     "to_arviz",
+    "transfer",
     "traverse",
     "trusted_khat",
     "unpack_codes",

@@ -19,9 +19,9 @@ from torch import Tensor, nn
 
 from ..data import as_split
 from ..likelihoods import Likelihood
-from ..models import VAE, Discrete
+from ..models import VAE, Discrete, SemiSupervisedVAE, StackedSemiSupervisedVAE
 from ..networks import Head, Label
-from .doors import check_data
+from .doors import check_data, filled_labels
 
 NUMBERS, FEWEST, MOST = 1_000_000, 500, 5000  # parameters times rows, and rows, that are fitted to
 ROUNDS, ENOUGH = 80, 1e-5  # evaluations by L-BFGS, and nats per example that are too few to go on
@@ -56,7 +56,7 @@ class Baseline:
     """The likelihood of a VAE fitted without a code to training rows; the model is left alone.
 
     Args:
-        model: a VAE.
+        model: a VAE. Of a ``SemiSupervisedVAE``, which models x alone, the label is left out with the code.
         train: its training rows: a split of ``ppl_vae.data``, or what ``fit`` takes for one. At most 5,000 of them are
             fitted to, evenly spaced; fewer of large examples.
 
@@ -72,9 +72,10 @@ class Baseline:
         tensor([0.7500])
     """
 
-    def __init__(self, model: VAE, train: Any) -> None:
-        if not isinstance(model, VAE | Discrete):
+    def __init__(self, model: VAE | Discrete | SemiSupervisedVAE, train: Any) -> None:
+        if not isinstance(model, VAE | Discrete | SemiSupervisedVAE):
             raise ValueError(f"a {type(model).__name__} has no likelihood that could be fitted without a code")
+        model = model.features if isinstance(model, StackedSemiSupervisedVAE) else model
         if not isinstance(model.likelihood, Likelihood):
             raise ValueError(f"the likelihood {type(model.likelihood).__name__} is not one of ppl_vae.likelihoods")
         if not isinstance(model.condition, Label | None):
@@ -83,7 +84,8 @@ class Baseline:
         heads = [module for module in model.likelihood.modules() if isinstance(module, Head)]
         size = sum(head.parameters_per_event * math.prod(head.shape) for head in heads)
         count = min(len(split), MOST, max(FEWEST, NUMBERS // max(1, size)))
-        x, y = check_data(model, *split.take(np.linspace(0, len(split) - 1, count).astype(np.int64)), third=None)
+        rows = split.take(np.linspace(0, len(split) - 1, count).astype(np.int64))
+        x, y = check_data(model, *(rows if model.target is None else rows[:1]), third=None)
         y = None if model.condition is None or y is None else y.cpu()
         self.labels = [None] if y is None else y.unique().tolist()
         with pyro.validation_enabled(False):
@@ -99,7 +101,7 @@ class Baseline:
         with torch.no_grad(), pyro.validation_enabled(False):
             return self._log_prob(x.double().cpu(), None if y is None else y.cpu()).to(x.dtype)
 
-    def _copy(self, model: VAE, x: Tensor, y: Tensor | None) -> Likelihood:
+    def _copy(self, model: VAE | Discrete | SemiSupervisedVAE, x: Tensor, y: Tensor | None) -> Likelihood:
         """The likelihood with constant heads, which start at the trained ones' mean output."""
         device = next((p.device for p in model.likelihood.parameters()), torch.device("cpu"))
         some, label = x[:CODES].to(device), None if y is None else y[:CODES].to(device)
@@ -107,12 +109,15 @@ class Baseline:
         if not heads:
             raise ValueError(f"the likelihood {type(model.likelihood).__name__} has no networks.Head to fit")
         with torch.no_grad():
+            label = filled_labels(model, some, label)
+            label = label if label is None else label.to(device)
             z = model.encode(some, label)
             z = model.values_at(z) if isinstance(model, Discrete) else z
             features = model.likelihood.features(z, label)
             starts = {name: head.stacked(features).mean(0).cpu().double() for name, head in heads.items()}
         found = copy.deepcopy(model.likelihood).to("cpu", torch.float64).eval()
         self.code = torch.zeros_like(z[:1], dtype=torch.float64, device="cpu")
+        self.any = None if y is not None or label is None else label[:1].cpu()  # a label that no constant looks at
         for parameter in found.parameters():
             parameter.requires_grad_(True)
         fixed = [module for module in found.modules() if isinstance(module, Head)]
@@ -130,7 +135,7 @@ class Baseline:
     def _log_prob(self, x: Tensor, y: Tensor | None) -> Tensor:
         out = x.new_full((len(x),), math.nan)
         for index, label in enumerate(self.labels):
-            given = None if label is None else torch.tensor([label])
+            given = self.any if label is None else torch.tensor([label])
             rows = torch.ones(len(x), dtype=torch.bool) if label is None or y is None else y == label
             if not rows.any():
                 continue

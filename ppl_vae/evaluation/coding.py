@@ -14,9 +14,9 @@ import torch
 from pyro.distributions import TorchDistribution
 from torch import Tensor
 
-from ..models import VAE, Codec, Discrete
+from ..models import VAE, Codec, Discrete, SemiSupervisedVAE
 from . import doors
-from .doors import check_data, check_labels, in_pieces
+from .doors import check_data, check_labels, filled_labels, in_pieces
 
 PICTURES = 256  # decoded at a time: where a likelihood has no mean, 256 draws of each are averaged
 
@@ -48,7 +48,7 @@ def codes(model: Codec, x: Tensor, y: Tensor | None = None, *, seed: int = 0) ->
         torch.Size([5, 2])
     """
     x, y = check_data(check_codec(model), x, y, values=False, third=None)
-    return in_pieces(model, model.encode, x, y, seed=seed, size=doors.PIECE)
+    return in_pieces(model, model.encode, x, filled_labels(model, x, y), seed=seed, size=doors.PIECE)
 
 
 def decode(model: Codec, z: Tensor, y: Tensor | None = None, *, like: Tensor | None = None) -> Tensor:
@@ -77,7 +77,7 @@ def decode(model: Codec, z: Tensor, y: Tensor | None = None, *, like: Tensor | N
     if y is not None and isinstance(y, Tensor) and y.shape and tuple(y.shape[: len(lead)]) != tuple(lead):
         raise ValueError(f"y must hold a label for each of the codes {tuple(lead)}, not have shape {tuple(y.shape)}")
     y = y.reshape(-1, *y.shape[len(lead) :]) if isinstance(y, Tensor) and y.shape else y
-    y = check_labels(model, y, math.prod(lead))
+    y = check_labels(model, y, math.prod(lead), partly=False)
     like = None if like is None else like.reshape(-1, *model.shape)
 
     def pictures(z: Tensor, y: Tensor | None, like: Tensor | None) -> Tensor:
@@ -87,9 +87,9 @@ def decode(model: Codec, z: Tensor, y: Tensor | None = None, *, like: Tensor | N
     return flat.reshape(*lead, *model.shape)
 
 
-def likelihood_at(model: VAE | Discrete, z: Tensor, y: Tensor | None = None) -> TorchDistribution:
+def likelihood_at(model: VAE | Discrete | SemiSupervisedVAE, z: Tensor, y: Tensor | None = None) -> TorchDistribution:
     """p(x | z, y) of codes z (..., *code_shape), real or integer."""
-    return model.likelihood_at(z, y) if isinstance(model, Discrete) else model.likelihood(z, y)
+    return model.likelihood(z, y) if isinstance(model, VAE) else model.likelihood_at(z, y)
 
 
 def reconstruct(model: Codec, x: Tensor, y: Tensor | None = None) -> Tensor:
@@ -107,6 +107,7 @@ def reconstruct(model: Codec, x: Tensor, y: Tensor | None = None) -> Tensor:
         torch.Size([5, 1, 8, 8])
     """
     x, y = check_data(check_codec(model), x, y, values=False, third=None)
+    y = filled_labels(model, x, y)
     return decode(model, codes(model, x, y), y, like=x)
 
 
@@ -125,6 +126,7 @@ def reconstruction_error(model: Codec, x: Tensor, y: Tensor | None = None) -> Te
         torch.Size([5])
     """
     x, y = check_data(check_codec(model), x, y, values=False, third=None)
+    y = filled_labels(model, x, y)
     return error_at(model, x, y, codes(model, x, y))
 
 

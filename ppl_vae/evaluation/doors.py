@@ -21,7 +21,8 @@ from ..data.checks import check_event, check_values
 from ..data.labels import to_labels
 from ..data.rows import to_float
 from ..handlers import LocalParameters
-from ..models import Codec, Discrete, Pair
+from ..likelihoods import Likelihood
+from ..models import VAE, Codec, Discrete, Pair, SemiSupervisedVAE
 
 PIECE = 1000  # examples at a time
 
@@ -41,7 +42,27 @@ def check_data(
     if values and isinstance(model, Codec) and model.support is not None:
         missing = supports.allows_missing(model.support)
         check_values(x, np.arange(len(x)), "x", model.support, missing, ours=True)
-    return x, check_labels(model, y, len(x))
+    return x, check_labels(model, observed(model, x, y), len(x))
+
+
+def observed(model: Any, x: Tensor, y: Any) -> Any:
+    """The y of x where the model's condition takes it from x itself, else y as it is."""
+    condition = model.condition if isinstance(model, Codec) else None
+    return condition.of(x) if condition is not None and condition.observes else y
+
+
+def counted(model: Any, x: Tensor) -> Tensor:
+    """Which entries of x (B, *shape) a log-likelihood counts, (B, *shape) bool."""
+    known = isinstance(model, VAE | Discrete) and isinstance(model.likelihood, Likelihood)
+    return model.likelihood.counted(x) if known else ~x.isnan()
+
+
+def filled_labels(model: Any, x: Tensor, y: Tensor | None) -> Tensor | None:
+    """y for functions that need one: where y is a site of the model and unknown, what the model predicts of x."""
+    if not isinstance(model, SemiSupervisedVAE):
+        return y
+    predicted = in_pieces(model, lambda x: model.predict(x).argmax(-1), x)
+    return predicted if y is None else torch.where(model.target.known(y), y.cpu(), predicted)
 
 
 def check_density(model: Any, function: str) -> None:
@@ -70,11 +91,15 @@ def check_real_codes(model: Any, function: str, instead: str) -> None:
         )
 
 
-def check_labels(model: Any, y: Any, n: int, *, third: str | None = None) -> Tensor | None:
-    """y as a tensor of n labels that fit the model's condition, or None where it needs none."""
+def check_labels(model: Any, y: Any, n: int, *, third: str | None = None, partly: bool = True) -> Tensor | None:
+    """y as a tensor of n labels that fit the model's condition, or None where it needs none.
+
+    Where y is a site of the model, some may be unknown, unless ``partly`` is false.
+    """
     y = _labels(y, third)
-    if isinstance(model, Codec) and model.condition is not None:
-        model.condition.check(y, n)
+    kind = (model.condition or model.target) if isinstance(model, Codec) else None
+    if kind is not None and (y is not None or model.condition is not None):
+        kind.check(y, n, partly=partly and model.condition is None)
     elif y is not None and len(y) != n:
         raise ValueError(f"y must hold a label for each of the {n} examples, not {len(y)} labels")
     return y

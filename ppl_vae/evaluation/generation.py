@@ -6,7 +6,7 @@ from torch import Tensor
 
 from .. import randomness
 from ..checks import check_size
-from ..models import VAE, Codec, Discrete, Latent
+from ..models import VAE, Codec, Discrete, Latent, MixtureVAE, SemiSupervisedVAE
 from ..models.density import Density
 from ..statistics.finite import check_codes
 from .coding import PICTURES, codes, decode, likelihood_at
@@ -21,7 +21,7 @@ def random_codes(
     Args:
         model: a VAE or an autoencoder.
         n: how many.
-        y: labels (n, ...) to draw for, or None.
+        y: labels (n, ...) to draw for, of a ``MixtureVAE`` components, or None.
         x: training data (B, *shape), for a model without a prior.
         seed: of the draws.
 
@@ -36,11 +36,11 @@ def random_codes(
         >>> random_codes(ae, 5, x=torch.rand(50, 6)).shape
         torch.Size([5, 2])
     """
-    check_size("n", n)
-    y = check_labels(model, y, n, third="seed")
+    y = labels_for(model, n, y, seed)
     if isinstance(model, Latent):
         with evaluating(model, seed) as device:
-            prior = model.prior(None if y is None else y.to(device))
+            y = None if y is None else y.to(device)
+            prior = model.component(y) if isinstance(model, MixtureVAE) and y is not None else model.prior(y)
             return prior.sample(() if prior.batch_shape else (n,)).cpu()
     if x is None:
         raise TypeError(f"a {type(model).__name__} has no prior to draw from; give x, data to fit a Normal to in codes")
@@ -65,15 +65,32 @@ def sample_means(model: Codec, n: int, y: Tensor | None = None, *, seed: int = 0
         >>> sample_means(vae, 3).shape
         torch.Size([3, 1, 8, 8])
     """
+    y = labels_for(model, n, y, seed)
     return decode(model, random_codes(model, n, y, seed=seed), y)
 
 
-def sample_draws(model: VAE | Discrete, n: int, y: Tensor | None = None, *, seed: int = 0) -> Tensor:
+def sample_draws(
+    model: VAE | Discrete | SemiSupervisedVAE, n: int, y: Tensor | None = None, *, seed: int = 0
+) -> Tensor:
     """Draws (n, *shape) from p(x | z) at the codes of ``sample_means`` with the same n, y and seed."""
-    if not isinstance(model, VAE | Discrete):
+    if not isinstance(model, VAE | Discrete | SemiSupervisedVAE):
         raise TypeError(
             f"a {type(model).__name__} has no likelihood to draw from; take its pictures of codes as they are"
         )
-    z, y = random_codes(model, n, y, seed=seed), check_labels(model, y, n)
+    y = labels_for(model, n, y, seed)
+    z = random_codes(model, n, y, seed=seed)
     draw = lambda z, y: likelihood_at(model, z, y).sample()  # noqa: E731
     return in_pieces(model, draw, z, y, seed=seed + 1, size=PICTURES)
+
+
+def labels_for(model: Codec | Latent, n: int, y: Tensor | None = None, seed: int = 0) -> Tensor | None:
+    """y for n new examples, drawn from p(y) where the model has one and y is not given."""
+    y = check_labels(model, y, check_size("n", n), third="seed", partly=False)
+    kind = model.drawn_by if isinstance(model, Codec) else None
+    if kind is not None and y is not None:
+        kind.check(y, n)
+        kind.check_seen(y)
+    if y is None and isinstance(model, SemiSupervisedVAE):
+        with evaluating(model, seed):
+            return model.draw_target(n).cpu()
+    return y

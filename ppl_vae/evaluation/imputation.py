@@ -14,12 +14,14 @@ For a VAE the chain leaves p(x_m | x_o) invariant if q is the exact posterior. I
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
+from torch.distributions import Categorical
 
 from .. import supports
 from ..checks import check_size
@@ -28,7 +30,7 @@ from ..distributions.means import mean_and_variance
 from ..distributions.missing import MissingEntries
 from ..distributions.product import Product
 from ..likelihoods import Columns, Missing
-from ..models import VAE, Codec
+from ..models import VAE, AuxiliaryVAE, Codec, SemiSupervisedVAE, StackedSemiSupervisedVAE
 from .coding import check_codec
 from .doors import PIECE, batches, check_data, evaluating
 
@@ -59,7 +61,7 @@ class Imputation:
 
 
 def impute(
-    vae: VAE,
+    vae: VAE | SemiSupervisedVAE,
     x: Tensor,
     y: Tensor | None = None,
     *,
@@ -72,7 +74,7 @@ def impute(
     Args:
         vae: a VAE whose likelihood takes missing entries: ``likelihoods.Columns``, or any in ``likelihoods.Missing``.
         x: (B, *shape), NaN where missing.
-        y: labels (B, ...), or None.
+        y: labels (B, ...), or None; those that a ``SemiSupervisedVAE`` is not given are drawn of q(y | x).
         num_samples: draws of z for every row.
         seed: of the draws.
         weighted: whether the draws are importance-weighted towards the exact posterior.
@@ -95,7 +97,7 @@ def impute(
         tensor([[False,  True]])
     """
     check_size("num_samples", num_samples)
-    if not isinstance(vae, VAE):
+    if not imputable(vae):
         raise TypeError(f"vae must be a VAE to impute, not {type(vae).__name__}; inpaint takes any models.Codec")
     x, y = check_data(vae, x, y, third="num_samples")
     levels = levels_of(vae.likelihood, tuple(x.shape[1:]))
@@ -113,6 +115,11 @@ def filled(x: Tensor, pieces: list[tuple[Tensor, Tensor]]) -> Imputation:
     return Imputation(torch.where(missing, best, x), torch.where(missing, spread, torch.zeros_like(x)), missing)
 
 
+def imputable(model: Any) -> bool:
+    """Whether ``impute`` takes a model: one whose codes are those of x itself, with a likelihood of x given them."""
+    return isinstance(model, VAE | SemiSupervisedVAE) and not isinstance(model, StackedSemiSupervisedVAE)
+
+
 def levels_of(likelihood: Any, shape: tuple[int, ...]) -> Tensor:
     """For every entry its number of levels, 0 for numbers and -1 for counts."""
     inner = likelihood.likelihood if isinstance(likelihood, Missing) else likelihood
@@ -123,15 +130,14 @@ def levels_of(likelihood: Any, shape: tuple[int, ...]) -> Tensor:
 
 
 def _piece(
-    vae: VAE, levels: Tensor, count: int, weighted: bool, x: Tensor, y: Tensor | None = None
+    vae: Any, levels: Tensor, count: int, weighted: bool, x: Tensor, y: Tensor | None = None
 ) -> tuple[Tensor, Tensor]:
     """Best guess and uncertainty of every entry of x (B, *shape)."""
-    q = vae.posterior(x, y)
-    z = q.sample((count,))
-    p = vae.likelihood(z, None if y is None else y.expand(count, *y.shape))
+    every, z, ratio = _draws(vae, x, y, count)
+    p = vae.likelihood(z, every)
     weight = torch.full(z.shape[:2], 1 / count).to(z)
     if weighted:
-        weight = (p.log_prob(x) + vae.prior(y).log_prob(z) - q.log_prob(z)).softmax(0)
+        weight = (p.log_prob(x) + ratio()).softmax(0)
     weight = weight.reshape(*weight.shape, *[1] * (x.dim() - 1))
     p = p.base if isinstance(p, MissingEntries) else p
     means, variances = mean_and_variance(p, DRAWS)
@@ -149,6 +155,32 @@ def _piece(
             torch.where(levels > 0, (1 - most).clamp(min=0), spread),
         )
     return best, spread
+
+
+def _draws(model: Any, x: Tensor, y: Tensor | None, count: int) -> tuple[Tensor | None, Tensor, Callable[[], Tensor]]:
+    """Labels (count, B), codes (count, B, dim) of the guide, and what gives log of p(y, z) / q(y, z | x) of each."""
+    if isinstance(model, AuxiliaryVAE):
+        label, z, ratio = model.draw(x, y, count)
+        return label, z, lambda: ratio
+    if isinstance(model, SemiSupervisedVAE):
+        every, extra = _labels(model, x, y, count)
+        q = model.posterior(x, every)
+        z = q.sample()
+        return every, z, lambda: extra + model.prior(every).log_prob(z) - q.log_prob(z)
+    given, q = None if y is None else y.expand(count, *y.shape), model.posterior(x, y)
+    z = q.sample((count,))
+    return given, z, lambda: model.prior(given).log_prob(z) - q.log_prob(z)
+
+
+def _labels(model: SemiSupervisedVAE, x: Tensor, y: Tensor | None, count: int) -> tuple[Tensor, Tensor]:
+    """Labels (count, B) drawn of q(y | x) where they are not known, and log p(y) - log q(y | x) of them, 0 if known."""
+    log_q = model.classify(x)
+    drawn = Categorical(logits=log_q).sample((count,))
+    log_weight = (model.frequency.log() - log_q).expand(count, *log_q.shape).gather(-1, drawn[..., None])[..., 0]
+    if y is None:
+        return drawn, log_weight
+    known = model.target.known(y)
+    return torch.where(known, y, drawn), torch.where(known, 0.0, log_weight)
 
 
 def inpaint(
@@ -192,7 +224,7 @@ def inpaint(
     x, y = check_data(check_codec(model), x, y, values=False, third="start")
     if model.support is not None:
         check_values(x, np.arange(len(x)), "x", model.support, missing=True, ours=True)
-    step: Any = _chain if isinstance(model, VAE) else _iterated
+    step: Any = _chain if imputable(model) else _iterated
     with evaluating(model, seed) as device:
         first = torch.as_tensor(start, dtype=x.dtype, device=device)
         return filled(x, [step(model, first, num_samples, *batch) for batch in batches(device, PIECE, x, y)])
@@ -207,12 +239,13 @@ def _iterated(model: Codec, start: Tensor, steps: int, x: Tensor, y: Tensor | No
     return guess, torch.full_like(guess, torch.nan)
 
 
-def _chain(model: VAE, start: Tensor, steps: int, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
+def _chain(model: Any, start: Tensor, steps: int, x: Tensor, y: Tensor | None = None) -> tuple[Tensor, Tensor]:
     """Best guess and uncertainty of every entry, over the second half of a chain of codes and entries."""
     missing, kept = x.isnan(), range(steps // 2, steps)
     guess, total, square = torch.where(missing, start, x), torch.zeros_like(x), torch.zeros_like(x)
     for step in range(steps):
-        p = model.likelihood(model.posterior(guess, y).sample(), y)
+        label, z, _ = _draws(model, guess, y, 1)
+        p = model.likelihood(z[0], None if label is None else label[0])
         if step in kept:
             mean, variance = mean_and_variance(p, DRAWS)
             total, square = total + mean, square + variance + mean.square()

@@ -13,9 +13,9 @@ from ..data import as_split
 from ..distributions.means import mean_and_variance
 from ..likelihoods import Columns, Likelihood
 from ..likelihoods.spread import Spread
-from ..models import VAE, Discrete
+from ..models import VAE, Discrete, SemiSupervisedVAE, StackedSemiSupervisedVAE
 from .coding import likelihood_at
-from .doors import check_data, evaluating
+from .doors import check_data, evaluating, filled_labels
 
 DRAWS = 256
 
@@ -42,10 +42,13 @@ def spreads(model: Any, x: Tensor, y: Tensor | None = None, *, train: Any) -> di
         {'spread_least': 1, 'spread_most': 1}
     """
     x, y = check_data(model, x, y, values=False, third=None)
-    if not (
-        isinstance(model, VAE | Discrete) and isinstance(model.likelihood, Likelihood) and not model.likelihood.mass
-    ):
+    if not isinstance(model, VAE | Discrete | SemiSupervisedVAE):
         return {}
+    if not isinstance(model.likelihood, Likelihood) or model.likelihood.mass:
+        return {}
+    if isinstance(model, StackedSemiSupervisedVAE):
+        model, y = model.features, None
+    y = filled_labels(model, x, y)
     learned = _learned(model.likelihood)
     if not learned.any():
         return {}

@@ -1,9 +1,10 @@
 """Whether a training went wrong: verdicts on a model from its figures and its rows, with what to try.
 
-    collapsed     the codes carry nothing: the total KL is below 1 nat, or the gain over the same likelihood fitted
-                  without a code is within 2 standard errors of 0. Active units do not tell: 14 of 16 may be active at
-                  a KL of 0.8 nats, and a well-trained model may use 4 of 16. Of a model with integer codes the KL is
-                  their rate, and it is collapsed too where the code perplexity is below 1.1.
+    collapsed     the codes carry nothing: the total KL, less that of a predicted label, is below 1 nat, or the gain
+                  over the same likelihood fitted without a code is within 2 standard errors of 0. Active units do not
+                  tell: 14 of 16 may be active at a KL of 0.8 nats, and a well-trained model may use 4 of 16. Of a model
+                  with integer codes the KL is their rate, and it is collapsed too where the code perplexity is below
+                  1.1.
     unused        not collapsed, but the code perplexity is below a tenth of the codebook
     costly        the ELBO of a model with integer codes is below the same likelihood fitted without a code
     overfitted    not collapsed, but worse than without a code, or less than half of the gain on training rows is
@@ -27,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-from ..models import VAE, Discrete
+from ..models import VAE, Discrete, SemiSupervisedVAE
 from ..statistics.weights import FEWEST
 from .figures import FIGURES, Results, median_khat
 
@@ -91,7 +92,7 @@ def verdict(
     last = main[-1] if main else {}
     figures = dict(results) or dict(last.get("valid") or last.get("train") or {})
     found = [*_diverged(figures)]
-    if model is None or isinstance(model, VAE | Discrete):
+    if model is None or isinstance(model, VAE | Discrete | SemiSupervisedVAE):
         found += [*_collapsed(figures, main)] or [*_overfitted(figures, main), *_unused(figures)]
     return [*found, *_untrusted(figures), *_undertrained(main, patience)]
 
@@ -125,11 +126,13 @@ def _diverged(figures: Results) -> Iterator[Verdict]:
 
 def _collapsed(figures: Results, rows: Sequence[Mapping[str, Any]]) -> Iterator[Verdict]:
     kl, gain, error = (_known(figures, name) for name in ("kl", "gain", "gain_stderr"))
-    said, perplexity = [], _known(figures, "code_perplexity")
+    said, perplexity, label = [], _known(figures, "code_perplexity"), _known(figures, "label_kl") or 0.0
     if perplexity is not None and perplexity < SAME:
         said.append(f"its codes are nearly all the same, with a code perplexity of {perplexity:.2f}")
-    elif kl is not None and kl < LEAST_KL:
-        said.append(f"its codes carry {max(kl, 0.0):.2f} nats of information in all, less than {LEAST_KL:.0f} nat")
+    elif kl is not None and kl - label < LEAST_KL:
+        beside = "in all" if "label_kl" not in figures else "beside the predicted label"
+        carried = max(kl - label, 0.0)
+        said.append(f"its codes carry {carried:.2f} nats of information {beside}, less than {LEAST_KL:.0f} nat")
     # A model that is worse than without a code is overfitted; of integer codes the bound alone is compared.
     level = perplexity is None and gain is not None and error is not None and abs(gain) <= ERRORS * error
     if gain is not None and error is not None and (level or (said and gain <= 0)):

@@ -18,7 +18,7 @@ from ..checks import check_size
 from ..distributions.means import mean_of
 from ..models import Codec, Latent
 from .coding import check_codec, codes, decode
-from .doors import check_data, check_labels, check_real_codes, evaluating
+from .doors import check_data, check_labels, check_real_codes, evaluating, filled_labels
 
 DRAWN = "evaluation.sample_means, pictures of codes drawn from the model's prior"  # instead of a walk through integers
 
@@ -54,6 +54,7 @@ def interpolate(
     x1, y1 = check_data(model, x1, y if y1 is None else y1, values=False, third="steps")
     if x0.shape != x1.shape:
         raise ValueError(f"x1 must have the shape of x0, {tuple(x0.shape)}, not {tuple(x1.shape)}")
+    y, y1 = filled_labels(model, x0, y), filled_labels(model, x1, y1)
     z = _line(codes(model, x0, y), codes(model, x1, y1), steps)
     y = None if y is None else y[:, None].expand(-1, steps, *y.shape[1:])
     return decode(model, z, y, like=_line(x0, x1, steps))
@@ -173,6 +174,7 @@ def _start(model: Codec, x: Tensor | None, y: Tensor | None) -> tuple[int, Tenso
         y = check_labels(model, y, 1 if y is None else len(y))
     else:
         x, y = check_data(model, x, y, values=False, third=None)
+        y = filled_labels(model, x, y)
     return event[0], None if x is None else codes(model, x, y), None if y is None else y[:1]
 
 

@@ -5,6 +5,7 @@ from .bernoulli import Bernoulli
 from .beta import Beta
 from .categorical import Categorical
 from .columns import Columns
+from .completed import Completed
 from .continuous_bernoulli import ContinuousBernoulli
 from .discretized_logistic_mixture import DiscretizedLogisticMixture
 from .gamma import Gamma
@@ -27,6 +28,7 @@ __all__ = [
     "Beta",
     "Categorical",
     "Columns",
+    "Completed",
     "ContinuousBernoulli",
     "DiscretizedLogisticMixture",
     "Gamma",

@@ -68,6 +68,10 @@ class Likelihood(Part):
         """The head's tensors stacked, (..., *shape, parameters), for likelihoods with many."""
         return self.head.stacked(self.features(z, y)).movedim(-1 - len(self.shape), -1)
 
+    def counted(self, x: Tensor) -> Tensor:
+        """Which entries of x (..., *shape) ``log_prob`` counts: those that are not missing."""
+        return ~x.isnan()
+
     def start(self, train: Split) -> None:
         """Start at the mean and standard deviation of the training rows, unless the head was already set or trained."""
         super().start(train)

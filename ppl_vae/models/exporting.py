@@ -31,7 +31,8 @@ if TYPE_CHECKING:
 MADE, ROWS = 16, 256  # rows made up to compare on; given ones that are used, at most
 MISSING = 0.2  # share of the made-up entries, where entries may be missing
 FORMATS = {".onnx": (to_onnx, run_onnx), ".pt2": (to_pt2, run_pt2)}
-PARTS = {"encoder": ("x", "z"), "decoder": ("z", "x")}  # names of the input and of the output
+PARTS = {"encoder": ("x", "z"), "decoder": ("z", "x"), "predictor": ("x", "y")}  # names of the input and of the output
+METHODS = {"encoder": "encode", "decoder": "decode", "predictor": "predict"}
 
 
 class Exported(NamedTuple):
@@ -39,8 +40,8 @@ class Exported(NamedTuple):
 
     Attributes:
         path: the file.
-        inputs: names of its inputs, ("x",), ("z",), or with "y" where the model is conditional.
-        output: name of its output: "z" of an encoder, "x" of a decoder.
+        inputs: names of its inputs, ("x",), ("z",), or with "y" where the part needs it.
+        output: name of its output: "z" of an encoder, "x" of a decoder, "y" of a predictor.
         difference: largest difference from the model over the compared rows, relative to the output's scale; None if
             it was not compared, since ``onnxruntime`` is not installed.
     """
@@ -52,7 +53,7 @@ class Exported(NamedTuple):
 
 
 class _Function(nn.Module):
-    """``encode`` or ``decode`` as a module, without y."""
+    """``encode``, ``decode`` or ``predict`` as a module, without y."""
 
     def __init__(self, model: Any, part: str) -> None:
         super().__init__()
@@ -62,6 +63,8 @@ class _Function(nn.Module):
         return self.called(value, None)
 
     def called(self, value: Tensor, y: Tensor | None) -> Tensor:
+        if self.part == "predictor":
+            return self.model.predict(value)
         return self.model.encode(value, y) if self.part == "encoder" else self.model.decode(value, y)
 
 
@@ -80,7 +83,7 @@ def export_codec(
     twin: Any = copy.deepcopy(model)  # the model itself is left alone
     twin = twin.cpu().eval()
     twin = twin.float() if any(p.dtype in (torch.float16, torch.bfloat16) for p in twin.parameters()) else twin
-    function = (_Function if twin.condition is None else _Conditional)(twin, part).eval()
+    function = (_Function if _needed(twin, part) is None else _Conditional)(twin, part).eval()
     with quietly(), randomness.isolated(randomness.apart(0)), pyro.validation_enabled(False), torch.no_grad():
         rows = _example(twin, part, x, y)
         expected = function(*rows)
@@ -111,7 +114,7 @@ def _checked(model: Any, path: str | Path, part: str, metadata: Mapping[str, str
     if path.suffix not in FORMATS:
         raise ValueError(f"path must end in .onnx (ONNX) or .pt2 (torch.export), not {path.name!r}")
     if part not in PARTS:
-        raise ValueError(f"part must be 'encoder' or 'decoder', not {part!r}")
+        raise ValueError(f"part must be 'encoder', 'decoder' or 'predictor', not {part!r}")
     if not path.parent.is_dir():
         raise ValueError(f"path is in {path.parent}, which is not a folder; make it first")
     wrong = next((pair for pair in dict(metadata or {}).items() if not all(isinstance(s, str) for s in pair)), None)
@@ -128,29 +131,36 @@ def _checked(model: Any, path: str | Path, part: str, metadata: Mapping[str, str
 # Rows to compare on
 
 
+def _needed(model: Any, part: str) -> Any:
+    """What y is, where this part takes it beside its input; else None."""
+    return {"encoder": model.condition, "decoder": model.drawn_by, "predictor": None}[part]
+
+
 def _example(model: Any, part: str, x: Any, y: Any) -> tuple[Tensor, ...]:
-    """Input of the function: at least two rows, those given or some made up, and their y for a conditional model."""
+    """Input of the function: at least two rows, those given or some made up, and their y where it needs them."""
+    needed = _needed(model, part)
     given = None if x is None else to_float(x, "x")[:ROWS].cpu()
     count = MADE if given is None else len(given)
     like = next(model.parameters(), torch.zeros(()))
     if given is None and y is not None:
         raise ValueError("y is given without x; give the rows whose labels they are, or neither")
-    if model.condition is None:
+    if needed is None:
         y = None
-    elif given is None:
-        y = _made_labels(model.condition, count, like)
+    elif given is None or (y is None and model.condition is None):
+        y = _made_labels(needed, count, like)
     else:
         y = None if y is None else torch.as_tensor(y)[:ROWS].cpu()
-        model.condition.check(y, count)
+        needed.check(y, count)
     if given is None:
         z = _made_codes(model, count, like)
-        value = z if part == "decoder" else _made_rows(model, z, y)
+        labels = y if model.drawn_by is None or y is not None else _made_labels(model.drawn_by, count, like)
+        value = z if part == "decoder" else _made_rows(model, z, labels)
     else:
         if tuple(given.shape[1:]) != tuple(model.shape) or not count:
             sizes = ", ".join(map(str, model.shape))
             raise ValueError(f"x must be rows (B, {sizes}), not of shape {tuple(given.shape)}")
         given = given.to(like.dtype)
-        value = given if part == "encoder" else model.encode(given, y)
+        value = model.encode(given, y) if part == "decoder" else given
     rows = (value,) if y is None else (value, y)
     # One row would be traced as a constant number of rows.
     return tuple(t.repeat(2, *(1 for _ in t.shape[1:])) if count == 1 else t for t in rows)
@@ -192,7 +202,7 @@ def _program(function: _Function, rows: tuple[Tensor, ...]) -> Any:
         ValueError: it cannot be traced, or it draws random numbers.
     """
     batch = torch.export.Dim("batch")
-    name = f"{type(function.model).__name__}.{'encode' if function.part == 'encoder' else 'decode'}"
+    name = f"{type(function.model).__name__}.{METHODS[function.part]}"
     try:
         program = torch.export.export(function, rows, dynamic_shapes=tuple({0: batch} for _ in rows), strict=False)
     except Exception as error:  # whatever a user's program raises when its tensors have no values
@@ -228,7 +238,8 @@ def _about(
     model: Any, part: str, names: tuple[str, ...], output: str, more: Mapping[str, str] | None
 ) -> dict[str, str]:
     """Metadata of the file."""
-    y = {} if model.condition is None else {"y": repr(model.condition)}
+    about = model.target if part == "predictor" else _needed(model, part)
+    y = {} if about is None else {"y": repr(about)}
     shapes = {name: json.dumps([*shape]) for name, shape in (("shape", model.shape), ("code_shape", model.code_shape))}
     own = {"ppl_vae": __version__, "part": part, "inputs": json.dumps(names), "output": output, **shapes, **y}
     taken = own.keys() & dict(more or {}).keys()

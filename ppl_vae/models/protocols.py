@@ -3,6 +3,8 @@
     Codec    codes of data and pictures of codes             autoencoders, RBM, VAE
     Latent   a distribution over codes, to draw from         VAE, RegularizedAutoencoder
     Discrete integer codes, p(c) and p(x | c)                 VQVAE, VQVAE2
+    Predictor  y of x: p(y | x), or the mean of y             SemiSupervisedVAE, SupervisedVAE
+    Clustering p(component | x)                               MixtureVAE
     Pair     a Pyro model and guide                          VAE, Program
 
 A model of one's own is a module with one or more of them as base classes, such as ``class Mine(nn.Module, Pair)``.
@@ -32,12 +34,16 @@ if TYPE_CHECKING:
 class Codec(Abstract):
     """A model with an encoder and a decoder.
 
+    A class attribute ``usual``, a dict, says which flags of the shell have other defaults for this model.
+
     Attributes:
         shape: event shape of the data.
         support: constraint on one entry of the data.
         code_shape: event shape of the codes.
         code_support: constraint on a code; ``decode`` needs codes inside it.
         condition: what y is, where the model needs it; None where it does not.
+        target: what y is, where it is a site of the model, known of some examples; None where it is none. Evaluation
+            treats it as unknown unless y is given.
 
     Example:
         >>> import torch
@@ -58,6 +64,12 @@ class Codec(Abstract):
     code_shape: tuple[int, ...]
     code_support: constraints.Constraint
     condition: Condition | None = None
+    target: Condition | None = None
+
+    @property
+    def drawn_by(self) -> Condition | None:
+        """What y is where data can be drawn for a y of choice: the condition, or a label that is a site before z."""
+        return self.condition
 
     @abstractmethod
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
@@ -76,23 +88,25 @@ class Codec(Abstract):
     def export(
         self,
         path: str | Path,
-        part: Literal["encoder", "decoder"] = "encoder",
+        part: Literal["encoder", "decoder", "predictor"] = "encoder",
         *,
         x: Any = None,
         y: Any = None,
         metadata: Mapping[str, str] | None = None,
         tolerance: float = 1e-5,
     ) -> Exported:
-        """Write ``encode`` or ``decode`` to a file that runs without this package, for any number of rows.
+        """Write ``encode``, ``decode`` or ``predict`` to a file that runs without this package, for any number of rows.
 
         A file ``.onnx`` runs in ONNX Runtime from many languages, a file ``.pt2`` in ``torch.export.load``. The encoder
         takes ``x`` and gives ``z``, the decoder takes ``z`` and gives ``x``; those of a conditional model also take
-        ``y``. Weights and units are inside, half-precision ones as float32. The file's numbers are compared with the
-        model's before anything is written, those of ONNX only where ``onnxruntime`` is installed.
+        ``y``, and so does the decoder of a semi-supervised one. The predictor of a ``Predictor`` takes ``x`` and gives
+        ``y``, probabilities of the classes or means. Weights and units are inside, half-precision ones as float32. The
+        file's numbers are compared with the model's before anything is written, those of ONNX only where
+        ``onnxruntime`` is installed.
 
         Args:
             path: the file to write, ending in ``.onnx`` or ``.pt2``.
-            part: which half of the model.
+            part: which part of the model.
             x: rows (B, *shape) on which to compare, of which the first 256 are used; made up if not given.
             y: their labels (B, ...), for a conditional model; made up if not given.
             metadata: further strings to keep in the file, beside the package's version, shapes and names.
@@ -118,6 +132,8 @@ class Codec(Abstract):
             ...     torch.export.load(made.path).module()(torch.ones(5, 6)).shape
             torch.Size([5, 2])
         """
+        if part == "predictor" and not isinstance(self, Predictor):
+            raise ValueError(f"{type(self).__name__} predicts nothing, so it has no part 'predictor'; use 'encoder'")
         return export_codec(self, path, part, x, y, metadata, tolerance)
 
 
@@ -206,14 +222,43 @@ class Discrete(Codec, Latent):
         return whole.long()
 
 
+class Predictor(Abstract):
+    """A model that tells y of x; ``target`` says what y is."""
+
+    _needs: ClassVar[tuple[str, ...]] = ("target",)
+
+    if TYPE_CHECKING:
+        target: Condition
+
+    @abstractmethod
+    def predict(self, x: Tensor) -> Tensor:
+        """Of a ``Label`` the probabilities p(y | x), (B, classes); of numbers their means (B, *event)."""
+
+
+class Clustering(Abstract):
+    """A model whose codes have components, which nobody names.
+
+    Attributes:
+        components: how many.
+    """
+
+    components: int
+
+    @abstractmethod
+    def assign(self, x: Tensor) -> Tensor:
+        """Probabilities p(component | x), (B, components)."""
+
+
 class Pair(Abstract):
     """A model with the Pyro programs ``model`` and ``guide``, both called with the batch, (x,) or (x, y).
 
     Attributes:
         prepared: whether the parameters are known, which ``prepare`` finds where only a run tells.
+        enumerated: whether ``SVI`` sums over the values of a discrete site where no estimator is named.
     """
 
     prepared: bool = True
+    enumerated: bool = False
 
     def prepare(self, *batch: Any) -> None:
         """Find the parameters on a first batch, where only a run tells."""

@@ -32,6 +32,10 @@ class QuantizingModel(Part, Discrete):
     A subclass calls ``_complete`` at the end of its constructor.
     """
 
+    usual = {"network": "conv", "network.flatten": False, "network.blocks": 2}
+    # The shell's network keeps a grid, and residual blocks let a place see its neighbours: half of all 7 x 7 patches of
+    # MNIST are blank, and an encoder that sees no more gives them all one code.
+
     prior: CodePrior  # type: ignore[assignment]
 
     def __init__(self, encoder: nn.Module, quantizer: Quantizer, likelihood: Likelihood) -> None:
@@ -51,6 +55,11 @@ class QuantizingModel(Part, Discrete):
         check_kind("code_prior", code_prior, CodePrior | None)
         self.prior = (Frequencies() if code_prior is None else code_prior).attach(self.code_shape, self.num_codes)
         self._condition = (condition_of(self),)  # in a tuple, which does not register it a second time
+        if self.condition is not None and self.condition.observes:
+            raise ValueError(
+                f"a {type(self).__name__} cannot be conditional on {self.condition!r}, which is a part of x; use "
+                "models.CVAE"
+            )
         self._try_once()
         self._built = [digest(layer.weight, layer.bias) for layer in self.last_layers]
 

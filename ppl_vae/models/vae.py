@@ -8,28 +8,26 @@ the estimator decides which bound and which gradient.
 
 from __future__ import annotations
 
-import inspect
 import itertools
 from typing import Any
 
 import pyro
 import torch
-from pyro.distributions.torch_distribution import TorchDistributionMixin
 from pyro.infer.util import is_validation_enabled
 from torch import Tensor
-from torch.distributions import constraints, kl_divergence
+from torch.distributions import constraints
 
 from .. import supports
 from ..checks import check_event, check_size
 from ..distributions.means import mean_of
 from ..handlers import register
-from ..likelihoods import Likelihood, Scaled
-from ..networks import MLP, Condition, Conditioned, condition_of, stated
+from ..likelihoods import Completed, Likelihood, Scaled
+from ..networks import MLP, Condition, Conditioned, condition_of
 from ..networks import Scaled as ScaledNetwork
 from ..parts import Part
-from ..posteriors import GumbelSoftmax, Posterior, natural
-from ..posteriors.natural import BY_SUPPORT, OF_GROUPS
+from ..posteriors import Posterior, natural
 from ..priors import Prior
+from .fitting_parts import check_parts
 from .protocols import Codec, Latent, Pair
 
 _numbers = itertools.count()
@@ -69,7 +67,7 @@ class VAE(Part, Codec, Latent, Pair):
         torch.Size([5, 1, 8, 8])
     """
 
-    prior: Any  # any modules with the parts' attributes: _check_parts looks at them
+    prior: Any  # any modules with the parts' attributes: check_parts looks at them
     posterior: Any
     likelihood: Any
 
@@ -79,7 +77,7 @@ class VAE(Part, Codec, Latent, Pair):
             posterior = getattr(prior, "posterior", None) or _natural(prior, likelihood)  # VampPrior's, or the user's
         self.prior, self.posterior, self.likelihood = prior, posterior, likelihood
         self._condition = (condition_of(self),)  # in a tuple, which does not register it a second time
-        self._check_parts()
+        check_parts(self)
 
     @property
     def dim(self) -> int:  # noqa: D102
@@ -120,19 +118,29 @@ class VAE(Part, Codec, Latent, Pair):
             x, given or drawn.
         """
         self._register("prior", "likelihood")
-        with pyro.plate("data", self._size(x, y, n)):
-            z = pyro.sample("z", self.prior(y))
-            return pyro.sample("x", self.likelihood(z, y), obs=x)
+        y = self._observed(x, y)
+        with pyro.plate("data", examples(x, y, n, self.condition)):
+            return self.generate(x, y)
 
     def guide(self, x: Tensor | None = None, y: Tensor | None = None, n: int | None = None) -> Tensor:
         """q(z | x, y), or the prior when there is no x to look at; the codes z (B, dim)."""
         self._register("posterior" if x is not None else "prior")
-        with pyro.plate("data", self._size(x, y, n)):
-            return pyro.sample("z", self.prior(y) if x is None else self.posterior(x, y))
+        y = self._observed(x, y)
+        with pyro.plate("data", examples(x, y, n, self.condition)):
+            return self.infer(x, y)
+
+    def generate(self, x: Tensor | None, y: Tensor | None) -> Tensor:
+        """The sites of ``model`` inside its plate, for a program of which it is a part; x, given or drawn."""
+        z = pyro.sample("z", self.prior(y))
+        return pyro.sample("x", self.likelihood(z, y), obs=x)
+
+    def infer(self, x: Tensor | None, y: Tensor | None) -> Tensor:
+        """The sites of ``guide`` inside its plate; z."""
+        return pyro.sample("z", self.prior(y) if x is None else self.posterior(x, y))
 
     def encode(self, x: Tensor, y: Tensor | None = None) -> Tensor:
         """Codes (B, dim) of x (B, *shape): the means of q(z | x, y), or the averages of 256 draws."""
-        return mean_of(self.posterior(x, y))
+        return mean_of(self.posterior(x, self._observed(x, y)))
 
     def decode(self, z: Tensor, y: Tensor | None = None, *, like: Tensor | None = None) -> Tensor:
         """Pictures (..., *shape) of codes z (..., dim): the means of p(x | z, y).
@@ -151,24 +159,19 @@ class VAE(Part, Codec, Latent, Pair):
         check_event("z", z.shape, self.dim)
         return mean_of(self.likelihood(supports.onto(self.prior.support, z), y), like)
 
-    def _size(self, x: Tensor | None, y: Tensor | None, n: int | None) -> int:
-        """How many examples there are; y is checked against it, its values only where Pyro checks values."""
-        given = next((len(value) for value in (x, y) if value is not None), None)
-        if given is None and n is None:
-            raise ValueError("model needs x, y or n: without data, say how many examples to generate, as model(n=64)")
-        if given is not None and n not in (None, given):
-            raise ValueError(f"n is {n}, but x or y holds {given} examples; give as many labels as there are examples")
-        size = check_size("n", n) if given is None else given
-        if self.condition is not None:
-            (self.condition.check if is_validation_enabled() else self.condition.check_shape)(y, size)
-        return size
+    def _observed(self, x: Tensor | None, y: Tensor | None) -> Tensor | None:
+        """The y of x where the condition takes it from x itself, else y as it is."""
+        if x is None or self.condition is None or not self.condition.observes:
+            return y
+        return self.condition.of(x)
 
     def _register(self, *parts: str) -> None:
         for part in parts:
-            register(f"{self._name}.{part}", self.get_submodule(part))
+            register(f"{self.name}.{part}", self.get_submodule(part))
 
     @property
-    def _name(self) -> str:
+    def name(self) -> str:
+        """What the parameters are registered under, different in every model of a process."""
         # Not part of the copied state: a deep copy or an unpickled model gets its own name.
         if "_registered_as" not in self.__dict__:
             self.__dict__["_registered_as"] = f"vae{next(_numbers)}"
@@ -177,116 +180,43 @@ class VAE(Part, Codec, Latent, Pair):
     def __getstate__(self) -> dict[str, Any]:
         return {key: value for key, value in self.__dict__.items() if key != "_registered_as"}
 
-    def _check_parts(self) -> None:
-        for name, needs in (("prior", "dim"), ("posterior", "dim"), ("likelihood", "shape")):
-            part = getattr(self, name)
-            if isinstance(part, Part):
-                supports.check_stated(name, part)
-            if not (isinstance(part, torch.nn.Module) and hasattr(part, needs) and hasattr(part, "support")):
-                plural = "likelihoods" if name == "likelihood" else f"{name}s"
-                raise TypeError(f"{name} must be one of ppl_vae.{plural}, such as {plural}.Normal(...), not {part!r}")
-            _check_takes_y(name, part, {"posterior": ["x"], "likelihood": ["z"]}.get(name, []))
-        if self.prior.dim != self.posterior.dim:
-            raise ValueError(
-                f"posterior has dim {self.posterior.dim}, but the prior has dim {self.prior.dim}; give both the same"
-            )
-        self._check_network("likelihood", (self.dim,), f"the codes have shape ({self.dim},)")
-        self._check_network("posterior", tuple(self.shape), f"the likelihood's data is {tuple(self.shape)}")
-        (one, groups), (same, own) = (supports.ungrouped(p.support) for p in (self.prior, self.posterior))
-        if supports.same(one, same) and groups != own:
-            fits = type(self.posterior).__name__ if own > 1 else OF_GROUPS.get(supports.of(one), "Of")
-            raise ValueError(
-                f"posterior has groups={own}, but the prior has groups={groups}; use one with as many, such as "
-                f"posteriors.{fits}(..., groups={groups})"
-            )
-        if not supports.same(self.prior.support, self.posterior.support):
-            q, p = (
-                f"{type(part).__name__} lives on {supports.name(part.support)}" for part in (self.posterior, self.prior)
-            )
-            fits = (BY_SUPPORT if groups == 1 else OF_GROUPS).get(supports.of(one), "Of")
-            raise ValueError(f"posterior {q}, but prior {p}; use one on its support, such as posteriors.{fits}")
-        self._try_parts()
 
-    def _check_network(self, part: str, shape: tuple[int, ...], why: str) -> None:
-        network = getattr(getattr(self, part), "network", None)
-        takes = stated(network, "in_shape")
-        if takes not in (None, shape) and isinstance(network, Conditioned):
-            raise ValueError(f"the {part}'s {network.refusal(shape)}")
-        if takes not in (None, shape):
-            raise ValueError(f"the {part}'s network takes {takes}, but {why}")
+def examples(
+    x: Tensor | None, y: Tensor | None, n: int | None, condition: Condition | None, *, partly: bool = False
+) -> int:
+    """How many examples a program is given; y is checked against it, its values only where Pyro checks values.
 
-    @torch.no_grad()
-    def _try_parts(self) -> None:
-        """Run every part once on two examples; this also sizes lazy layers."""
-        modes = [(module, module.training) for module in self.modules()]
-        self.eval()
-        with torch.random.fork_rng(devices=[]):
-            like = next(self.parameters(), torch.zeros(()))
-            like = like if not torch.nn.parameter.is_lazy(like) else torch.zeros(())
-            x = torch.zeros(2, *self.shape, dtype=like.dtype, device=like.device)
-            y = None if self.condition is None else self.condition.example(2, x)
-            q, fills = self.posterior(x, y), self._fills_missing(x, y)
-            p = self.likelihood(torch.zeros(2, self.dim, dtype=like.dtype, device=like.device), y)
-            if isinstance(self.posterior, GumbelSoftmax):
-                self._check_closed_kl(q, y)
-            tried = [("posterior", q, (self.dim,)), ("likelihood", p, self.shape)]
-            if y is not None:
-                prior = self.prior(y)
-                tried.append(("prior", prior if prior.batch_shape else prior.expand((2,)), (self.dim,)))
-        for module, mode in modes:
-            module.training = mode
-        for name, part, expected in tried:
-            if not isinstance(part, TorchDistributionMixin):
-                raise TypeError(
-                    f"{name} {type(getattr(self, name)).__name__} gave a {_class(part)}; its forward must return a "
-                    "distribution of pyro.distributions"
-                )
-            if part.batch_shape != (2,) or part.event_shape != tuple(expected):
-                raise ValueError(
-                    f"{name} gave batch shape {tuple(part.batch_shape)} and event shape {tuple(part.event_shape)} for "
-                    f"2 examples, where (2,) and {tuple(expected)} are needed"
-                )
-        if not fills:
-            raise ValueError(
-                "the posterior's network gives NaN where entries of x are missing; wrap it, as in "
-                f"networks.FillMissing(network, {self.shape})"
-            )
-
-    def _check_closed_kl(self, q: Any, y: Tensor | None) -> None:
-        """ValueError unless the KL to the prior has a closed form, which straight-through gradients need."""
-        try:
-            kl_divergence(q, self.prior(y))
-        except NotImplementedError:
-            raise ValueError(
-                f"posterior GumbelSoftmax needs a prior to which its KL has a closed form, such as "
-                f"priors.OneHotCategorical, not {type(self.prior).__name__}; or use posteriors.OneHotCategorical"
-            ) from None
-
-    def _fills_missing(self, x: Tensor, y: Tensor | None) -> bool:
-        """Whether the encoder of a model of missing entries turns NaN into finite features."""
-        if not supports.allows_missing(self.likelihood.support) or not isinstance(self.posterior, Posterior):
-            return True
-        return bool(self.posterior.features(torch.full_like(x, torch.nan), y).isfinite().all())
-
-
-def _check_takes_y(name: str, part: torch.nn.Module, first: list[str]) -> None:
-    """TypeError unless the part can be called as the programs call it, with y behind its other arguments."""
-    try:
-        inspect.signature(part.forward).bind(*first, "y")
-    except TypeError:
-        needed = ", ".join(["self", *first, "y=None"])
-        raise TypeError(f"{name} {type(part).__name__} must take y, used or not: def forward({needed})") from None
-
-
-def _class(value: object) -> str:
-    return ".".join([*type(value).__module__.split(".")[:2], type(value).__qualname__])
+    Args:
+        x: data (B, *shape), or None.
+        y: labels (B, ...), or None.
+        n: how many where neither says.
+        condition: what y is; None where it is not used.
+        partly: whether y may be missing or unknown.
+    """
+    given = next((len(value) for value in (x, y) if value is not None), None)
+    if given is None and n is None:
+        raise ValueError("model needs x, y or n: without data, say how many examples to generate, as model(n=64)")
+    if given is not None and n not in (None, given):
+        raise ValueError(f"n is {n}, but x or y holds {given} examples; give as many labels as there are examples")
+    size = check_size("n", n) if given is None else given
+    if condition is None or (partly and y is None):
+        return size
+    if is_validation_enabled():
+        condition.check(y, size, partly)
+    else:
+        condition.check_shape(y, size)
+    return size
 
 
 def _natural(prior: Prior, likelihood: Likelihood) -> Posterior:
     """The posterior to take when none is named."""
     condition = condition_of(torch.nn.ModuleList([prior, likelihood]))
     shape = likelihood.shape
-    network = MLP(shape) if condition is None else Conditioned.around(MLP, condition, shape)
+    if condition is None or condition.observes:  # x holds that y
+        network: Any = MLP(shape)
+    else:
+        network = Conditioned.around(MLP, condition, shape)
+    likelihood = likelihood.likelihood if isinstance(likelihood, Completed) else likelihood
     if isinstance(likelihood, Scaled):
         network = ScaledNetwork.around(network, likelihood.by)
     groups = supports.ungrouped(prior.support)[1]

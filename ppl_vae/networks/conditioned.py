@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Any, Self
 
@@ -10,6 +11,7 @@ from torch import Tensor, nn
 
 from .base import Network, event_shape, fold, stated
 from .condition import Condition
+from .mlp import MLP
 
 
 class Conditioned(Network):
@@ -82,13 +84,25 @@ class Conditioned(Network):
         seen = self.condition(self.condition.needed(y)).to(x.dtype)
         x = self._checked(x)
         n, m = len(self.in_shape), len(self.condition.shape)
-        lead = torch.broadcast_shapes(x.shape[: x.dim() - n], seen.shape[: seen.dim() - m])
+        own = x.shape[: x.dim() - n]
+        lead = torch.broadcast_shapes(own, seen.shape[: seen.dim() - m])
+        if math.prod(own) < math.prod(lead) and isinstance(self.layers, MLP) and len(self.layers.layers) > 1:
+            return self._shared(self.layers, x.flatten(-n), seen.flatten(-m))
         x, seen = x.expand(*lead, *self.in_shape), seen.expand(*lead, *self.condition.shape)
         if self.flat:
             return fold(self.layers, torch.cat([x.flatten(-n), seen.flatten(-m)], -1), 1)
         if m == 1:
             seen = seen.reshape(*lead, -1, *[1] * (n - 1)).expand(*lead, -1, *self.in_shape[1:])
         return fold(self.layers, torch.cat([x, seen], -n), n)
+
+    def _shared(self, network: MLP, x: Tensor, seen: Tensor) -> Tensor:
+        """``forward`` where several y go with one x, as in a sum over classes: x is multiplied once for all of them.
+
+        The first layer is linear, W [x, y] = W [x, 0] + W_y y, so that this is equal to rounding.
+        """
+        first, size = network.layers[1], seen.shape[-1]
+        alone = first(torch.cat([x, x.new_zeros(*x.shape[:-1], size)], -1))
+        return fold(network.layers[2:], alone + nn.functional.linear(seen, first.weight[:, -size:]), 1)
 
     def refusal(self, shape: Sequence[int]) -> str:
         """The message for a wrong input size: what the inner network must take."""

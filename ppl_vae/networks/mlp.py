@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 from torch import nn
 
@@ -34,7 +35,7 @@ class MLP(Network):
         self.in_shape = event_shape("in_shape_or_dim", in_shape_or_dim)
         sizes = [math.prod(self.in_shape), *hidden_sizes(hidden, allow_empty=True)]
         self.out_shape = (sizes[-1],)
-        layers: list[nn.Module] = [nn.Flatten()]
+        layers: list[Any] = [nn.Flatten()]
         for size_in, size_out in zip(sizes, sizes[1:], strict=False):
             layers += [nn.Linear(size_in, size_out), activation_layer(activation)]
         self.layers = nn.Sequential(*layers)

@@ -75,7 +75,7 @@ class Scaled(Network):
         """
         if isinstance(network, Conditioned):
             inner = cls(network.layers, network.takes or network.condition.joined(network.in_shape, network.flat), by)
-            return Conditioned(inner, network.condition, network.in_shape)
+            return type(network)(inner, network.condition, network.in_shape)
         return cls(network, network.in_shape, by)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -99,6 +99,22 @@ def units_of(module: nn.Module, shape: Sequence[int]) -> tuple[Map, Map] | None:
         if isinstance(part, Scaled):
             return partial(_in, *part.units.of(torch.Size(shape))), partial(_back, *part.units.of(torch.Size(shape)))
     return None
+
+
+def middle_of(module: nn.Module, shape: Sequence[int]) -> Tensor | float:
+    """Zero of the units in which a network inside a module sees data of an event shape, or 0 where it has none.
+
+    Example:
+        >>> from ppl_vae import networks
+        >>> middle_of(networks.MLP(2, [8]), (2,))
+        0.0
+    """
+    shape = torch.Size(shape)
+    units = units_of(module, shape)
+    if units is not None:
+        return units[1](torch.zeros(shape))
+    found = next((part for part in module.modules() if isinstance(part, Units)), None)
+    return 0.0 if found is None else found.of(shape)[0].expand(shape)
 
 
 def _in(shift: Tensor, unit: Tensor, x: Tensor) -> Tensor:

@@ -60,7 +60,16 @@ class Objective(Abstract, nn.Module):
 
     @property
     def needs_labels(self) -> bool:  # noqa: D102
-        return self.condition is not None
+        return self.condition is not None and not self.condition.observes
+
+    def check_labels(self, y: Tensor, n: int) -> None:
+        """Refuse y unless it holds n labels that the model can be trained on."""
+        target = self.model.target if isinstance(self.model, Codec) else None
+        condition = self.condition
+        if condition is not None and self.needs_labels:
+            condition.check(y, n)
+        elif target is not None:
+            target.check(y, n, partly=True)
 
     @property
     def itself(self) -> nn.Module:
@@ -74,6 +83,9 @@ class Objective(Abstract, nn.Module):
     def prepare(self, x: Tensor, /, *y: Tensor) -> None:
         """Look at the first batch before anything is trained or written, and refuse what cannot be trained."""
 
+    def attach(self, train: Split) -> None:
+        """Look at the training rows at every start, resumed or not; changes no parameter and no kept buffer."""
+
     def at_step(self, step: int) -> dict[str, float]:
         """Set what is scheduled for an optimizer step; gives the values in force by name, for the metrics."""
         return {}
@@ -86,7 +98,7 @@ class Objective(Abstract, nn.Module):
         return None
 
     def start(self, train: Split) -> None:
-        """Let the model's parts start at the training data."""
+        """Let the model's parts start at the training data; called once, never on resume."""
         if isinstance(self.model, Part):
             self.model.start(train)
 

@@ -13,7 +13,7 @@ from pyro.poutine.messenger import Messenger
 from torch import Tensor, nn
 
 from .. import randomness
-from ..estimators import Estimator, MeanFieldELBO
+from ..estimators import Enum, Estimator, MeanFieldELBO
 from ..estimators.compatibility import check_estimator, check_programs
 from ..estimators.plates import codes_of_single_data
 from ..estimators.tracing import sites
@@ -35,7 +35,7 @@ class SVI(Recorded, Objective):
     Args:
         model: ``models.VAE``, ``models.Program`` or any module with Pyro programs ``model`` and ``guide``.
         estimator: one of ``ppl_vae.estimators``, or an instance of Pyro's own ELBO classes; MeanFieldELBO by
-            default.
+            default, Enum for a model with labels to sum over.
         beta: scale of the latent sites: a number, or a schedule from the optimizer step to a number.
 
     Attributes:
@@ -70,7 +70,8 @@ class SVI(Recorded, Objective):
             raise TypeError(
                 f"model must have Pyro programs model and guide, as models.VAE and models.Program do, not {model!r}"
             )
-        estimator = MeanFieldELBO() if estimator is None else estimator
+        if estimator is None:
+            estimator = Enum() if isinstance(model, Pair) and model.enumerated else MeanFieldELBO()
         check_beta(beta.item() if isinstance(beta, Tensor) and beta.numel() == 1 else beta)
         check_estimator(estimator, beta)
         self.model = model
@@ -177,12 +178,16 @@ class SVI(Recorded, Objective):
         parts: list[Any] = [part for part in self.model.modules() if part is not self.model]
         self._scheduled = tuple(part for part in parts if callable(getattr(part, "at_step", None)))
 
-    def programs(self) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    def programs(self) -> tuple[Any, ...]:
         """Model and guide, with beta in force."""
+        return self.scaled(self.model.model, self.model.guide)
+
+    def scaled(self, *programs: Callable[..., Any]) -> tuple[Any, ...]:
+        """Programs with beta in force."""
         if not callable(self.beta) and not isinstance(self.beta, Tensor) and self.beta == 1:
-            return self.model.model, self.model.guide
+            return programs
         beta = self._beta if callable(self.beta) else self.beta
-        return scale_latents(self.model.model, beta), scale_latents(self.model.guide, beta)
+        return tuple(scale_latents(program, beta) for program in programs)
 
     def forward(self, *batch: Tensor) -> Loss:
         """Loss of a batch (x,) or (x, y): the negative bound, and its terms at beta = 1.

@@ -2,21 +2,31 @@
 
     p(z | y) = p(z; theta + W f(y)),    W = 0 at the start
 
-theta are the unconstrained parameters of the prior and f(y) the features of the condition.
+theta are the unconstrained parameters of the prior and f(y) the features of the condition, or a network's of these.
+Parameters of networks, as of a flow, cannot differ between the data of a batch, and a fixed prior has none. If such a
+prior lives on the real vectors, its codes are moved and stretched in place of its parameters:
+
+    z = m(y) + s(y) * u,  u ~ p,    m = 0 and s = 1 at the start
 """
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from pyro.distributions import TorchDistribution
 from torch import Tensor, nn
 from torch.distributions import constraints
 from torch.func import functional_call
 
-from ..networks import Condition, full_precision
+from .. import supports
+from ..distributions.moved import Moved
+from ..distributions.softplus import inverse_softplus
+from ..networks import Condition, Network, condition_of, full_precision
 from .base import Prior
+from .vamp_prior import VampPrior
 
 TRIAL = 0.3  # size of the shifts in the trial run
 
@@ -25,13 +35,20 @@ class Given(Prior):
     """A learned prior that depends on y. At the start it equals the prior, for every y.
 
     Args:
-        prior: a prior with learned parameters, such as ``priors.Normal(dim, learned=True)``.
-        condition: what y is: ``networks.Label``, ``Vector`` or ``Picture``.
+        prior: a prior with learned parameters, such as ``priors.Normal(dim, learned=True)``, or any prior on the real
+            vectors, such as ``priors.Flow(dim)`` or ``priors.Normal(dim)``.
+        condition: what y is: ``networks.Label``, ``Vector``, ``Picture`` or ``Quadrants``.
+        network: module from the condition's features, or from their entries as one vector, to features of its own;
+            without it the parameters are linear in the condition's features.
+
+    Attributes:
+        moves_codes: whether the codes are moved, rather than the parameters.
 
     Raises:
-        TypeError: not a prior, or not a condition.
-        ValueError: a prior without learned parameters, or one whose parameters cannot differ between data, such as the
-            weights of a network.
+        TypeError: not a prior, not a condition, or not a network.
+        ValueError: a network of another input size, a prior that is not on the real vectors and has no learned
+            parameters, or ones that cannot differ between data, such as the weights of a network; a prior that depends
+            on y already.
 
     Source: Sohn et al. 2015, "Learning structured output representation using deep conditional generative models".
 
@@ -42,22 +59,31 @@ class Given(Prior):
         torch.Size([3])
     """
 
-    def __init__(self, prior: Prior, condition: Condition) -> None:
+    def __init__(self, prior: Prior, condition: Condition, network: Network | None = None) -> None:
         if not isinstance(prior, Prior):
             raise TypeError(f"prior must be one of ppl_vae.priors, such as Normal(2, learned=True), not {prior!r}")
         if not isinstance(condition, Condition):
             raise TypeError(f"condition must be networks.Label, Vector or Picture, not {condition!r}")
+        if (own := condition_of(prior)) is not None:
+            raise ValueError(f"prior {type(prior).__name__} depends on y, {own!r}, already: use it without Given")
         super().__init__(prior.dim)
         self.prior, self.condition = prior, condition
         count = sum(p.numel() for p in prior.parameters())
-        if count == 0:
+        if not isinstance(network, Network | None):
+            raise TypeError(f"network must be one of ppl_vae.networks, such as MLP({condition.size}), not {network!r}")
+        self.network = network
+        if network is not None and network.in_shape not in ((condition.size,), tuple(condition.shape)):
             raise ValueError(
-                f"prior {type(prior).__name__} has no learned parameters; use one that has, such as "
-                "priors.Normal(dim, learned=True)"
+                f"network takes {network.in_shape}, but {condition!r} has features of shape {tuple(condition.shape)}: "
+                f"use networks.MLP({condition.size}, ...)"
             )
-        self.move = nn.Linear(condition.size, count, bias=False)
+        size = condition.size if network is None else math.prod(network.out_shape)
+        why = self._why_not(count)
+        self.moves_codes = why is not None
+        if why is not None and supports.of(prior.support) != supports.REALS:
+            raise ValueError(why)
+        self.move = nn.Linear(size, 2 * prior.dim if self.moves_codes else count, bias=False)
         nn.init.zeros_(self.move.weight)
-        self._try()
 
     @property
     def support(self) -> constraints.Constraint:  # type: ignore[override]
@@ -67,7 +93,14 @@ class Given(Prior):
     def forward(self, y: Tensor | None = None) -> TorchDistribution:
         """Distribution of batch shape (B,) and event shape (dim,) from y (B, *event)."""
         seen = self.condition(self.condition.needed(y)).flatten(-len(self.condition.shape))
-        return self._moved(full_precision(self.move(seen.to(self.move.weight.dtype))))
+        if self.network is not None:
+            features = self.network(seen.reshape(*seen.shape[:-1], *self.network.in_shape))
+            seen = features.flatten(-len(self.network.out_shape))
+        by = full_precision(self.move(seen.to(self.move.weight.dtype)))
+        if not self.moves_codes:
+            return self._moved(by)
+        shift, raw_scale = by.chunk(2, -1)
+        return Moved(self.prior(), shift, F.softplus(raw_scale + inverse_softplus(1.0)))
 
     def _moved(self, by: Tensor) -> Any:
         """The prior with (..., count) added to its parameters."""
@@ -78,10 +111,13 @@ class Given(Prior):
         return functional_call(self.prior, moved, ())
 
     @torch.no_grad()
-    def _try(self) -> None:
-        """Whether the prior treats the parameters of two data at once like those of each alone."""
+    def _why_not(self, count: int) -> str | None:
+        """Why parameters cannot depend on y: there are none, or those of two data at once give another prior."""
+        name = type(self.prior).__name__
+        if count == 0:
+            return f"prior {name} has no learned parameters; use one that has, such as priors.Normal(dim, learned=True)"
         with torch.random.fork_rng(devices=[]):
-            by = TRIAL * torch.randn(2, self.move.out_features)
+            by = TRIAL * torch.randn(2, count)
             alone = [self._moved(row) for row in by]
             z = torch.stack([p.sample((3,)) for p in alone], 1)
             expected = torch.stack([p.log_prob(z[:, i]) for i, p in enumerate(alone)], 1)
@@ -90,8 +126,13 @@ class Given(Prior):
                 fits = both.batch_shape == (2,) and torch.allclose(both.log_prob(z), expected, rtol=1e-3, atol=1e-3)
             except (RuntimeError, ValueError, IndexError):
                 fits = False
-        if not fits:
-            raise ValueError(
-                f"prior {type(self.prior).__name__} cannot depend on y: its parameters do not broadcast over data; "
-                "use one without networks, such as priors.MixtureOfGaussians(dim)"
+        if fits:
+            return None
+        if isinstance(self.prior, VampPrior):
+            return (
+                f"prior {name} depends on y where its posterior does: give that a networks.Conditioned, without Given"
             )
+        return (
+            f"prior {name} cannot depend on y: its parameters do not broadcast over data, and its codes are not real "
+            "vectors; use one without networks, such as priors.Dirichlet(dim, learned=True)"
+        )

@@ -7,8 +7,7 @@ n_k counts the vectors of the batch whose code is k, s_k is their sum, S = sum_k
 
 from __future__ import annotations
 
-from abc import abstractmethod
-from typing import Any
+from typing import Any, ClassVar
 
 from torch import Tensor
 
@@ -19,6 +18,8 @@ from ..parts import Part
 class CodebookUpdate(Part):
     """Base of the updates; one object without state may serve several quantizers.
 
+    One that is not learned has a method ``codes(counts, sums)``, as ``EMA`` has.
+
     Attributes:
         learned: whether the codebook is a parameter, trained by the codebook loss; else it is a buffer.
         decay: weight of the past in the running statistics of a code's use.
@@ -26,10 +27,7 @@ class CodebookUpdate(Part):
 
     learned: bool = False
     decay: float
-
-    @abstractmethod
-    def codes(self, counts: Tensor, sums: Tensor) -> Tensor:
-        """The codebook (num_codes, dim) of running counts (num_codes,) and sums (num_codes, dim)."""
+    _needs: ClassVar[tuple[str, ...]] = ("decay",)
 
 
 class EMA(CodebookUpdate):
@@ -58,7 +56,7 @@ class EMA(CodebookUpdate):
         self.epsilon = check_weight("epsilon", epsilon)
 
     def codes(self, counts: Tensor, sums: Tensor) -> Tensor:
-        """Running means of the vectors, of smoothed counts."""
+        """The codebook (num_codes, dim) of running counts (num_codes,) and sums (num_codes, dim) of vectors."""
         total = counts.sum()
         smoothed = (counts + self.epsilon) / (total + len(counts) * self.epsilon) * total
         return sums / smoothed[:, None]
@@ -90,10 +88,6 @@ class Gradient(CodebookUpdate):
     def __init__(self, decay: float = 0.9) -> None:
         super().__init__()
         self.decay = check_share("decay", decay)
-
-    def codes(self, counts: Tensor, sums: Tensor) -> Tensor:
-        """Not used: the optimizer moves the codes."""
-        raise NotImplementedError("the codes of Gradient are moved by the optimizer")
 
 
 UPDATES = {"ema": EMA, "gradient": Gradient}

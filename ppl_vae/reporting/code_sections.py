@@ -21,14 +21,21 @@ from .table_sections import Table
 
 
 def codes(
-    model: Codec, x: Tensor, y: Tensor | None, classes: Sequence[str] | None, named: str | None, table: Table | None
+    model: Codec,
+    x: Tensor,
+    y: Tensor | None,
+    shown: Tensor | None,
+    classes: Sequence[str] | None,
+    named: str | None,
+    table: Table | None,
 ) -> Section:
     """The codes of test examples as points of the plane.
 
     Args:
         model: the model.
         x: test examples (N, *shape).
-        y: their labels, or None.
+        y: the labels that the model is given, or None.
+        shown: their own labels, which colour them, or None.
         classes: names of the labels 0, 1, ..., or None.
         named: what the labels are called, or None.
         table: where x are rows of a table: then codes without labels are coloured by a column.
@@ -38,7 +45,7 @@ def codes(
         z, what = vectors(model, z), "quantised vectors"
     dim = math.prod(z.shape[1:])
     first = evaluation.project(z)
-    labels, column, how = _colours(x, y, classes, named, table)
+    labels, column, how = _colours(x, shown, classes, named, table)
 
     def figure(points: Tensor) -> Figure:
         if column is not None and labels is not None:

@@ -13,9 +13,11 @@ from torch import nn
 
 from ..data import Data
 from ..evaluation.figures import FIGURES, error, median_khat, why_unknown
-from ..models import Codec, Discrete
+from ..models import Codec, Discrete, SemiSupervisedVAE
 
 UNDEFINED = "not defined"
+SHARES = ("accuracy", "explained", "cluster_accuracy")  # as per cent
+OF_LABELS = ("accuracy", "prediction_error", "explained", "cluster_accuracy", "nmi", "ari")
 BOUND, OTHERS = ("elbo", "reconstruction", "kl"), ("squared_error", "reconstruction_error", "loss")
 
 
@@ -38,7 +40,8 @@ def facts(
     model: nn.Module, data: Data | None, rows: Sequence[Mapping[str, Any]], config: Mapping[str, Any]
 ) -> list[str]:
     """What was trained, in a few words each."""
-    parts = {name: part for name, part in model.named_children() if name in ("prior", "posterior", "likelihood")}
+    whole = model.conditional if isinstance(model, SemiSupervisedVAE) else model
+    parts = {name: part for name, part in whole.named_children() if name in ("prior", "posterior", "likelihood")}
     facts = [f"{type(part).__name__} {name}" for name, part in parts.items()]
     objective = config.get("objective")
     estimator = objective.get("estimator") if isinstance(objective, Mapping) else None
@@ -75,6 +78,10 @@ def numbers(
         figure, spread = FIGURES["gain"], results.get("gain_stderr")
         value = _digits(results["gain"]) + (f" ± {spread:.2g}" if spread is not None and spread > 0 else "")
         yield Number(figure.title.capitalize(), value, figure.unit, figure.told(results))
+    for name in (name for name in OF_LABELS if name in results):
+        figure, share = FIGURES[name], name in SHARES and results[name] is not None
+        value = f"{100 * results[name]:.1f}" if share else _digits(results[name])
+        yield Number(f"{where} {figure.title}", value, "%" if share else figure.unit, figure.told(results))
     for name in BOUND if "elbo" in results else (*BOUND, *OTHERS):
         if name in results:
             figure = FIGURES[name]

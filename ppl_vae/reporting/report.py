@@ -7,6 +7,7 @@ said of its guide.
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import os
@@ -19,11 +20,14 @@ from torch import Tensor, nn
 
 from .. import evaluation
 from ..data import Data
+from ..evaluation.doors import observed
+from ..evaluation.generation import labels_for
 from ..evaluation.verdict import collapsed, verdict
 from ..files import write_atomically
-from ..models import VAE, Codec, Discrete, Latent
+from ..models import VAE, Clustering, Codec, Discrete, Latent, SemiSupervisedVAE
 from ..models.protocols import is_pair
-from . import code_sections, discrete_sections, plots, table_sections, trust
+from ..networks import Label
+from . import code_sections, discrete_sections, label_sections, plots, table_sections, trust
 from .headline import command, counted, facts, numbers, title
 from .page import Section, page
 
@@ -78,6 +82,11 @@ def _sections(
         yield from _curves(stage, [row for row in rows if row.get("stage", "") == stage])
     x, y = _examples(model, data, ("test", "valid", "train"))
     known, labels = _examples(model, data, ("train",))
+    own, classes = y, _named(data)[0]
+    labels = labels if known is None else observed(model, known, labels)
+    # Unknown to the model as in evaluation, where y is a site of it; to a Clustering y would be a component.
+    if isinstance(model, Clustering) or (isinstance(model, Codec) and model.target is not None):
+        y = labels = None
     table = table_sections.table_of(model, data, x, y, known)
     if isinstance(model, Codec):
         if x is not None:
@@ -87,15 +96,23 @@ def _sections(
             clean = data is not None and known is not None and data.train.resolve(model.support).noise is None
             made = _samples(model, known, labels, x if clean else None, y, alike, drawn=table is None)
             yield from [made] if table is None else table_sections.against_draws(table, made)
+        if table is None:
+            shape = functools.partial(_drawable, model)
+            yield from label_sections.drawn_for(model, labels, classes, shape)
+            yield from () if x is None else label_sections.completed(model, x, shape)
         if table is not None:
             yield table_sections.imputation(table)
         if isinstance(model, Discrete) and x is not None:
             yield from discrete_sections.sections(model, x, y, results)
-            yield code_sections.codes(model, x, y, *_named(data), table)
+            yield code_sections.codes(model, x, y, own, *_named(data), table)
         elif x is not None:
             yield from _walks(model, x, y, table)
-            yield code_sections.codes(model, x, y, *_named(data), table)
+            yield code_sections.codes(model, x, y, own, *_named(data), table)
             yield from _codes(model, x, y)
+        if x is not None:
+            yield from label_sections.predicted(model, x, own, classes, _named(data)[1] or "y")
+            if table is None:
+                yield from label_sections.clustered(model, x, own, classes, shape)
     if x is not None and is_pair(model):
         yield trust.calibrated(model, x, y)
         if "log_likelihood" in results or trust.is_vector(results.get("khat")):
@@ -133,9 +150,13 @@ def _reconstructions(model: Codec, x: Tensor, y: Tensor | None) -> Section:
     x, y = x[:count], trust.first(y, count)
     means = evaluation.reconstruct(model, x, y)
     figure = plots.reconstructions(_drawable(model, x), _drawable(model, means))
-    text = (
-        f"Test examples the model never trained on, squeezed into a code of {size} and drawn again from the code alone."
-    )
+    beside = ""
+    if isinstance(model, SemiSupervisedVAE):
+        beside = " and the predicted label"
+    elif model.condition is not None:
+        beside = " and the part that is given" if model.condition.observes else " and the label"
+    text = f"Test examples the model never trained on, squeezed into a code of {size} and drawn again from the code"
+    text += f"{beside}." if beside else " alone."
     alt = "Test examples, each beside its reconstruction from the code"
     return Section("reconstructions", "Reconstructions", text, [(figure, alt)])
 
@@ -153,15 +174,18 @@ def _samples(
 
     Of a collapsed model, whose draws are all alike, nothing is said of how near they are to data.
     """
-    asked = None if labels is None else labels[torch.arange(DRAWN) % len(labels)]
-    latent, conditional = isinstance(model, Latent), model.condition is not None
+    asked = labels_for(model, DRAWN, None if labels is None else labels[torch.arange(DRAWN) % len(labels)])
+    latent = isinstance(model, Latent)
     z = evaluation.random_codes(model, DRAWN, asked, x=None if latent else known)
     if latent:
         name = "Prior samples"
         told = discrete_sections.prior_told(model) if isinstance(model, Discrete) else "Codes drawn from the prior"
         text = f"{told}, and decoded: none of these exists in the data."
-        text += " Shown is the likelihood's mean." * (drawn and isinstance(model, VAE | Discrete))
-        text += " Each has the label of a training example." * conditional
+        text += " Shown is the likelihood's mean." * (drawn and isinstance(model, VAE | SemiSupervisedVAE | Discrete))
+        if model.condition is not None:
+            part = "observed part" if model.condition.observes else "label"
+            text += f" Each has the {part} of a training example."
+        text += " Each has a label drawn from p(y)." * isinstance(model, SemiSupervisedVAE)
     else:
         name = "Samples from random codes"
         text = (
@@ -191,12 +215,13 @@ def _walks(model: Any, x: Tensor, y: Tensor | None, table: table_sections.Table 
     if rows and table is None:
         y0, y1 = (None, None) if y is None else (y[:rows], y[rows : 2 * rows])
         lines = evaluation.interpolate(model, x[:rows], x[rows : 2 * rows], y=y0, y1=y1, steps=10)
-        text = "A straight line between the codes of two test examples, decoded step by step."
+        text = "A straight line between the codes of two test examples, decoded step by step"
+        text += ", with the label of the first." if isinstance(model.drawn_by, Label) else "."
         alt = "Rows of decoded codes on the line between two test examples"
         yield Section("interpolation", "Interpolation", text, [(plots.interpolation(_drawable(model, lines)), alt)])
     if len(x) < 2 or len(model.code_shape) != 1:
         return
-    if isinstance(model, VAE):
+    if isinstance(model, VAE | SemiSupervisedVAE):
         carried = evaluation.kl_by_dimension(model, x, y)
     else:
         carried = evaluation.codes(model, x, y).var(0, correction=0)
@@ -226,11 +251,12 @@ def _named(data: Data | None) -> tuple[Sequence[str] | None, str | None]:
 
 
 def _codes(model: Codec, x: Tensor, y: Tensor | None) -> Iterator[Section]:
-    if isinstance(model, VAE):
+    if isinstance(model, VAE | SemiSupervisedVAE):
         kl, active = evaluation.kl_by_dimension(model, x, y), evaluation.active_units(model, x, y)
         dim = math.prod(model.code_shape)
+        given = ", given the label" * isinstance(model.drawn_by, Label)
         text = (
-            f"KL of each latent dimension in nats. {int(active.sum())} of {dim} are active: their "
+            f"KL of each latent dimension in nats{given}. {int(active.sum())} of {dim} are active: their "
             "posterior mean varies over the data with a variance above 0.01. The others equal the prior."
         )
         alt = "Bar chart of the KL of each latent dimension"

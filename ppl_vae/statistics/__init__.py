@@ -1,5 +1,6 @@
 """Statistics of tensors that know no model: pure functions, one topic a file."""
 
+from .clusters import cluster_accuracy, cluster_agreement, confusion, matched
 from .columns import column_gaps, column_scores, correlation_gaps, rank_correlations
 from .completeness import near_data, recognised
 from .probes import knn_accuracy, linear_probe
@@ -12,12 +13,16 @@ __all__ = [
     "LogLikelihood",
     "auroc",
     "bits_per_dim",
+    "cluster_accuracy",
+    "cluster_agreement",
     "column_gaps",
     "column_scores",
+    "confusion",
     "correlation_gaps",
     "denoising_gain",
     "knn_accuracy",
     "linear_probe",
+    "matched",
     "near_data",
     "neighbour_map",
     "pareto_khat",

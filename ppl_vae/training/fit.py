@@ -138,11 +138,10 @@ def fit(
     settings = Settings(**given)
     watching = [*as_callbacks([] if callback is None else [callback]), *as_callbacks(callbacks)]
     watching += [TensorBoard()] if tensorboard else []
-    check_labels = None if whole.condition is None else whole.condition.check
     for split in (train, valid):
         if split is not None:
             check_event(whole.model, split.shape, split.x.dtype, split.where)
-            split.check(support, whole.needs_labels, check_labels=check_labels)
+            split.check(support, whole.needs_labels, check_labels=whole.check_labels)
     with Processes(settings.device) as processes, randomness.isolated(seed + processes.rank, processes.device):
         run = Run(whole, train, valid, settings, processes, progress, watching)
         run.start(out, resume, extra)

@@ -60,18 +60,17 @@ class Run:
     ) -> None:
         self.objective, self.whole = objective, objective.itself
         self.settings, self.processes, self.train_split = settings, processes, train
-        shared: dict[str, Any] = {"device": processes.device, "rank": processes.rank, "world": processes.count}
-        shared["workers"] = settings.workers
+        shared: dict[str, Any] = {"rank": processes.rank, "world": processes.count, "workers": settings.workers}
+        shared["device"] = processes.device
         self.batches = Batches(train, settings.batch_size, settings.seed, shuffle=settings.shuffle, **shared)
         self.valid_batches = None
         if valid is not None:
             size = min(4 * settings.batch_size, len(valid))
             self.valid_batches = Batches(valid, size, settings.seed, shuffle=False, **shared)
         self.supported = supports.of(objective.support)
-        self.progress = progress and processes.main
         self.callbacks = Callbacks(callbacks, processes, settings.seed, lambda: (self.whole, self.loop.module))
         self.loops: list[Loop] = []
-        self.index = 0
+        self.index, self.progress = 0, progress and processes.main
         self.rows: list[dict[str, Any]] = []
         self.random: dict[str, Any] | None = None  # the generators' state to go on with
         self.folder: RunFolder | None = None
@@ -87,6 +86,7 @@ class Run:
         """Move to the device, find the parameters, claim the run folder and take up its checkpoint."""
         if resume and out is None:
             raise ValueError("resume needs out, the run folder to go on with")
+        self.objective.attach(self.train_split)
         self.objective.to(self.processes.device)
         stages = stages_of(self.objective, self.processes.device)
         self.loops = [Loop(stage, self.settings, self.batches, self.valid_batches, self.processes) for stage in stages]

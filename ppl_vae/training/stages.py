@@ -68,8 +68,7 @@ def alone(whole: nn.Module, part: nn.Module) -> Iterator[None]:
 def check_again(split: Split, objective: Objective, before: supports.Space) -> None:
     """Check rows anew where the begin of a stage has changed the support, as units of the training rows do."""
     if supports.of(objective.support) != before:
-        check_labels = None if objective.condition is None else objective.condition.check
-        split.check(objective.support, objective.needs_labels, check_labels=check_labels)
+        split.check(objective.support, objective.needs_labels, check_labels=objective.check_labels)
 
 
 def try_once(part: nn.Module, batch: Sequence[Tensor], whole: nn.Module) -> None:

@@ -48,6 +48,8 @@ def targets(graph):
         (matrix(128, 100), matrix(100, 20), 0),  # small
         (matrix(5000, 400).t(), matrix(5000, 20), 0),  # slender, with a first factor to be copied
         (matrix(5000, 400), matrix(400, 20), 1),  # slender, with nothing to be copied
+        (matrix(1280, 50), matrix(500, 784)[:, -50:].t(), 0),  # a slice, on which oneDNN is very slow
+        (matrix(1280, 100)[:, :50], matrix(50, 500), 0),
         (matrix(128, 784).double(), matrix(784, 400).double(), 0),
         (matrix(128, 784).bfloat16(), matrix(784, 400).bfloat16(), 0),
     ],

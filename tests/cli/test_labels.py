@@ -186,8 +186,8 @@ def test_the_prior_may_be_given_y_too(tmp_path, capsys):
     assert means.shape == (10, 2) and not torch.equal(means[0], means[1])
     again = ["train", "--config", tmp_path / "run" / "config.json", "--out", tmp_path / "again", *SMALL[-3:]]
     assert shell(*again) == 0 and torch.equal(ppl_vae.load(tmp_path / "again").prior(torch.arange(10)).mean, means)
-    message = error_of(capsys, *words, "--out", tmp_path / "fixed")
-    assert "prior Normal has no learned parameters; use one that has" in message
+    message = error_of(capsys, *words, "--prior", "beta", "--out", tmp_path / "fixed")
+    assert "prior Beta has no learned parameters; use one that has" in message
     plain = ["train", "--data", "digits", "--given-prior", "true", *SMALL, "--out", tmp_path / "plain"]
     assert "--given-prior needs --condition" in error_of(capsys, *plain)
     assert not (tmp_path / "fixed").exists() and not (tmp_path / "plain").exists()

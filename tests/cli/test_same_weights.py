@@ -128,7 +128,14 @@ def test_a_vqvae(tmp_path):
     assert [n for n, v in states[0].items() if not n.startswith(learned) and not torch.equal(v, states[1][n])] == []
 
 
-OTHERS = [name for name in catalog.parts("model") if name not in ("vae", "vqvae", "vqvae2")]
+OTHERS = [name for name, entry in catalog.parts("model").items() if "likelihood" not in entry.takes]
+
+
+def test_a_mixture_vae(tmp_path):
+    words = ["--model", "mixture-vae", "--likelihood", "normal", *SHELL]
+    model, train = started(words, "normal", tmp_path)
+    vae = in_python(train, "mixture-of-gaussians")
+    check(model, models.MixtureVAE(vae.prior, vae.posterior, vae.likelihood))
 
 
 @pytest.mark.parametrize("name", OTHERS)

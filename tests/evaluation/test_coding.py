@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import re
 
 import numpy as np
 import pyro.distributions as dist
@@ -132,21 +133,23 @@ DOORS = {
     and name not in ("columns_of", "unpack_codes")  # of a model without data
     and [*inspect.signature(function).parameters][:1] in (["model"], ["vae"])
 }
+# Arguments by place where labels come with the split, are of two data, or are not asked for.
+APART = {"evaluate": 2, "interpolate": 3, "continuity": 3, "leakage": 3, "assign": 2, "predict": 2, "completions": 2}
 PARTICLES = {"log_likelihood", "elbo", "kl_by_dimension", "gaps"}
 
 
 def test_every_function_of_a_model_takes_y_third_and_all_else_by_name():
-    assert len(DOORS) == 35
+    assert len(DOORS) == 40
     for name, function in DOORS.items():
         kinds = {p.name: p.kind for p in inspect.signature(function).parameters.values()}
         places = [n for n, kind in kinds.items() if kind is inspect.Parameter.POSITIONAL_OR_KEYWORD]
-        if name in ("evaluate", "interpolate", "continuity"):  # labels come with the split, or are of two data
-            assert len(places) == 2 + (name != "evaluate") and "y" not in places, name
+        if name in APART:
+            assert len(places) == APART[name] and "y" not in places, name
         else:
             assert len(places) == 3 and places[2] == "y", name
 
 
-@pytest.mark.parametrize("name", sorted(DOORS.keys() - {"evaluate", "interpolate", "continuity"}))
+@pytest.mark.parametrize("name", sorted(DOORS.keys() - APART.keys() - {"transfer"}))  # of a conditional model
 def test_a_number_in_the_place_of_y_is_refused(name):
     first = (
         5 if [*inspect.signature(DOORS[name]).parameters][1] == "n" else torch.zeros(5, 2) if name == "decode" else X
@@ -206,7 +209,8 @@ def test_a_conditional_model_has_a_whole_report(tmp_path):
     ):
         assert f'<section id="{section}"' in html
     assert "Not computed" not in html and "Each has the label of a training example." in html
-    assert "<section" not in report.write(tmp_path, model, None, [], {}).read_text()  # no labels to draw for
+    without = report.write(tmp_path, model, None, [], {}).read_text()
+    assert re.findall('<section id="([a-z-]+)"', without) == ["labels"]  # the others need data, or labels of it
 
 
 def test_models_are_asked_by_their_protocols():

@@ -85,7 +85,7 @@ def test_a_figure_of_a_model_that_gives_nan_is_nan_in_evaluate():
 
 def test_medians_of_evaluate_leave_no_datum_out(monkeypatch):
     """Of one datum in thirty the weights are NaN: the median of the others is not that of all."""
-    likely = evaluation.terms.log_likelihood
+    likely = evaluation.summary.log_likelihood
 
     def spoilt(*args, **kwargs):
         found = likely(*args, **kwargs)
@@ -93,7 +93,7 @@ def test_medians_of_evaluate_leave_no_datum_out(monkeypatch):
             column[3] = math.nan
         return found
 
-    monkeypatch.setattr(evaluation.terms, "log_likelihood", spoilt)
+    monkeypatch.setattr(evaluation.summary, "log_likelihood", spoilt)
     found = evaluation.evaluate(vae(), Split(X), num_particles=50)
     assert all(math.isnan(found[name]) for name in ("log_likelihood", "ess", "khat", "bits_per_dim"))
     assert "log_likelihood_error" not in found and found["error_unknown"] >= 1 / 30

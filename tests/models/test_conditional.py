@@ -206,14 +206,14 @@ def test_the_condition_of_a_model():
     assert isinstance(vae.condition, Label) and vae.condition is copy.copy(vae).condition
     clone = copy.deepcopy(vae)
     assert clone.condition is clone.prior.condition is not vae.condition
-    assert not any("condition" in name for name in vae.state_dict())
+    assert not any(name.startswith(("condition", "_condition")) for name in vae.state_dict())  # not a second time
     assert VAE(priors.Normal(2), likelihood=likelihoods.Bernoulli(MLP(2, [3]), 3)).condition is None
     again = parts.build(json.loads(json.dumps(parts.describe(vae))))
     again.load_state_dict(vae.state_dict())
     assert torch.equal(again.encode(X, Y), vae.encode(X, Y))
 
 
-@pytest.mark.parametrize("name", likelihoods.__all__)
+@pytest.mark.parametrize("name", [name for name in likelihoods.__all__ if name != "Completed"])  # of a part of x
 def test_every_likelihood_sees_y_under_particles(name):
     """Every family reads y through its network alone: (K, B) codes beside (B,) labels, row by row."""
     special = {"Of": {"distribution": dist.Gamma}, "Columns": {"kinds": {0: "count", 1: "categorical(3)"}}}

@@ -450,7 +450,7 @@ class NoModule(models.Codec):
     "make, kwargs, says",
     [
         (vae, {"path": "encoder.pt"}, r"path must end in .onnx \(ONNX\) or .pt2 \(torch.export\), not 'encoder.pt'"),
-        (vae, {"part": "prior"}, "part must be 'encoder' or 'decoder', not 'prior'"),
+        (vae, {"part": "prior"}, "part must be 'encoder', 'decoder' or 'predictor', not 'prior'"),
         (vae, {"path": "none/encoder.onnx"}, "path is in .*none, which is not a folder; make it first"),
         (vae, {"metadata": {"columns": ["a"]}}, "metadata must map strings to strings, not 'columns'"),
         (vae, {"metadata": {"part": "a"}}, "metadata holds 'part', which the file says itself"),

@@ -43,9 +43,9 @@ def test_two_models_in_one_process_both_train_in_plain_pyro(elbo):
 
 def test_copies_register_under_names_of_their_own():
     model = vae()
-    assert model._name == model._name
+    assert model.name == model.name
     copies = [copy.deepcopy(model), pickle.loads(pickle.dumps(model)), copy.copy(model)]
-    assert len({m._name for m in (model, *copies)}) == 4
+    assert len({m.name for m in (model, *copies)}) == 4
     other = copies[0]
     before, mine = snapshot(other), snapshot(model)
     pyro.infer.SVI(other.model, other.guide, pyro.optim.Adam({"lr": 1e-2}), pyro.infer.Trace_ELBO()).step(X)

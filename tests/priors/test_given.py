@@ -5,6 +5,7 @@ import math
 import pyro.distributions as dist
 import pytest
 import torch
+from contracts import normalised
 from torch import nn
 
 from ppl_vae import networks, parts, posteriors, priors
@@ -67,12 +68,14 @@ def test_numbers_in_double():
 @pytest.mark.parametrize(
     ("build", "message"),
     [
-        (lambda: Given(priors.Normal(2), Label(3)), "prior Normal has no learned parameters; use one"),
-        (lambda: Given(priors.Flow(2), Label(3)), "prior Flow cannot depend on y: its parameters do not broadcast"),
-        (lambda: Given(priors.Hierarchical(2), Label(3)), "prior Hierarchical cannot depend on y"),
+        (lambda: Given(priors.Beta(2), Label(3)), "prior Beta has no learned parameters; use one"),
         (
-            lambda: Given(priors.VampPrior(posteriors.Normal(networks.MLP(6, [5]), 2), 4), Label(3)),
-            "prior VampPrior cannot depend on y",
+            lambda: Given(priors.VampPrior(posteriors.Beta(networks.MLP(6, [5]), 2), 4), Label(3)),
+            "prior VampPrior depends on y where its posterior does: give that a networks.Conditioned",
+        ),
+        (
+            lambda: Given(Given(priors.Normal(2, learned=True), Label(3)), Label(3)),
+            r"prior Given depends on y, Label\(3\), already",
         ),
         (lambda: Given(priors.Normal(2, learned=True), Label(3))(), r"y is missing: .* conditional on Label\(3\)"),
         (lambda: Given(priors.Normal(2, learned=True), Label(3))(Y.float()), "y must hold whole numbers"),
@@ -94,7 +97,7 @@ def test_a_prior_that_broadcasts_wrongly_is_found():
     class Sum(priors.Prior):
         """Of two data it takes the mean of both."""
 
-        support = priors.Normal.support
+        support = priors.LogNormal(2).support
 
         def __init__(self):
             super().__init__(2)
@@ -102,10 +105,13 @@ def test_a_prior_that_broadcasts_wrongly_is_found():
 
         def forward(self, y=None):
             mean = self.mean - self.mean.mean(0)
-            return dist.Normal(mean, 1.0).to_event(1)
+            return dist.LogNormal(mean, 1.0).to_event(1)
 
     with pytest.raises(ValueError, match="prior Sum cannot depend on y"):
         Given(Sum(), Label(3))
+    Sum.support = priors.Normal.support
+    Sum.forward = lambda self, y=None: dist.Normal(self.mean - self.mean.mean(0), 1.0).to_event(1)
+    assert Given(Sum(), Label(3)).moves_codes  # real codes can be moved, whatever the parameters
 
 
 def test_described_and_rebuilt():
@@ -134,3 +140,93 @@ def test_a_vamp_prior_of_a_conditional_posterior(family):
         assert torch.allclose(prior.responsibilities(z, Y)[i], q.log_prob(z[i]).softmax(0), atol=1e-5)
     with pytest.raises(ValueError, match="y is missing"):
         prior()
+
+
+def every_prior():
+    """A learned instance of every exported prior that has one, else one on the real vectors, which Given can move."""
+    for name in priors.__all__:
+        cls = getattr(priors, name)
+        if name == "VampPrior":
+            yield name, lambda: priors.VampPrior(posteriors.Normal(networks.MLP(6, [5], "tanh"), 2), 4, inputs="real")
+        elif name == "Of":
+            yield name, lambda: priors.Of(dist.Gumbel, 2)
+        elif name == "Hyperspherical":  # whose direction counts once it is concentrated
+            yield name, lambda: priors.Hyperspherical(2, 1.0, learned=True)
+        elif name in LEARNED:
+            yield name, lambda cls=cls: cls(2, learned=True)
+        elif name not in ("Given", "Uniform"):
+            yield name, lambda cls=cls: cls(2)
+    for cls in (priors.Normal, priors.Laplace, priors.Logistic, priors.StudentT, priors.MultivariateNormal):
+        yield f"{cls.__name__}, fixed", lambda cls=cls: cls(2)
+
+
+EVERY = dict(every_prior())
+
+
+@pytest.mark.parametrize("kind", EVERY)
+def test_every_family_of_prior(kind):
+    """Normalised for every y, the prior at the start, another for each y later, with gradients and batch shapes."""
+    torch.manual_seed(2)
+    base = EVERY[kind]()
+    prior = Given(base, Label(3))
+    z = prior(Y).sample((5,))
+    assert z.shape == (5, 4, 2) and prior.support.check(z).all()
+    assert torch.allclose(prior(Y).log_prob(z), base().log_prob(z), atol=1e-4)
+    moved(prior)
+    p = prior(Y)
+    assert p.batch_shape == (4,) and p.event_shape == (2,)
+    wide = p.expand((3, 4))
+    assert wide.batch_shape == (3, 4) and wide.sample((5,)).shape == (5, 3, 4, 2)
+    z = p.sample((5,))
+    assert prior.support.check(z).all()
+    log_prob = p.log_prob(z)
+    assert log_prob.shape == (5, 4) and not torch.allclose(log_prob, base().log_prob(z), atol=0.05)
+    assert torch.equal(p.log_prob(z[:, 1:2])[:, 1], p.log_prob(z[:, 1:2])[:, 3])  # rows of one label
+    log_prob.sum().backward()
+    assert prior.move.weight.grad.isfinite().all() and prior.move.weight.grad.abs().sum() > 0
+    if not isinstance(base, priors.VampPrior):
+        assert all(q.grad is not None and q.grad.isfinite().all() for q in base.parameters())
+    double = Given(EVERY[kind]().double(), Label(3))
+    double = moved(double.double(), 0.3)
+    for label in range(3):
+        normalised(double(torch.tensor(label)), prior.support)
+
+
+@pytest.mark.parametrize("kind", ["Flow", "Hierarchical", "VampPrior", "Normal, fixed"])
+def test_codes_are_moved(kind):
+    """z = m(y) + s(y) u by hand: density, draws of one seed, moments and the KL where it is known."""
+    torch.manual_seed(2)
+    base = EVERY[kind]()
+    prior = moved(Given(base, Label(3)), 0.7)
+    assert prior.moves_codes and not Given(priors.Normal(2, learned=True), Label(3)).moves_codes
+    shift, raw = prior.move.weight.T[Y].chunk(2, 1)
+    scale = (raw + math.log(math.e - 1)).exp().log1p()
+    z = torch.randn(4, 2)
+    expected = base().log_prob((z - shift) / scale) - scale.log().sum(1)
+    assert torch.allclose(prior(Y).log_prob(z), expected, atol=1e-4)
+    torch.manual_seed(5)
+    u = base().expand((4,)).sample((3,))
+    torch.manual_seed(5)
+    assert torch.allclose(prior(Y).sample((3,)), shift + scale * u, atol=1e-5)
+    if kind == "Normal, fixed":
+        q = dist.Normal(torch.randn(4, 2), torch.rand(4, 2) + 0.5).to_event(1)
+        known = torch.distributions.kl_divergence(q, dist.Normal(shift, scale).to_event(1))
+        assert torch.allclose(torch.distributions.kl_divergence(q, prior(Y)), known, atol=1e-5)
+        assert torch.allclose(prior(Y).mean, shift) and torch.allclose(prior(Y).variance, scale**2)
+
+
+@pytest.mark.parametrize("kind", ["Flow", "VampPrior", "MixtureOfGaussians"])
+def test_it_learns_where_codes_of_a_class_are(kind):
+    torch.manual_seed(3)
+    prior = Given(EVERY[kind](), Label(2))
+    y = torch.arange(200) % 2
+    z = torch.randn(200, 2) * 0.5 + torch.where(y == 1, 2.0, -1.0)[:, None]
+    before = prior(y).log_prob(z).mean().item()
+    optimizer = torch.optim.Adam(prior.parameters(), 0.05)
+    for _ in range(80):
+        optimizer.zero_grad()
+        (-prior(y).log_prob(z).mean()).backward()
+        optimizer.step()
+    truth = dist.Normal(torch.where(y == 1, 2.0, -1.0)[:, None].expand(200, 2), 0.5).to_event(1).log_prob(z).mean()
+    after = prior(y).log_prob(z).mean().item()
+    assert before < truth - 1 and after > truth - 0.3, (before, after, truth)

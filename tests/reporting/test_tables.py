@@ -217,7 +217,7 @@ def sections(model, owner):
         *table_sections.against_draws(table, Section("samples", "Prior samples", "Near.")),
         table_sections.imputation(table),
         *table_sections.walks(table, [0, 1]),
-        code_sections.codes(model, test.x, test.y, owner.classes, owner.config["labels"], table),
+        code_sections.codes(model, test.x, test.y, test.y, owner.classes, owner.config["labels"], table),
     ]
     return {section.id: section for section in made}
 
@@ -291,6 +291,6 @@ def test_umap_is_drawn_where_it_is_installed(monkeypatch):
     fake.UMAP, fake.__spec__ = UMAP, types.SimpleNamespace()
     monkeypatch.setitem(sys.modules, "umap", fake)
     x = torch.as_tensor(rows(80), dtype=torch.float32)
-    section = code_sections.codes(make(KINDS, 6, 3), x, None, None, None, None)
+    section = code_sections.codes(make(KINDS, 6, 3), x, None, None, None, None, None)
     assert asked == [(15, 0)] and [alt for _, alt in section.figures][1] == "UMAP of the codes of test examples"
     assert "UMAP keeps neighbours together; distances" in section.text and "umap-learn" not in section.text

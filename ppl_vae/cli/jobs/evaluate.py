@@ -35,7 +35,7 @@ def evaluate(
     """
     model = run.model.to(Processes(device).device)
     asked: dict[str, Any] = {"num_particles": num_particles, "limit": limit, "seed": seed}
-    found = evaluation.evaluate(model, run.told(), train=run.training_rows(), **asked)
+    found = evaluation.evaluate(model, run.given(), train=run.training_rows(), **asked)
     if run.path is None:
         run.folder.keep_evaluation(run.split, found)
     wrong = verdicts(run.folder, model, found)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
 from ... import evaluation
@@ -13,8 +15,10 @@ from ..files import target, write_array, write_table
 from ..run import Examples
 
 
-def reconstruct(run: Examples, n: int = 8, out: str | None = None, seed: int = 0) -> None:
-    """Examples beside what the model makes of them.
+def reconstruct(
+    run: Examples, n: int = 8, out: str | None = None, to: Sequence[str] | None = None, seed: int = 0
+) -> None:
+    """Examples beside what the model makes of them, or of their style with other labels.
 
     In .npy the pair of arrays, (2, n, *shape).
 
@@ -23,6 +27,8 @@ def reconstruct(run: Examples, n: int = 8, out: str | None = None, seed: int = 0
         n: how many examples.
         out: file to write: .png for a picture, .npy for the numbers, .csv or .parquet for a table of what the model
             makes of the rows, with their names.
+        to: labels that the examples are decoded with in place of those that they are encoded with, of a conditional
+            model: one for all, or one each.
         seed: seed of everything drawn here.
     """
     path = target(out, (".png", ".npy", ".csv", ".parquet"))
@@ -30,7 +36,10 @@ def reconstruct(run: Examples, n: int = 8, out: str | None = None, seed: int = 0
     if as_rows and not isinstance(coding, TableCoding):
         raise UsageError(f"--out {out} is for tables; the rows of {run.name} are arrays, so use .png or .npy")
     x, y, _ = run.first(check_size("--n", n))
-    means = evaluation.decode(run.model, evaluation.codes(run.model, x, y, seed=seed), y, like=x)
+    if to is None:
+        means = evaluation.decode(run.model, evaluation.codes(run.model, x, y, seed=seed), y, like=x)
+    else:
+        means = evaluation.transfer(run.model, x, y, to=run.labels(to, len(x), "--to"), seed=seed)
     if as_rows:
         names = {title: column[: len(x)] for title, column in run.named(False).items()}
         return write_table(path, names | coding.uncode(means), means)

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from ... import evaluation
+from ...checks import check_size
 from ...data import TableCoding
-from ...models import VAE, Discrete
+from ...models import VAE, Discrete, SemiSupervisedVAE
 from ...reporting import plots
 from ..arguments import UsageError
 from ..files import target, write_array, write_table
@@ -25,15 +26,17 @@ def sample(
             units and words of the training data; a table has draws, never means.
         draw: draw from the likelihood instead of writing its means.
         seed: seed of everything drawn here.
-        y: labels to draw for, of a conditional model: one for all, or one each.
+        y: labels to draw for, of a conditional or semi-supervised model, or components of a mixture: one for all, or
+            one each.
     """
+    check_size("--n", n)
     path = target(out, (".png", ".npy", ".csv", ".parquet"))
     coding, as_rows = run.trained.coding, path.suffix.lower() in (".csv", ".parquet")
     if as_rows and not isinstance(coding, TableCoding):
         raise UsageError(f"--out {out} is for tables; the rows of {run.name} are arrays, so use .png or .npy")
-    draws = draw or (as_rows and isinstance(run.model, VAE | Discrete))
+    draws = draw or (as_rows and isinstance(run.model, VAE | Discrete | SemiSupervisedVAE))
     make = evaluation.sample_draws if draws else evaluation.sample_means
-    rows = make(run.model, n, run.labels(y, n), seed=seed)
+    rows = make(run.model, n, run.labels(y, n, drawn=True), seed=seed)
     if as_rows:
         write_table(path, coding.uncode(rows), rows)
     else:

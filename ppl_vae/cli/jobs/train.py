@@ -44,6 +44,7 @@ def train(
         return
     from ...training import RunFolder, fit
     from ..build import build_objective, fit_arguments, load_data
+    from ..build_labels import training_rows
     from ..run import verdicts
 
     own = settings.own_files()
@@ -51,6 +52,7 @@ def train(
     if resume and folder.config_file.exists():
         settings = settings.resumed(folder.config().get("shell", {}))
     data = load_data(settings)
+    rows = training_rows(settings, data.train)
     objective = build_objective(settings, data)
     try:
         before = len(folder.metrics())
@@ -58,7 +60,7 @@ def train(
         before = -1
     history = fit(
         objective,
-        data.train,
+        rows,
         data.valid if len(data.valid) else None,
         out=folder.path,
         resume=resume,
