@@ -55,7 +55,7 @@ def _part_of_x(settings: Settings, train: Split) -> networks.Condition:
 
 
 def build_target(name: str, train: Split) -> networks.Condition:
-    """What y is, for a model that predicts it: a class, or numbers in units of their own."""
+    """The condition that describes the labels that a model predicts: ``Label`` for classes, ``Vector`` for numbers."""
     labels = _known_labels(train)
     if labels is None:
         raise ValueError(f"--model {name} needs data with labels y, which {train.name} does not have; use --model vae")

@@ -59,7 +59,7 @@ class Run:
 
     @property
     def kind(self) -> Any:
-        """What y is that the model can be given, be it needed or not; None where it takes none."""
+        """The condition that describes y, whether the model needs y or only accepts it; None where it takes no y."""
         return self.model.drawn_by if isinstance(self.model, Codec) else None
 
     @property

@@ -74,7 +74,7 @@ def impute(
     Args:
         vae: a VAE whose likelihood takes missing entries: ``likelihoods.Columns``, or any in ``likelihoods.Missing``.
         x: (B, *shape), NaN where missing.
-        y: labels (B, ...), or None; those that a ``SemiSupervisedVAE`` is not given are drawn of q(y | x).
+        y: labels (B, ...), or None. Of a ``SemiSupervisedVAE``, unknown labels are drawn from q(y | x).
         num_samples: draws of z for every row.
         seed: of the draws.
         weighted: whether the draws are importance-weighted towards the exact posterior.

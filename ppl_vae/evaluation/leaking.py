@@ -20,7 +20,7 @@ MOST = 5000  # training rows of the probes, whose cost grows faster than their n
 
 @dataclass(frozen=True)
 class Leakage:
-    """What probes predict of y from codes, on rows that they were not fitted to.
+    """How well probes predict y from codes, on rows that were not used to fit the probes.
 
     Attributes:
         linear: of a logistic or ridge regression: the accuracy for classes, for numbers the share of the variance that
@@ -50,7 +50,7 @@ class Leakage:
 
 
 def leakage(model: Codec, train: Any, test: Any, *, draws: bool = False, seed: int = 0) -> Leakage:
-    """What a linear and a nonlinear probe predict of y from a model's codes.
+    """How well a linear and a nonlinear probe predict y from a model's codes.
 
     Codes are the means of q(z | x, y), as ``evaluation.codes`` gives them. Means tell more than draws: a dimension
     whose means differ by less than the noise of q carries few nats, but a probe reads it all the same.

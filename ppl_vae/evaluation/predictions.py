@@ -1,4 +1,4 @@
-"""What a model says of y, or of the clusters of x, and how far that is right."""
+"""Predictions of y and clusters of x by a model, and how many of them are right."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from .doors import PIECE, check_data, in_pieces
 
 
 def predict(model: Predictor, x: Tensor) -> Tensor:
-    """What a model predicts of y for x, on the CPU: probabilities (B, classes), or means of numbers (B, *event).
+    """Predictions of y from x, on the CPU: probabilities (B, classes) of classes, or means (B, *event) of numbers.
 
     Args:
         model: a ``models.Predictor``, such as a ``SemiSupervisedVAE``.

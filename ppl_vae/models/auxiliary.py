@@ -57,7 +57,7 @@ class AuxiliaryVAE(SemiSupervisedVAE):
         ValueError: networks that take other sizes, q(a | x) and p(a | x, y, z) of different sizes or supports, a prior
             that is made of the posterior, or as of ``SemiSupervisedVAE``.
 
-    Source: Maaløe et al. 2016, "Auxiliary deep generative models", sections 2.2 and 2.3.
+    Source: Maaløe et al. 2016, "Auxiliary deep generative models".
 
     Example:
         >>> from ppl_vae import likelihoods, networks, priors

@@ -33,7 +33,7 @@ class Quadrants(Picture):
         ValueError: another number of quadrants, or data that are no pictures of at least 2 by 2.
 
     Source: Sohn et al. 2015, "Learning structured output representation using deep conditional generative models",
-    section 5.1, in the order of Pyro's tutorial on it.
+    in the order of Pyro's tutorial on it.
 
     Example:
         >>> Quadrants((1, 2, 2), observed=3).of(torch.ones(1, 2, 2))
@@ -92,7 +92,7 @@ class Guessed(Quadrants):
     Raises:
         TypeError: not Quadrants, or not a module.
 
-    Source: Sohn et al. 2015, section 4.2, where the prior sees the guess of a network without codes; Pyro's tutorial.
+    Source: Sohn et al. 2015, where the prior sees the guess of a network without codes; Pyro's tutorial.
 
     Example:
         >>> from ppl_vae import networks

@@ -43,7 +43,7 @@ class Clustering(SVI):
         TypeError: another model.
         ValueError: a negative number of epochs, or no restart.
 
-    Source: Jiang et al. 2017, "Variational deep embedding", section 3.2.
+    Source: Jiang et al. 2017, "Variational deep embedding".
 
     Example:
         >>> from ppl_vae import likelihoods, models, networks, priors

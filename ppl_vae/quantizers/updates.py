@@ -35,7 +35,7 @@ class EMA(CodebookUpdate):
 
     Args:
         decay: weight of the past in a step, between 0 and 1. The paper's 0.99 follows an encoder that moves quickly too
-            slowly: on digits most codes are then out of use for the first 300 steps.
+            slowly.
         epsilon: added to every count, so that a code that is not used divides by no zero.
 
     Raises:

@@ -52,7 +52,7 @@ def cluster_accuracy(classes: Tensor, found: Tensor) -> float:
 
     Arguments and errors as of ``confusion``.
 
-    Source: Xie et al. 2016, "Unsupervised deep embedding for clustering analysis", section 4.2.
+    Source: Xie et al. 2016, "Unsupervised deep embedding for clustering analysis".
 
     Example:
         >>> cluster_accuracy(torch.tensor([0, 0, 1, 1]), torch.tensor([1, 1, 0, 1]))

@@ -27,8 +27,8 @@ def reconstruct(
         n: how many examples.
         out: file to write: .png for a picture, .npy for the numbers, .csv or .parquet for a table of what the model
             makes of the rows, with their names.
-        to: labels that the examples are decoded with in place of those that they are encoded with, of a conditional
-            model: one for all, or one each.
+        to: labels for decoding, of a conditional model: one for all examples, or one each. The examples are encoded
+            with their own labels.
         seed: seed of everything drawn here.
     """
     path = target(out, (".png", ".npy", ".csv", ".parquet"))
