@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.distributions import constraints
 
 from ..distributions.completed import CompletedEntries
-from ..networks import Head, Quadrants
+from ..networks import Quadrants
 from ..parts import Part
+from .around import Around
 from .base import Likelihood
 
 
-class Completed(Likelihood):
+class Completed(Around):
     """A likelihood that knows the entries of x that y shows: they are as in y, and only the others are counted.
 
     Means and draws are whole pictures. Log-likelihoods are log p(rest of x | y); bits per dimension are of the rest.
@@ -28,6 +28,7 @@ class Completed(Likelihood):
     Source: Sohn et al. 2015, "Learning structured output representation using deep conditional generative models".
 
     Example:
+        >>> import torch
         >>> from ppl_vae import likelihoods, networks
         >>> seen = networks.Quadrants((1, 4, 4), observed=3)
         >>> decoder = networks.Conditioned(networks.MLP(2 + 16, [8]), seen)
@@ -61,16 +62,6 @@ class Completed(Likelihood):
         """Constraint on one entry of x, that of the inner likelihood."""
         return self.likelihood.support
 
-    @property
-    def network(self) -> torch.nn.Module:
-        """The decoder of the inner likelihood."""
-        return self.likelihood.network
-
-    @property
-    def head(self) -> Head:
-        """The head of the inner likelihood."""
-        return self.likelihood.head
-
     def forward(self, z: Tensor, y: Tensor | None = None) -> CompletedEntries:
         """Distribution of batch shape (...) and event shape ``shape`` from codes z (..., dim) and y (..., *shape)."""
         y = self.condition.needed(y)
@@ -84,7 +75,3 @@ class Completed(Likelihood):
         """Start the inner likelihood at a mean and standard deviation of whole pictures."""
         self.likelihood.start_at(mean, std)
         return self
-
-    def unconstrain(self, mean: Tensor) -> Tensor | None:
-        """``unconstrain`` of the inner likelihood."""
-        return self.likelihood.unconstrain(mean)

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import torch
 from torch import Tensor
 from torch.distributions import constraints
 
 from .. import supports
 from ..distributions.missing import MissingEntries
-from ..networks import Head
 from ..parts import Part
+from .around import Around
 from .base import Likelihood
 
 
-class Missing(Likelihood):
+class Missing(Around):
     """A likelihood that marginalises missing (NaN) entries of x exactly, by skipping them.
 
     The encoder must not get NaN either: wrap the posterior's network in ``networks.FillMissing``. Samples of the model
@@ -29,6 +28,7 @@ class Missing(Likelihood):
     Source: Nazabal et al. 2020, "Handling incomplete heterogeneous data using VAEs"; Mattei and Frellsen 2019.
 
     Example:
+        >>> import torch
         >>> from ppl_vae import likelihoods, networks
         >>> likelihood = Missing(likelihoods.Bernoulli(networks.MLP(2, [8]), 3))
         >>> nothing_seen = torch.full((5, 3), float("nan"))
@@ -56,16 +56,6 @@ class Missing(Likelihood):
         inner = self.likelihood.support
         return inner if supports.allows_missing(inner) else supports.or_missing(inner)
 
-    @property
-    def network(self) -> torch.nn.Module:
-        """The decoder of the inner likelihood."""
-        return self.likelihood.network
-
-    @property
-    def head(self) -> Head:
-        """The head of the inner likelihood."""
-        return self.likelihood.head
-
     def forward(self, z: Tensor, y: Tensor | None = None) -> MissingEntries:
         """Distribution of batch shape (...) and event shape ``shape`` that takes NaN."""
         p = self.likelihood(z, y)
@@ -75,7 +65,3 @@ class Missing(Likelihood):
         """Start the inner likelihood at the mean and standard deviation of the observed entries."""
         self.likelihood.start_at(mean, std)
         return self
-
-    def unconstrain(self, mean: Tensor) -> Tensor | None:
-        """``unconstrain`` of the inner likelihood."""
-        return self.likelihood.unconstrain(mean)

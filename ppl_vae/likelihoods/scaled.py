@@ -9,13 +9,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-import torch
 from torch import Tensor
 from torch.distributions import constraints
 
 from .. import distributions, supports
-from ..networks import Head, Units
+from ..networks import Units
 from ..parts import Part
+from .around import Around
 from .base import Likelihood
 from .columns import Columns
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from ..data import Split
 
 
-class Scaled(Likelihood):
+class Scaled(Around):
     """A likelihood that is computed in units of the training rows, and is a density of x in the data's own.
 
     Weights, losses up to a constant, and gradients are those of the same likelihood on scaled data. ``fit`` sets the
@@ -40,6 +40,7 @@ class Scaled(Likelihood):
         ValueError: a mass, a likelihood on a support that the units would leave, ``Missing`` or ``Columns``.
 
     Example:
+        >>> import torch
         >>> from ppl_vae import data, likelihoods, networks
         >>> likelihood = Scaled(likelihoods.Normal(networks.MLP(2, [8]), 3))
         >>> likelihood.start(data.as_split(1000 * torch.randn(50, 3)))
@@ -64,16 +65,6 @@ class Scaled(Likelihood):
         if limited and not self.units.known:
             return constraints.real
         return supports.scale(inner, self.units.shift, self.units.unit)
-
-    @property
-    def network(self) -> torch.nn.Module:
-        """The decoder of the inner likelihood."""
-        return self.likelihood.network
-
-    @property
-    def head(self) -> Head:
-        """The head of the inner likelihood."""
-        return self.likelihood.head
 
     def forward(self, z: Tensor, y: Tensor | None = None) -> distributions.Scaled:
         """Distribution of batch shape (...) and event shape ``shape`` over x in its own units."""
